@@ -1,0 +1,31 @@
+# make demo   the whole chain on an embedded server, from nothing to finished documents
+# make test   style, then all tests; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+demo: $(VENV)/ready
+	@$(BIN)/python demo.py
+
+test: $(VENV)/ready-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest -q
+
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; make PYTHON=python3.12 ...")'
+	@echo 'installing the Python packages into $(VENV), once'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
+	@echo 'installing the test tools into $(VENV), once'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) local_couchdb/node_modules

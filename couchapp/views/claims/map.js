@@ -1,0 +1,5 @@
+function(doc) {
+  if (doc.claim !== undefined && doc.claim !== null) {
+    emit([doc.claim.process, doc.claim.worker], 1);
+  }
+}

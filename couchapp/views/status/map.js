@@ -1,0 +1,5 @@
+function(doc) {
+  if (doc.status !== undefined) {
+    emit(doc.status, 1);
+  }
+}

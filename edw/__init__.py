@@ -1,0 +1,1 @@
+"""What the scripts are built on: settings, database access, feed, claims, results, transfer."""

@@ -1,0 +1,55 @@
+"""Taking documents: a claim is won by writing it on the revision that was read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+
+from edw import documents
+from edw.couch import Database, Document
+
+CLAIMS_VIEW = 'claims'
+
+log = logging.getLogger(__name__)
+
+
+def worker_name() -> str:
+    """A name for this process that no other has, here or on another machine."""
+    return f'{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}'
+
+
+def claim(
+    database: Database, docs: list[Document], process: str, worker: str
+) -> tuple[list[Document], list[str]]:
+    """Claim documents for a step.
+
+    Returns those that were won, with their new revision, and the ids of those that the server refuses for
+    another reason than a conflict; a conflict belongs to somebody else. Raises Unavailable where the server
+    did not answer; then some of the claims may have been written, which `held` tells.
+    """
+    wanted = [documents.claimed(doc, process, worker) for doc in docs]
+    won, refused = [], []
+    for doc, row in zip(wanted, database.bulk_docs(wanted), strict=True):
+        # In a cluster, `accepted` is a write that missed its quorum: another claim may have won.
+        if row.get('ok') and not row.get('accepted'):
+            won.append({**doc, '_rev': row['rev']})
+        elif row.get('error') != 'conflict':
+            log.warning('%s cannot be claimed: %s', doc['_id'], row.get('reason') or row.get('error') or row)
+            refused.append(doc['_id'])
+    return won, refused
+
+
+def held(database: Database, process: str, worker: str) -> list[Document]:
+    """The documents that this worker holds a claim on, whether it knows or not."""
+    viewname = f'{database.settings.design}/_view/{CLAIMS_VIEW}'
+    rows = database.view(viewname, key=[process, worker], reduce=False, include_docs=True)['rows']
+    # A row can be older than the document that comes with it.
+    return [row['doc'] for row in rows if row['doc'] and is_held(row['doc'], worker)]
+
+
+def is_held(doc: Document, worker: str) -> bool:
+    """Whether the claim on a document is this worker's."""
+    holder = doc.get('claim')
+    return isinstance(holder, dict) and holder.get('worker') == worker

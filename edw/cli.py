@@ -1,0 +1,56 @@
+"""What all scripts share on the command line: options, log, and how an expected error ends them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from edw.errors import EdwError
+from edw.redact import redact
+
+INTERRUPTED = 130  # exit code of a script that Ctrl-C ended, as of a shell
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that every script has."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument('--config', metavar='FILE', help='settings file (default: edw.ini beside the scripts)')
+    return made
+
+
+def count(text: str) -> int:
+    """Type of an option that is a whole number, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 1 or more')
+    return int(text)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Takes secrets out of the finished line, traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def set_up_log(level: int) -> None:
+    """Log to stderr, with time stamps."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter('%(asctime)s.%(msecs)03d %(message)s', '%Y-%m-%d %H:%M:%S'))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for name in ('edw', 'listener'):
+        logging.getLogger(name).setLevel(level)
+
+
+def ending(work: Callable[[], int | None]) -> int:
+    """Run a script's work; returns its exit code, an expected error printed without a traceback."""
+    try:
+        return work() or 0
+    except EdwError as error:
+        sys.stdout.flush()
+        print(redact(f'error: {error}'), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return INTERRUPTED

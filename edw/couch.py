@@ -1,0 +1,185 @@
+"""The database over HTTP: one method per request, and every answer that is not a yes is an exception."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from edw.config import Settings
+from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, Unavailable
+from edw.redact import keep_secret, redact
+
+CONNECT_TIMEOUT = 10.0  # seconds; requests has no default
+READ_TIMEOUT = 90.0  # seconds; CouchDB itself gives up on a view that is being built after 60
+FEED_HEARTBEAT = 10.0  # seconds between the newlines of a quiet feed
+FEED_SILENCE = 2.5 * FEED_HEARTBEAT  # seconds without even a newline, after which the feed is dead
+NO_DATABASE_REASONS = ('Database does not exist.', 'no_db_file')  # CouchDB and Cloudant; embedded server
+
+Document = dict[str, Any]
+
+
+class Database:
+    """One database. Not to be shared between threads, because a requests session is not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = f'{settings.server}/{quote(settings.dbname, safe="")}'
+        self._session = requests.Session()
+        if settings.username:
+            # As bytes, because requests would encode text as Latin-1. Without a login: netrc.
+            self._session.auth = (settings.username.encode(), settings.password.encode())
+        keep_secret(settings.password)
+
+    def info(self) -> dict[str, Any]:
+        """What the database says of itself; `update_seq` is its sequence."""
+        return self._request('GET', '')
+
+    def create(self) -> bool:
+        """Create the database. False where it was there already."""
+        try:
+            self._request('PUT', '')
+        except Conflict:
+            return False
+        return True
+
+    def get(self, doc_id: str) -> Document:
+        """The document; raises NotFound."""
+        return self._request('GET', _path(doc_id))
+
+    def put(self, doc: Document) -> Document:
+        """Write one document; raises Conflict where `_rev` is not its newest revision."""
+        return self._request('PUT', _path(doc['_id']), body=doc)
+
+    def delete(self, doc: Document) -> None:
+        """Delete the document of this `_id` and `_rev`."""
+        self._request('DELETE', _path(doc['_id']), {'rev': doc['_rev']})
+
+    def bulk_docs(self, docs: list[Document]) -> list[dict[str, Any]]:
+        """Write many documents. One row per document, in order: `ok` and `rev`, or `error` and `reason`."""
+        rows = self._request('POST', '_bulk_docs', body={'docs': docs})
+        if not isinstance(rows, list) or len(rows) != len(docs):
+            raise Unavailable(f'{self.url}: the answer to _bulk_docs has not one row for each document')
+        return rows
+
+    def all_docs(self, **query: Any) -> list[dict[str, Any]]:
+        """Rows of `_all_docs`; query values are given as Python objects."""
+        return self._view('_all_docs', query)['rows']
+
+    def existing(self, doc_ids: Iterable[str]) -> dict[str, Document]:
+        """The newest revision of those documents that exist, by id."""
+        query = {'include_docs': 'true'}
+        rows = self._request('POST', '_all_docs', query, body={'keys': list(doc_ids)})['rows']
+        return {row['id']: row['doc'] for row in rows if row.get('doc')}
+
+    def view(self, viewname: str, **query: Any) -> dict[str, Any]:
+        """Answer of a view, `_design/NAME/_view/NAME`; query values are given as Python objects."""
+        return self._view(viewname, query)
+
+    def design_info(self, design: str) -> dict[str, Any]:
+        """State of the design document's index."""
+        return self._request('GET', f'{design}/_info').get('view_index', {})
+
+    def longpoll(self, since: str | int, changes_filter: str | None = None, **parameters: str) -> dict[str, Any]:
+        """Wait until a document (that the filter lets through) changes after the sequence `since`.
+
+        Returns `results`, which hold that change, or nothing where the server ended the feed for reasons of
+        its own, and `last_seq`. Raises Unavailable when not even a heartbeat comes for FEED_SILENCE.
+        """
+        query = {
+            'feed': 'longpoll',
+            'since': since,
+            'limit': 1,
+            'heartbeat': int(1000 * FEED_HEARTBEAT),
+            **({'filter': changes_filter, **parameters} if changes_filter else {}),
+        }
+        answer = self._request('GET', '_changes', query, read_timeout=FEED_SILENCE)
+        if 'results' not in answer or 'last_seq' not in answer:
+            raise Unavailable(f'{self.url}/_changes: the answer has no results')
+        return answer
+
+    def _view(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
+        answer = self._request('GET', path, {name: json.dumps(value) for name, value in query.items()})
+        if 'rows' not in answer:
+            raise Unavailable(f'{self.url}/{path}: the answer has no rows')
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> Any:
+        url = f'{self.url}/{path}' if path else self.url
+        try:
+            response = self._session.request(
+                method,
+                url,
+                params=query,
+                data=None if body is None else json.dumps(body, allow_nan=False).encode(),
+                headers={'Accept': 'application/json', 'Content-Type': 'application/json'},
+                timeout=(CONNECT_TIMEOUT, read_timeout),
+                allow_redirects=False,  # a redirected POST would become a GET
+            )
+        except requests.exceptions.SSLError as error:
+            raise DatabaseError(f'{self.settings.server}: its certificate is not trusted: {_cause(error)}') from None
+        except requests.RequestException as error:
+            raise Unavailable(f'{self.settings.server} cannot be reached: {_cause(error)}') from None
+        try:
+            answer = response.json()
+        except requests.exceptions.JSONDecodeError:
+            answer = None
+        if response.ok and not response.is_redirect and isinstance(answer, (dict, list)):
+            return answer
+        raise self._refusal(response, url, answer)
+
+    def _refusal(self, response: requests.Response, url: str, answer: Any) -> DatabaseError:
+        status = response.status_code
+        reason = answer.get('reason') or answer.get('error') if isinstance(answer, dict) else None
+        says = f'{status} {reason or response.reason}'
+        if status == 401:
+            user = f'user {self.settings.username!r}' if self.settings.username else 'a request without a login'
+            return LoginRefused(
+                f'{self.settings.server} refused {user}: {says}\n'
+                'Set username and password in local.edw.ini, or EDW_USERNAME and EDW_PASSWORD.'
+            )
+        if status == 403:
+            return Forbidden(
+                f'{url}: {says}\nAsk the administrator of the database to let user {self.settings.username!r} do this.'
+            )
+        if status == 404 and reason in NO_DATABASE_REASONS:
+            return NoDatabase(f'{self.url}: no such database. Make it with: python upload_design.py')
+        if status == 404:
+            return NotFound(f'{url}: {says}')
+        if status in (409, 412):
+            return Conflict(f'{url}: {says}')
+        if status == 429 or status >= 500 or response.ok:
+            kind = '' if reason else ', and the answer is not CouchDB\'s JSON'
+            return Unavailable(f'{url}: {says}{kind}', _retry_after(response))
+        return DatabaseError(f'{url}: {says}')
+
+
+def _path(doc_id: str) -> str:
+    """The id as a path: its slashes quoted, but for the one behind `_design` and `_local`."""
+    for prefix in ('_design/', '_local/'):
+        if doc_id.startswith(prefix):
+            return prefix + quote(doc_id.removeprefix(prefix), safe='')
+    return quote(doc_id, safe='')
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds of the Retry-After header; None where there is none, or where it is a date."""
+    value = response.headers.get('Retry-After', '')
+    return float(value) if value.isdecimal() else None
+
+
+def _cause(error: Exception) -> str:
+    """The innermost reason of a requests error, which else repeats the URL and the objects around it."""
+    reason = getattr(error.args[0], 'reason', error.args[0]) if error.args else error
+    text = str(reason) or type(error).__name__
+    return redact(text.split(': ', 1)[1] if '>: ' in text or text.startswith('HTTPConnection') else text)

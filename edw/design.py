@@ -1,0 +1,62 @@
+"""The design document: is it there, is it the one of the file, are its views built."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edw.couch import Database, Document
+from edw.errors import NoDesign, NotFound, SettingsError
+
+FUNCTIONS = ('language', 'views', 'filters')  # what makes two design documents do the same
+UNPLACED_VIEW = 'unplaced'
+
+
+def read(file: Path) -> Document:
+    """The design document in a file. Raises SettingsError."""
+    try:
+        doc = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f'{file}: cannot be read as a design document: {error}') from None
+    if not isinstance(doc, dict) or not str(doc.get('_id')).startswith('_design/'):
+        raise SettingsError(f'{file}: is not a design document: its _id must begin with _design/')
+    return doc
+
+
+def upload(database: Database, doc: Document) -> bool:
+    """Put the design document on the database. False where it does the same as the one that is there."""
+    try:
+        present = database.get(doc['_id'])
+    except NotFound:
+        present = {}
+    if all(present.get(field) == doc.get(field) for field in FUNCTIONS):
+        return False
+    database.put({**doc, '_rev': present['_rev']} if present else doc)
+    return True
+
+
+def check(database: Database, **needed: tuple[str, ...]) -> None:
+    """Raise NoDesign unless the design document has what is needed: `views=(NAME, …)`, `filters=(NAME, …)`."""
+    design = database.settings.design
+    way_out = 'Put it there with: python upload_design.py'
+    try:
+        present = database.get(design)
+    except NotFound:
+        # A missing database answers 404 too, and says so itself.
+        database.info()
+        raise NoDesign(f'{database.url} has no design document {design}. {way_out}') from None
+    for kind, names in needed.items():
+        for name in names:
+            if name not in _mapping(present.get(kind)):
+                raise NoDesign(f'{database.url}: {design} has no {name} in its {kind}. {way_out}')
+
+
+def unplaced(database: Database, limit: int) -> list[str]:
+    """Good documents whose place in the chain cannot be told, `ID (reason)`, the first `limit` of them."""
+    rows = database.view(f'{database.settings.design}/_view/{UNPLACED_VIEW}', reduce=False, limit=limit)['rows']
+    return [f'{row["id"]} ({row["key"]})' for row in rows]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

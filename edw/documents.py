@@ -1,0 +1,77 @@
+"""What the fields of a document mean. Pure functions: each returns a new document."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from edw.couch import Document
+
+GOOD = 'good'
+
+
+def last_step(doc: Document) -> str | int | None:
+    """Name of the last step, 0 where nothing has been done yet, None where it cannot be told.
+
+    The map function of the view `lastproc` says the same in JavaScript.
+    """
+    process = doc.get('process')
+    if not isinstance(process, list):
+        return None
+    if not process:
+        return 0
+    name = process[-1].get('name') if isinstance(process[-1], dict) else None
+    return name if isinstance(name, str) else None
+
+
+def is_free(doc: Document | None, after: str | int) -> bool:
+    """Whether a document waits for the step that comes after step `after`."""
+    if doc is None or doc.get('_deleted') or doc.get('status') != GOOD or doc.get('claim') is not None:
+        return False
+    last = last_step(doc)
+    return last == after and type(last) is type(after)
+
+
+def claimed(doc: Document, process: str, worker: str) -> Document:
+    """The document with a claim on it, made now."""
+    return {**doc, 'claim': {'process': process, 'worker': worker, 'since': time.time()}}
+
+
+def released(doc: Document) -> Document:
+    """The document without its claim."""
+    return {field: value for field, value in doc.items() if field != 'claim'}
+
+
+def with_entry(doc: Document, entry: dict[str, Any]) -> Document:
+    """The document, released, with the result of a step."""
+    return {**released(doc), 'process': [*doc['process'], entry]}
+
+
+def with_failure(doc: Document, failure: dict[str, Any]) -> Document:
+    """The document, still claimed, with one more failed attempt."""
+    return {**doc, 'failures': [*_failures(doc), failure]}
+
+
+def given_up(doc: Document, status: str) -> Document:
+    """The document, released, with a status that says which step failed.
+
+    A status that somebody set while the step ran stays.
+    """
+    return {**released(doc), 'status': status} if doc.get('status') == GOOD else released(doc)
+
+
+def next_attempt(doc: Document, process: str, attempts: int) -> int:
+    """Number of the attempt that a step is about to make, from 1.
+
+    A document that was made good again after its last attempt failed begins anew.
+    """
+    for failure in reversed(_failures(doc)):
+        if isinstance(failure, dict) and failure.get('process') == process:
+            attempt = failure.get('attempt')
+            return attempt + 1 if type(attempt) is int and 0 < attempt < attempts else 1
+    return 1
+
+
+def _failures(doc: Document) -> list[Any]:
+    failures = doc.get('failures', [])
+    return failures if isinstance(failures, list) else [failures]

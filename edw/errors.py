@@ -1,0 +1,62 @@
+"""The one tree of exceptions. The text of each is one or two lines: the thing, and the way out."""
+
+from __future__ import annotations
+
+
+class EdwError(Exception):
+    """An expected error. Scripts print its text without a traceback and end with `exit_code`."""
+
+    exit_code = 1
+
+
+class SettingsError(EdwError):
+    """The command line or the settings are wrong."""
+
+    exit_code = 2
+
+
+class DatabaseError(EdwError):
+    """The server answered, and the answer is no."""
+
+
+class LoginRefused(DatabaseError):
+    """401. Never tried again in a loop: CouchDB 3.4 and later lock an address out after five."""
+
+
+class Forbidden(DatabaseError):
+    """403: the login is right, but may not do this."""
+
+
+class NotFound(DatabaseError):
+    """404: no such document, view or filter."""
+
+
+class NoDatabase(NotFound):
+    """404: no such database."""
+
+
+class NoDesign(NotFound):
+    """The design document, or the view or filter that a script needs of it, is not there."""
+
+
+class Conflict(DatabaseError):
+    """409: the document has another revision by now."""
+
+
+class Unavailable(DatabaseError):
+    """Refused or reset connections, timeouts, 429, 5xx, half an answer: what waiting can mend.
+
+    `retry_after` is what the server asked for, in seconds, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StepError(EdwError):
+    """A step could not be done on this document now; another attempt may succeed."""
+
+
+class Unprocessable(StepError):
+    """A step cannot be done on this document, and trying again is useless."""

@@ -1,0 +1,165 @@
+"""The documents that a worker has claimed, on their way from the claim to the written result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from edw import claims, documents, steps
+from edw.config import Settings
+from edw.couch import Document
+from edw.results import Refused, Update
+from edw.steps import Step
+from edw.workers import Callback, Outcome, Workers
+
+WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
+WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
+
+log = logging.getLogger(__name__)
+
+
+class InFlight:
+    """Claimed documents: running, resting until another attempt, or finished and not yet written.
+
+    Belongs to one thread, but for the callbacks, whose outcomes are passed to `report` in theirs.
+    """
+
+    def __init__(
+        self,
+        callback: Callback,
+        step: Step,
+        settings: Settings,
+        *,
+        workers: int,
+        batch: int,
+        report: Callable[[Outcome], None],
+    ) -> None:
+        self.failed = 0  # documents whose last attempt failed
+        self._step = step
+        self._number_of_workers = workers
+        self._batch = max(batch, workers)
+        self._attempts = settings.attempts
+        self._retry_pause = settings.retry_pause
+        self._workers = Workers(callback, workers, settings, report)
+        self._running: dict[str, Document] = {}
+        self._resting: dict[str, tuple[float, Document]] = {}  # with the monotonic time of the next attempt
+        self._unwritten: list[tuple[Update, float]] = []  # with seconds until another attempt; 0: there is none
+        self._write_due = math.inf  # monotonic time
+        self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
+
+    def __bool__(self) -> bool:
+        return bool(self._running or self._resting or self._unwritten)
+
+    @property
+    def ids(self) -> set[str]:
+        """Ids of all of them."""
+        return {*self._running, *self._resting, *(update.doc['_id'] for update, _ in self._unwritten)}
+
+    @property
+    def running(self) -> int:
+        """How many have been given to the workers."""
+        return len(self._running)
+
+    @property
+    def room(self) -> int:
+        """How many to claim now: about WORK_AHEAD's work, so that slow callbacks leave work for other machines."""
+        pace = self._number_of_workers / max(self._seconds_each, 1e-6)
+        target = max(self._number_of_workers, min(self._batch, int(pace * WORK_AHEAD)))
+        taken = len(self._running) + len(self._unwritten)
+        room = min(target - taken, self._batch - taken - len(self._resting))
+        # Not for a few at a time while the workers have enough: a look costs the same for one as for many.
+        return max(room, 0) if taken < self._number_of_workers or room >= target // 2 else 0
+
+    @property
+    def unwritten(self) -> list[Update]:
+        """What is to be written, oldest first."""
+        return [update for update, _ in self._unwritten]
+
+    @property
+    def write_is_due(self) -> bool:
+        """Whether to write now, rather than wait for more."""
+        if not self._unwritten:
+            return False
+        return not self._running or len(self._unwritten) >= self._batch or time.monotonic() >= self._write_due
+
+    @property
+    def next_due(self) -> float:
+        """Monotonic time at which there is something to write or to try again; infinity where there is not."""
+        return min((self._write_due, *(due for due, _ in self._resting.values())))
+
+    def submit(self, doc: Document) -> None:
+        """Give a claimed document to the workers."""
+        log.info('took %s', doc['_id'])
+        self._running[doc['_id']] = doc
+        self._workers.submit(doc)
+
+    def resume_rested(self) -> None:
+        """Give those whose pause is over to the workers again."""
+        now = time.monotonic()
+        for doc_id in [doc_id for doc_id, (due, _) in self._resting.items() if due <= now]:
+            self.submit(self._resting.pop(doc_id)[1])
+
+    def finish(self, outcome: Outcome) -> None:
+        """Turn the outcome of a callback into something to write."""
+        del self._running[outcome.doc['_id']]
+        self._seconds_each += 0.5 * (outcome.seconds - self._seconds_each)
+        if outcome.entry is None:
+            self._fail(outcome.doc, outcome.error, outcome.final)
+            return
+        update = steps.success(outcome, self._step)
+        log.info('appending process results to %s\n%s', outcome.doc['_id'], json.dumps(update.record, indent=1))
+        self._to_write(update)
+
+    def settle(self, written: list[Document | Refused | None], worker: str) -> None:
+        """Take note of what became of the first `unwritten` ones, in order, as `results.write` returns it."""
+        settled, self._unwritten = self._unwritten[: len(written)], self._unwritten[len(written) :]
+        self._write_due = time.monotonic() if self._unwritten else math.inf
+        for (update, pause), doc in zip(settled, written, strict=True):
+            if isinstance(doc, Refused):
+                self._refused(update, doc)
+            elif doc is not None:
+                log.info('updated %s', doc['_id'])
+                if pause and claims.is_held(doc, worker):
+                    self._resting[doc['_id']] = (time.monotonic() + pause, doc)
+
+    def withdraw(self) -> None:
+        """Release what no callback has begun with, or would begin with again."""
+        not_begun = self._workers.withdraw()
+        for doc in not_begun:
+            del self._running[doc['_id']]
+        for doc in (*not_begun, *(doc for _, doc in self._resting.values())):
+            self._to_write(Update(doc, documents.released))
+        self._resting.clear()
+
+    def give_up(self) -> None:
+        """Release what runs, too."""
+        self.withdraw()
+        for doc in self._running.values():
+            self._to_write(Update(doc, documents.released))
+        self._running.clear()
+
+    def _fail(self, doc: Document, error: str, final: bool) -> None:
+        update, attempt = steps.failure(doc, error, time.time(), self._step, self._attempts, final)
+        tried = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
+        if final or attempt >= self._attempts:
+            self.failed += 1
+            log.error('%s; status: %s', tried, self._step.failed)
+            self._to_write(update)
+        else:
+            pause = self._retry_pause * 2 ** (attempt - 1)
+            log.warning('%s; again in %g s', tried, pause)
+            self._to_write(update, pause)
+
+    def _refused(self, update: Update, refused: Refused) -> None:
+        """Record that the server refuses the result; where it refuses that too, nothing is left to write."""
+        if update.record is not None and 'error' not in update.record:
+            self._fail(update.doc, f'the database refused the result: {refused}', final=True)
+        else:
+            log.error('%s cannot be written, and stays claimed: %s', update.doc['_id'], refused)
+
+    def _to_write(self, update: Update, pause: float = 0.0) -> None:
+        self._unwritten.append((update, pause))
+        self._write_due = min(self._write_due, time.monotonic() + WRITE_DELAY)

@@ -1,0 +1,82 @@
+"""Writing back what became of claimed documents, without ever overwriting what others wrote meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edw import documents
+from edw.couch import Database, Document
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Update:
+    """A change to a claimed document.
+
+    `change` makes the new version out of the claimed one, or out of a newer revision of it. `record` is
+    the entry that the change adds to `process` or `failures`, by which a change that was written, but
+    never answered, is known again; None where it adds nothing.
+    """
+
+    doc: Document
+    change: Callable[[Document], Document]
+    record: dict[str, Any] | None = None
+
+
+class Refused(Exception):
+    """The database will not take this version of the document, whatever its revision."""
+
+
+def write(database: Database, updates: list[Update], after: str | int) -> list[Document | Refused | None]:
+    """Write the updates of a step that comes after step `after`.
+
+    For each one, in order: the document as written; None where the claim was lost, so that the result is
+    dropped; Refused where the server does not accept the new version.
+    Safe to call again after an Unavailable: what was written before is recognised.
+    """
+    versions = [update.change(update.doc) for update in updates]
+    written: list[Document | Refused | None] = []
+    for update, version, row in zip(updates, versions, database.bulk_docs(versions), strict=True):
+        if row.get('error') == 'conflict':
+            written.append(_on_newer_revision(database, update, after))
+        elif row.get('error'):
+            written.append(Refused(f'{row["error"]}: {row.get("reason")}'))
+        else:
+            written.append({**version, '_rev': row['rev']})
+    return written
+
+
+def _on_newer_revision(database: Database, update: Update, after: str | int) -> Document | Refused | None:
+    """Put the change on the newest revision, if the document is still ours to change."""
+    doc_id = update.doc['_id']
+    while True:
+        current = database.existing([doc_id]).get(doc_id)
+        if current is None:
+            log.warning('%s was deleted while its step ran: the result is dropped', doc_id)
+            return None
+        if update.record is not None and _holds(current, update.record):
+            return current  # an earlier try was written, and only its answer was lost
+        if current.get('claim') != update.doc['claim']:
+            log.warning('%s is no longer claimed by this worker: the result is dropped', doc_id)
+            return None
+        if documents.last_step(current) != after:
+            # Somebody cut or extended `process`: a result for the old chain does not belong there.
+            log.warning('%s: its process was edited while the step ran: the result is dropped', doc_id)
+            version = documents.released(current)
+        else:
+            version = update.change(current)
+        row = database.bulk_docs([version])[0]
+        if row.get('error') == 'conflict':
+            continue
+        if row.get('error'):
+            return Refused(f'{row["error"]}: {row.get("reason")}')
+        return {**version, '_rev': row['rev']}
+
+
+def _holds(doc: Document, record: dict[str, Any]) -> bool:
+    lists = (doc.get('process'), doc.get('failures'))
+    return any(isinstance(entries, list) and record in entries for entries in lists)

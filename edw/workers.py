@@ -1,0 +1,105 @@
+"""Running callbacks: a fixed number of threads that take documents and hand back outcomes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edw.config import Settings, current
+from edw.couch import Document
+from edw.errors import StepError, Unprocessable
+from edw.redact import redact
+
+MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[Document], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a callback made of a document: either `entry`, or `error` with whether another try is of use.
+
+    `started` and `finished` are in seconds since the epoch, `seconds` is the time between by a clock that
+    nobody sets.
+    """
+
+    doc: Document
+    started: float
+    finished: float
+    seconds: float
+    entry: dict[str, Any] | None = None
+    error: str = ''
+    final: bool = False
+
+
+class Workers:
+    """Threads that run one callback. They are daemons, so that a callback that hangs cannot hold the process."""
+
+    def __init__(
+        self, callback: Callback, number: int, settings: Settings, report: Callable[[Outcome], None]
+    ) -> None:
+        """`report` is called with each outcome, in the thread that ran the callback."""
+        self._settings = settings
+        self._callback = callback
+        self._report = report
+        self._jobs: queue.SimpleQueue[Document] = queue.SimpleQueue()
+        for index in range(number):
+            threading.Thread(target=self._work, name=f'callback-{index}', daemon=True).start()
+
+    def submit(self, doc: Document) -> None:
+        """Run the callback on a document as soon as a thread is free."""
+        self._jobs.put(doc)
+
+    def withdraw(self) -> list[Document]:
+        """Take back the documents that no thread has begun with."""
+        docs = []
+        while True:
+            try:
+                docs.append(self._jobs.get_nowait())
+            except queue.Empty:
+                return docs
+
+    def _work(self) -> None:
+        current.set(self._settings)
+        while True:
+            self._report(run_callback(self._callback, self._jobs.get()))
+
+
+def run_callback(callback: Callback, doc: Document) -> Outcome:
+    """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
+    started, clock = time.time(), time.perf_counter()
+    result: dict[str, Any] = {}
+    try:
+        result['entry'] = checked_entry(callback(copy.deepcopy(doc)))
+    # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
+    except (Exception, SystemExit) as error:
+        expected = isinstance(error, StepError)
+        log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
+        result = {'error': describe(error), 'final': isinstance(error, Unprocessable)}
+    return Outcome(doc, started, time.time(), time.perf_counter() - clock, **result)
+
+
+def checked_entry(entry: Any) -> dict[str, Any]:
+    """The entry, if it is a dict that the database can keep.
+
+    Checked here, because one bad value (NaN, an array, half a surrogate pair) would make the server refuse
+    a whole batch of results.
+    """
+    if not isinstance(entry, dict):
+        raise TypeError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
+    return json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error, without secrets, fit for a document."""
+    text = redact(f'{type(error).__name__}: {error}')[:MAX_ERROR_LENGTH]
+    return text.encode('utf-8', 'replace').decode('utf-8')

@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Step 1, move_to_sps: bring each new data file to where it is processed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import listener
+from edw.errors import Unprocessable
+from edw.transfer import transfer
+
+
+def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
+    """Copy the data file from `original_file` to `[data] sps`, checked against the document's md5."""
+    for field in ('original_file', 'md5sum'):
+        if not isinstance(doc.get(field), str):
+            raise Unprocessable(f'the document has no {field}')
+    moved = transfer(doc['original_file'], listener.settings().sps, doc['md5sum'])
+    return {'hostname': moved.hostname, 'file': moved.file, 'md5sum': moved.md5sum, 'log': moved.log}
+
+
+if __name__ == '__main__':
+    sys.exit(listener.main(move_to_sps, name='move_to_sps', after=0, failed='failed move to sps'))

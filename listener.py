@@ -1,0 +1,329 @@
+"""The shared listener: follow the feed, query the view, hand documents to a callback.
+
+A step is a script of a few lines::
+
+    import listener
+
+    def callback(doc):
+        return {'file': ..., 'log': ...}        # becomes an entry of doc['process']
+
+    if __name__ == '__main__':
+        raise SystemExit(listener.main(callback, name='my_step', after='signal_processing', failed='my step failed'))
+
+The view is the truth, the feed only says "look again". So no place in the feed is ever stored, and a feed
+that is cut, rewound or replayed can cost time, but never a document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import queue
+import random
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from edw import claims, cli, config, design, documents, results
+from edw.backoff import Outage, insist
+from edw.couch import Database, Document
+from edw.errors import EdwError, LoginRefused, Unavailable
+from edw.feed import FILTER, Feed
+from edw.inflight import InFlight
+from edw.steps import Step
+from edw.workers import Callback
+
+SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
+CONTENDED_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
+MAX_NAMED = 5  # documents that one warning names
+
+log = logging.getLogger('listener')
+T = TypeVar('T')
+
+
+def main(callback: Callback, *, name: str, after: str | int, failed: str) -> int:
+    """Run a step as a script: read the command line, listen until a signal, return the exit code.
+
+    `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
+    `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on.
+    """
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed)))
+
+
+def run(
+    callback: Callback,
+    *,
+    name: str,
+    after: str | int,
+    failed: str,
+    settings: config.Settings | None = None,
+    workers: int | None = None,
+    batch: int | None = None,
+    once: bool = False,
+) -> int:
+    """The same as `main` for callers in Python: no command line, no signals, and errors are raised.
+
+    Returns how many documents the step failed on. Raises EdwError for what no waiting mends.
+    """
+    settings = settings or config.load()
+    return Listener(
+        callback,
+        Step(name, after, failed),
+        settings,
+        workers=workers or settings.workers,
+        batch=batch or settings.batch,
+        once=once,
+    ).run()
+
+
+def settings() -> config.Settings:
+    """The settings that a callback works with: those of its listener, else those of edw.ini."""
+    return config.current.get(None) or config.load()
+
+
+def _listen(callback: Callback, step: Step) -> int:
+    arguments = _parser(step).parse_args()
+    cli.set_up_log(arguments.level)
+    settings = config.load(arguments.config)
+    listener = Listener(
+        callback,
+        step,
+        settings,
+        workers=arguments.workers or settings.workers,
+        batch=arguments.batch or settings.batch,
+        once=arguments.once,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: listener.stop())
+    return 1 if listener.run() and arguments.once else 0
+
+
+def _parser(step: Step) -> argparse.ArgumentParser:
+    where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
+    parser = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
+    parser.add_argument('--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: edw.ini)')
+    parser.add_argument('--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: edw.ini)')
+    parser.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
+    loudness = parser.add_mutually_exclusive_group()
+    for flag, level, text in (('-v', logging.DEBUG, 'say more'), ('-q', logging.WARNING, 'say only what is wrong')):
+        loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
+    return parser
+
+
+class Stopped(Exception):
+    """The listener was told to stop, and what it waits for is not worth waiting for any more."""
+
+
+class Listener:
+    """The loop of one step.
+
+    Everything that happens elsewhere, in the feed, in the callbacks' threads, in a signal handler, arrives
+    in one inbox as a function that only changes this object's state. Requests are made by the loop alone.
+    """
+
+    def __init__(
+        self, callback: Callback, step: Step, settings: config.Settings, *, workers: int, batch: int, once: bool
+    ) -> None:
+        self._step = step
+        self._settings = settings
+        self._once = once
+        self._worker = claims.worker_name()
+        self._database = Database(settings)
+        self._outage = Outage()
+        # A SimpleQueue, because its `put` may be called in a signal handler.
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._feed: Feed | None = None
+        self._in_flight = InFlight(
+            callback,
+            step,
+            settings,
+            workers=workers,
+            batch=batch,
+            report=lambda outcome: self._inbox.put(lambda: self._in_flight.finish(outcome)),
+        )
+        self._look_due = True
+        self._sweep_due = -math.inf  # monotonic time
+        self._contended = False  # somebody else claimed some of what we wanted, the last time
+        self._set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict; until the next sweep
+        self._unplaced: list[str] = []
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Take nothing new, finish what runs, and return; called again, give up what runs. Safe in a signal handler."""
+        self._inbox.put(self._told_to_stop)
+
+    def run(self) -> int:
+        """Listen until told to stop. Returns how many documents the step failed on."""
+        try:
+            self._start()
+            while not self._is_done():
+                if self._sweep_is_due():
+                    self._sweep()
+                self._in_flight.resume_rested()
+                if self._look_is_due():
+                    self._look()
+                if self._in_flight.write_is_due:
+                    self._write()
+                self._wait()
+        except Stopped:
+            self._give_up()
+        except LoginRefused:
+            raise  # not another request: a server may lock the address out after a few refused ones
+        except EdwError:
+            self._give_up()
+            raise
+        finally:
+            if self._feed:
+                self._feed.end()
+        return self._in_flight.failed
+
+    def _start(self) -> None:
+        lastproc = self._settings.viewname.split('/')[-1]
+        views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW)
+        self._insist(lambda: design.check(self._database, views=views, filters=(FILTER,)))
+        sequence = _short(self._insist(self._database.info)['update_seq'])
+        log.info('%s: listening for documents after %s from sequence: %s', self._step.name, self._step.after, sequence)
+        self._feed = Feed(
+            self._settings,
+            self._step.after,
+            self._outage,
+            on_change=lambda change: self._inbox.put(lambda: self._caught(change)),
+            on_end=lambda error: self._inbox.put(lambda: _throw(error)),
+        )
+
+    def _look(self) -> None:
+        """Ask the view what waits, claim it, and give it to the workers."""
+        room = self._in_flight.room
+        limit = room * (CONTENDED_PAGE if self._contended else 1) + len(self._set_aside)
+        page = self._insist(lambda: self._waiting(limit))
+        # A row can be older than the document that comes with it.
+        free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._step.after)]
+        free = [doc for doc in free if doc['_id'] not in self._set_aside]
+        # At random, where another listener begins at the same end and claims the same ones.
+        chosen = random.sample(free, min(room, len(free))) if self._contended else free[:room]
+        won = self._claim(chosen) if chosen else []
+        self._contended = len(won) < len(chosen)
+        for doc in won:
+            self._in_flight.submit(doc)
+        if len(page['rows']) < limit and len(chosen) == len(free):
+            # All that waited has been seen, and what comes is a change after the sequence of this page. The
+            # feed begins there, so that nothing falls between the two.
+            self._look_due = False
+            self._feed.watch(page['update_seq'])
+
+    def _waiting(self, limit: int) -> dict[str, Any]:
+        after = self._step.after
+        return self._database.view(
+            self._settings.viewname,
+            startkey=[after],
+            endkey=[after, {}],
+            reduce=False,
+            include_docs=True,
+            update_seq=True,
+            limit=limit,
+        )
+
+    def _claim(self, docs: list[Document]) -> list[Document]:
+        try:
+            won, refused = claims.claim(self._database, docs, self._step.name, self._worker)
+        except Unavailable as error:
+            # The claims may have been written all the same, and then nobody else will take those documents.
+            self._outage.begins(error)
+            return self._insist(self._unknown_claims)
+        self._set_aside.update(refused)
+        return won
+
+    def _unknown_claims(self) -> list[Document]:
+        """Documents that hold a claim of this worker whose answer never arrived."""
+        held = claims.held(self._database, self._step.name, self._worker)
+        return [doc for doc in held if doc['_id'] not in self._in_flight.ids]
+
+    def _write(self) -> None:
+        """Write back what was finished, all in one request."""
+        updates = self._in_flight.unwritten
+        write = partial(results.write, self._database, updates, self._step.after)
+        self._in_flight.settle(self._insist(write, even_when_stopping=True), self._worker)
+
+    def _sweep(self) -> None:
+        """Look whatever the feed says, and for what no feed tells."""
+        self._sweep_due = time.monotonic() + SWEEP_INTERVAL
+        self._look_due = True
+        self._set_aside.clear()
+        for doc in self._insist(self._unknown_claims):
+            self._in_flight.submit(doc)
+        unplaced = self._insist(lambda: design.unplaced(self._database, MAX_NAMED))
+        if unplaced and unplaced != self._unplaced:
+            log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
+        self._unplaced = unplaced
+
+    def _wait(self) -> None:
+        """Wait for the next thing that happens, or the next thing that is due."""
+        now_due = self._is_done() or self._sweep_is_due() or self._look_is_due() or self._in_flight.write_is_due
+        due = min(self._sweep_due, self._in_flight.next_due)
+        self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
+
+    def _is_done(self) -> bool:
+        return not self._in_flight and (self._stopping or (self._once and not self._look_due))
+
+    def _look_is_due(self) -> bool:
+        return self._look_due and not self._stopping and self._in_flight.room > 0
+
+    def _sweep_is_due(self) -> bool:
+        return not self._stopping and time.monotonic() >= self._sweep_due
+
+    def _handle(self, timeout: float) -> None:
+        """Let everything happen that is in the inbox; wait up to `timeout` seconds for the first of it."""
+        try:
+            self._inbox.get(timeout=timeout)()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            return
+
+    def _caught(self, change: dict[str, Any]) -> None:
+        log.info('caught change: %s %s', _short(change.get('seq')), change.get('id'))
+        self._look_due = True
+
+    def _told_to_stop(self) -> None:
+        if self._stopping:
+            raise Stopped
+        self._stopping = True
+        self._in_flight.withdraw()
+        log.info('stopping: %d callbacks still run', self._in_flight.running)
+
+    def _insist(self, request: Callable[[], T], even_when_stopping: bool = False) -> T:
+        """Answer of the server, waited for as long as it takes, or until there is no use in it any more."""
+
+        def pause(seconds: float) -> bool:
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0 and (even_when_stopping or not self._stopping):
+                self._handle(left)
+            return self._stopping and not even_when_stopping
+
+        try:
+            return insist(request, self._outage, pause)
+        except Unavailable:
+            raise Stopped from None
+
+    def _give_up(self) -> None:
+        """Release all that is claimed, in one request, and no more than that."""
+        self._in_flight.give_up()
+        updates = self._in_flight.unwritten
+        try:
+            if updates:
+                results.write(self._database, updates, self._step.after)
+        except EdwError as error:
+            log.error('%d documents stay claimed by %s: %s', len(updates), self._worker, error)
+
+
+def _throw(error: EdwError) -> None:
+    raise error
+
+
+def _short(sequence: Any) -> str:
+    """A sequence fit for the screen: CouchDB's are opaque strings of a hundred characters and more."""
+    text = str(sequence)
+    return text if len(text) <= 16 else f'{text[:15]}…'

@@ -1,0 +1,106 @@
+// A CouchDB-style server for trying and testing: PouchDB on LevelDB behind express-pouchdb.
+//
+//   EDW_LOCAL_USERNAME=… EDW_LOCAL_PASSWORD=… node server.js PORT DIR
+//
+// The login comes by the environment, because a command line is readable by every user of the machine.
+// Port 0 takes a free one. The one line on stdout says that requests are answered, and ends with the URL.
+'use strict';
+
+const { AsyncLocalStorage } = require('node:async_hooks');
+const path = require('node:path');
+const express = require('express');
+const basicAuth = require('express-basic-auth');
+const expressPouchDB = require('express-pouchdb');
+
+const [port, dir] = process.argv.slice(2);
+const { EDW_LOCAL_USERNAME: username, EDW_LOCAL_PASSWORD: password } = process.env;
+if (!port || !dir || !username || !password) {
+  console.error('usage: EDW_LOCAL_USERNAME=… EDW_LOCAL_PASSWORD=… node server.js PORT DIR');
+  process.exit(2);
+}
+
+const MAX_BODY = '64mb'; // of a request; CouchDB's own limit
+const PouchDB = require('pouchdb').defaults({ prefix: path.resolve(dir) + path.sep });
+
+function refuse(res, status, error, reason) {
+  if (!res.headersSent) res.status(status).json({ error, reason });
+  else res.end(); // half an answer cannot be taken back: end it, the client sees broken JSON
+}
+
+// PouchDB throws some errors outside of any promise that express-pouchdb waits for. Such a request would
+// never be answered, and the process would end. The storage tells which request an error belongs to.
+const requests = new AsyncLocalStorage();
+function answerStrayErrors() {
+  for (const event of ['uncaughtException', 'unhandledRejection']) {
+    process.on(event, (error) => {
+      console.error(`${event}: ${error && error.stack ? error.stack : error}`);
+      const res = requests.getStore();
+      if (res) refuse(res, 500, 'internal_server_error', String((error && error.message) || error));
+    });
+  }
+}
+
+// An unknown filter makes PouchDB throw from a callback, and `_selector` is taken for a missing filter.
+async function checkFilter(req, res, next) {
+  const name = req.query.filter;
+  if (name === undefined || name === '_doc_ids') return next();
+  if (name === '_selector' || !/^[^_/][^/]*\/[^/]+$/.test(name)) {
+    return refuse(res, 400, 'bad_request', `the embedded server has no filter ${name}`);
+  }
+  const [design, filter] = name.split('/');
+  const known = await PouchDB.allDbs();
+  if (!known.includes(req.params.db)) return refuse(res, 404, 'not_found', 'no_db_file');
+  try {
+    const doc = await new PouchDB(req.params.db).get(`_design/${design}`);
+    if (!doc.filters || typeof doc.filters[filter] !== 'string') {
+      return refuse(res, 404, 'not_found', `missing json key: ${filter}`);
+    }
+  } catch (error) {
+    return refuse(res, error.status || 500, 'not_found', error.reason || error.message);
+  }
+  return next();
+}
+
+const app = express();
+app.disable('x-powered-by');
+app.use((req, res, next) => requests.run(res, next));
+app.use(
+  basicAuth({
+    users: { [username]: password },
+    challenge: true,
+    realm: 'edw local couchdb',
+    unauthorizedResponse: () => ({ error: 'unauthorized', reason: 'Name or password is incorrect.' }),
+  }),
+);
+app.use(express.json({ limit: MAX_BODY, strict: false }));
+app.all('/:db/_changes', checkFilter);
+app.use(
+  // The login is checked above, and compression would hold back the heartbeats of `_changes`.
+  expressPouchDB(PouchDB, {
+    mode: 'minimumForPouchDB',
+    overrideMode: {
+      include: ['routes/ddoc-info'],
+      exclude: ['compression'],
+    },
+  }),
+);
+// eslint-disable-next-line no-unused-vars -- express knows an error handler by its four parameters
+app.use((error, req, res, next) => {
+  const status = error.status || error.statusCode || 500;
+  refuse(res, status, status < 500 ? 'bad_request' : 'internal_server_error', error.message);
+});
+
+const server = app.listen(Number(port), '127.0.0.1', () => {
+  answerStrayErrors();
+  console.log(`embedded server, data in ${path.resolve(dir)}: http://127.0.0.1:${server.address().port}/`);
+});
+server.on('error', (error) => {
+  console.error(error.code === 'EADDRINUSE' ? `port ${port} is already in use` : error.message);
+  process.exit(1);
+});
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    server.close(() => process.exit(0));
+    server.closeAllConnections(); // a longpoll would keep the server open for ever
+  });
+}

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Seed documents with their data files, or register data files that are already there.
+
+  make_metadata.py [N]        a simulated acquisition writes N data files (default 1) of the next run into
+                              [data] raw of edw.ini, and each gets a document
+  make_metadata.py --from DIR each data file in DIR that has no document gets one
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from detector import acquisition
+from edw import catalogue, cli, config, files, runs
+from edw.couch import Database, Document
+from edw.errors import EdwError, SettingsError
+from edw.transfer import is_url
+
+EVENTS = 200  # of one file
+SETTLE = 60.0  # seconds without a change after which acquisition has finished a file
+VOLTS = {'detector_a': [8, -8, 2, -2], 'detector_b': [4, -4, 1.5, -1.5]}  # on the electrodes
+TEMPERATURE = 0.015, 0.016  # K, lowest and highest
+
+# Quiet where stderr is not a terminal.
+progress_bar = partial(tqdm, unit=' files', disable=None)
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument('number', nargs='?', type=_number, metavar='N', help='documents to make (default 1)')
+    parser.add_argument('--events', type=cli.count, metavar='N', help=f'simulated events of a file (default {EVENTS})')
+    parser.add_argument('--seed', type=_seed, metavar='N', help='the same seed gives the same events')
+    parser.add_argument('--from', dest='folder', type=Path, metavar='DIR', help='register the data files in DIR')
+    parser.add_argument(
+        '--settle', type=_seconds, metavar='S', help=f'leave files that changed in the last S seconds ({SETTLE:g})'
+    )
+    arguments = parser.parse_args()
+    if arguments.folder is None and arguments.settle is not None:
+        parser.error('--settle goes with --from DIR')
+    if arguments.folder is not None and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
+        parser.error('N, --events and --seed are for simulated files, not for --from DIR')
+    database = Database(config.load(arguments.config))
+    if arguments.folder is not None:
+        settle = SETTLE if arguments.settle is None else arguments.settle
+        return register(database, arguments.folder, settle)
+    return seed(database, arguments.number or 1, arguments.events or EVENTS, arguments.seed)
+
+
+def seed(database: Database, number: int, events: int, random_seed: int | None) -> int:
+    """Make `number` documents of the next run, with their data files."""
+    if is_url(database.settings.raw):
+        raise SettingsError('[data] raw: the simulated acquisition writes to a local folder, not to a URL.')
+    raw = Path(database.settings.raw)
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdwError(f'{raw} cannot be made: {error.strerror}. Set [data] raw to a folder that can.') from None
+    # Files that another database knows under the name of a run are not overwritten.
+    reserved = catalogue.reserve_run(database, is_taken=lambda run: any(raw.glob(f'{run}_*')))
+    run = reserved['run']
+    print('run', run)
+    docs: list[Document] = []
+    try:
+        for index in progress_bar(range(number), desc='writing data files'):
+            docs.append(_acquire(raw, run, index, events, random_seed))
+    except BaseException as error:
+        # Nothing half done: neither files without documents, nor a run without files.
+        for doc in docs:
+            Path(doc['original_file']).unlink(missing_ok=True)
+        database.delete(reserved)
+        if isinstance(error, OSError):
+            raise EdwError(f'{raw} cannot be written to: {error.strerror}. No document was made.') from None
+        raise
+    docs[0]['_rev'] = reserved['_rev']
+    print('uploading', number, 'documents to', database.url)
+    with progress_bar(total=number, desc='uploading', unit=' documents') as bar:
+        try:
+            refused = catalogue.insert(database, docs, bar.update)
+        except EdwError as error:
+            way_out = f'Register what is missing with: python make_metadata.py --from {raw} --settle 0'
+            raise EdwError(f'{error}\nAt least {bar.n} of {number} documents were uploaded. {way_out}') from None
+    _complain(refused)
+    print('uploaded', number - len(refused), 'documents of run', run)
+    _print_sequence(database)
+    return 1 if refused else 0
+
+
+def register(database: Database, folder: Path, settle: float) -> int:
+    """Make documents for the data files of a folder that have none."""
+    progress = partial(progress_bar, desc='registering')
+    done = catalogue.register(database, folder, settle, acquisition.read_conditions, progress)
+    _complain(done.failed)
+    print(f'registered {done.new} files, {len(done.known)} had a document already')
+    if done.unsettled:
+        print(f'left {len(done.unsettled)} for the next call, changed in the last {settle:g} s')
+    _print_sequence(database)
+    return 1 if done.failed else 0
+
+
+def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None) -> Document:
+    """Take one file's data: simulated, but written, measured and described as real ones."""
+    rng = np.random.default_rng(None if random_seed is None else [random_seed, index])
+    conditions: dict[str, Any] = {'volts': VOLTS, 'temperature': rng.uniform(*TEMPERATURE)}
+    doc_id = runs.file_id(run, index)
+    path = raw / f'{doc_id}.root'
+    with files.replacing(path) as temporary:
+        acquisition.write_file(temporary, events, rng, conditions)
+    return catalogue.new_document(doc_id, run, path, conditions)
+
+
+def _complain(refused: list[str]) -> None:
+    for reason in refused:
+        print(f'error: {reason}', file=sys.stderr)
+
+
+def _print_sequence(database: Database) -> None:
+    print('current database sequence number:')
+    print(database.info()['update_seq'])
+
+
+def _number(text: str) -> int:
+    number = cli.count(text)
+    if number > runs.MAX_FILES:
+        raise argparse.ArgumentTypeError(f'a run numbers {runs.MAX_FILES} files at most, not {number}')
+    return number
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 0 or more')
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, 0 or more')
+    return seconds
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))

@@ -1,0 +1,103 @@
+"""Fixtures: a server (embedded, or EDW_TEST_SERVER), and a database, folders and settings for each test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+
+import local_couchdb
+from edw import config, design
+from edw.config import Settings
+from edw.couch import Database
+from tests.scripts import Scripts
+from upload_design import DESIGN_FILE
+
+# Nothing of the caller's own settings may reach a test.
+for variable in [name for name in os.environ if name.startswith('EDW_') and name != 'EDW_TEST_SERVER']:
+    del os.environ[variable]
+
+SETTINGS = """
+[Cloudant]
+server = {server}
+dbname = {dbname}
+username = {username}
+password = {password}
+viewname = _design/process/_view/lastproc
+[data]
+raw = raw
+sps = sps
+[listener]
+workers = 1
+batch = 500
+attempts = 3
+retry_pause = 0.1
+"""
+
+
+class Server:
+    """A CouchDB-style server and an administrator's login."""
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        self.url, self.username, self.password = url, username, password
+
+    def request(self, method: str, path: str, **options: object) -> requests.Response:
+        """A request with the login, past everything the project does itself."""
+        return requests.request(
+            method, f'{self.url}/{path}', auth=(self.username, self.password), timeout=30, **options
+        )
+
+    def settings_text(self, dbname: str) -> str:
+        """An edw.ini for this server."""
+        return SETTINGS.format(server=self.url, dbname=dbname, username=self.username, password=self.password)
+
+
+@pytest.fixture(scope='session')
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server of the whole run."""
+    given = os.environ.get('EDW_TEST_SERVER')
+    if given:
+        parts = urlsplit(given)
+        login = unquote(parts.username or ''), unquote(parts.password or '')
+        yield Server(f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}', *login)
+        return
+    login = 'tester', f'secret-{secrets.token_hex(8)}'
+    with local_couchdb.running(tmp_path_factory.mktemp('server') / 'couchdb', *login) as url:
+        yield Server(url, *login)
+
+
+@pytest.fixture
+def settings(server: Server, tmp_path: Path) -> Iterator[Settings]:
+    """Settings, in a file of their own, for a database that is not there yet."""
+    dbname = f'edwtest-{secrets.token_hex(6)}'
+    file = tmp_path / 'edw.ini'
+    file.write_text(server.settings_text(dbname))
+    yield config.load(file)
+    server.request('DELETE', dbname)
+
+
+@pytest.fixture
+def empty_database(settings: Settings) -> Database:
+    """A database without a design document."""
+    database = Database(settings)
+    database.create()
+    return database
+
+
+@pytest.fixture
+def database(empty_database: Database) -> Database:
+    """A database with the design document."""
+    design.upload(empty_database, design.read(DESIGN_FILE))
+    return empty_database
+
+
+@pytest.fixture
+def scripts(settings: Settings) -> Iterator[Scripts]:
+    """Runs the scripts with the test's settings, and ends those that still run."""
+    with Scripts(settings.file) as running:
+        yield running

@@ -1,0 +1,122 @@
+"""The scripts as processes, as a user runs them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 60.0  # seconds after which a test gives up waiting
+
+
+class Process:
+    """A running script, and what it has said so far on stdout and stderr together."""
+
+    def __init__(self, command: list[str], **options: object) -> None:
+        self._popen = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', **options
+        )
+        self.pid = self._popen.pid
+        self._lines: list[str] = []
+        self._said = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        """All that it has said."""
+        with self._said:
+            return ''.join(self._lines)
+
+    def wait_for(self, text: str, times: int = 1, limit: float = LIMIT) -> None:
+        """Wait until a text was said so many times."""
+        with self._said:
+            self._said.wait_for(lambda: self._ended or self._count(text) >= times, limit)
+            found = self._count(text)
+        assert found >= times, f'{text!r} was said {found} times, not {times}, in:\n{self.output}'
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        self._popen.send_signal(number)
+
+    def end(self, limit: float = LIMIT) -> int:
+        """Wait for the end; returns the exit code."""
+        try:
+            code = self._popen.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f'still running after {limit} s:\n{self.output}') from None
+        self._reader.join()
+        return code
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end; returns the exit code."""
+        self.send(number)
+        return self.end()
+
+    def kill(self) -> None:
+        """End it whatever it does."""
+        if self._popen.poll() is None:
+            self._popen.kill()
+        self.end()
+
+    def _count(self, text: str) -> int:
+        return sum(text in line for line in self._lines)
+
+    def _read(self) -> None:
+        with self._popen.stdout as stream:
+            for line in stream:
+                with self._said:
+                    self._lines.append(line)
+                    self._said.notify_all()
+        with self._said:
+            self._ended = True
+            self._said.notify_all()
+
+
+class Scripts:
+    """Starts scripts with one settings file; all that still run are ended with the block."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self._started: list[Process] = []
+
+    def __enter__(self) -> Scripts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for process in self._started:
+            process.kill()
+
+    def start(self, script: str | Path, *arguments: str, **options: object) -> Process:
+        """Start a script."""
+        command = [sys.executable, str(ROOT / script), '--config', str(self.config), *arguments]
+        process = Process(command, **options)
+        self._started.append(process)
+        return process
+
+    def listen(self, script: str | Path, *arguments: str, **options: object) -> Process:
+        """Start a listener, and wait until it listens."""
+        process = self.start(script, *arguments, **options)
+        process.wait_for('listening for documents')
+        return process
+
+    def run(self, script: str | Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        command = [sys.executable, str(ROOT / script), '--config', str(self.config), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=2 * LIMIT, check=False, stdin=subprocess.DEVNULL, **options
+        )
+
+
+def wait_until(condition: object, limit: float = LIMIT, every: float = 0.05) -> None:
+    """Wait until a condition of the world outside is true, where nothing tells of it."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, f'not so after {limit} s: {condition}'
+        time.sleep(every)

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Put the design document, design.process.json, on the database, and build its views.
+
+Makes the database where it is missing. Replaces an older design document; does nothing where it is the
+same already.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from edw import cli, config, design, warming
+from edw.couch import Database
+
+DESIGN_FILE = Path(__file__).resolve().parent / 'design.process.json'
+
+
+def main() -> int:
+    arguments = cli.parser(__doc__).parse_args()
+    database = Database(config.load(arguments.config))
+    doc = design.read(DESIGN_FILE)
+    if database.create():
+        print(f'created the database {database.url}')
+    if design.upload(database, doc):
+        print(f'uploaded {doc["_id"]}')
+    else:
+        print(f'{doc["_id"]} is up to date, nothing to upload')
+    warming.build_views(database, doc)
+    print('the views are built')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))
