@@ -34,5 +34,7 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == '__main__':
     sys.exit(
-        listener.main(signal_processing, name='signal_processing', after='move_to_sps', failed='signal processing failure')
+        listener.main(
+            signal_processing, name='signal_processing', after='move_to_sps', failed='signal processing failure'
+        )
     )

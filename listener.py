@@ -105,7 +105,9 @@ def _parser(step: Step) -> argparse.ArgumentParser:
     where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
     parser = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
     parser.add_argument('--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: edw.ini)')
-    parser.add_argument('--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: edw.ini)')
+    parser.add_argument(
+        '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: edw.ini)'
+    )
     parser.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
     loudness = parser.add_mutually_exclusive_group()
     for flag, level, text in (('-v', logging.DEBUG, 'say more'), ('-q', logging.WARNING, 'say only what is wrong')):

@@ -20,9 +20,7 @@ def worker_name() -> str:
     return f'{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}'
 
 
-def claim(
-    database: Database, docs: list[Document], process: str, worker: str
-) -> tuple[list[Document], list[str]]:
+def claim(database: Database, docs: list[Document], process: str, worker: str) -> tuple[list[Document], list[str]]:
     """Claim documents for a step.
 
     Returns those that were won, with their new revision, and the ids of those that the server refuses for

@@ -158,8 +158,11 @@ class Database:
             return NotFound(f'{url}: {says}')
         if status in (409, 412):
             return Conflict(f'{url}: {says}')
+        if response.is_redirect:
+            target = redact(response.headers['Location'])
+            return Unavailable(f'{url}: {status}, redirects to {target}. If that is the database, set it as server.')
         if status == 429 or status >= 500 or response.ok:
-            kind = '' if reason else ', and the answer is not CouchDB\'s JSON'
+            kind = '' if reason else ", and the answer is not CouchDB's JSON"
             return Unavailable(f'{url}: {says}{kind}', _retry_after(response))
         return DatabaseError(f'{url}: {says}')
 

@@ -16,6 +16,10 @@ FILTER = 'with_process'
 ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
 
 
+class _Ended(Exception):
+    """The wait that was under way when the feed was ended has come back."""
+
+
 class Feed:
     """A thread that waits for one change at a time, each time it is told to watch."""
 
@@ -70,6 +74,8 @@ class Feed:
                 with self._told:
                     self._watching = False
                 self._on_change(change)
+        except _Ended:
+            return
         except EdwError as error:
             self._on_end(error)
 
@@ -87,7 +93,7 @@ class Feed:
             return self._database.longpoll(since, self._filter, last=self._after)
         except Unavailable:
             if self._ended:
-                raise SystemExit from None  # of this thread: nobody is there to be told of an outage
+                raise _Ended from None  # nobody is there to be told of an outage
             raise
 
     def _pause(self, seconds: float) -> bool:

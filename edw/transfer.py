@@ -64,7 +64,8 @@ def transfer(source: str, folder: str, md5sum: str) -> Transfer:
         raise
     # File systems are other people's packages: each has errors of its own, and none of them is a bug of ours.
     except Exception as error:
-        raise StepError(f'{redact(source)} cannot be moved to {redact(folder)}: {error}') from error
+        reason = 'No such file' if isinstance(error, FileNotFoundError) else error
+        raise StepError(f'{redact(source)} cannot be moved to {redact(folder)}: {reason}') from error
     hostname = urlsplit(target).hostname if is_url(target) else None
     seconds = time.perf_counter() - started
     return Transfer(target, hostname or socket.gethostname(), md5sum, size, seconds, copied)

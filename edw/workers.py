@@ -44,9 +44,7 @@ class Outcome:
 class Workers:
     """Threads that run one callback. They are daemons, so that a callback that hangs cannot hold the process."""
 
-    def __init__(
-        self, callback: Callback, number: int, settings: Settings, report: Callable[[Outcome], None]
-    ) -> None:
+    def __init__(self, callback: Callback, number: int, settings: Settings, report: Callable[[Outcome], None]) -> None:
         """`report` is called with each outcome, in the thread that ran the callback."""
         self._settings = settings
         self._callback = callback

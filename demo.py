@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""The whole chain in one go, in a folder of its own: embedded server, design document, both listeners, 3 documents.
+
+Nothing of it is left behind, and edw.ini and the databases it names are not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import local_couchdb
+from edw import cli, config
+from edw.couch import Database, Document
+from edw.documents import GOOD
+from edw.errors import EdwError, Unavailable
+
+HERE = Path(__file__).resolve().parent
+DOCUMENTS = 3
+EVENTS = 200
+LAST_STEP = 'signal_processing'
+LISTENERS = ('listen_newfiles.py', 'listen_analysis1.py')
+LIMIT = 120.0  # seconds without any change in the database after which something is wrong
+STOP_TIMEOUT = 20.0  # seconds for a listener to end after a signal
+TAIL = 15  # lines of a failed process that are shown
+
+SETTINGS = """\
+[Cloudant]
+server = {server}
+dbname = demo
+username = demo
+password = {password}
+viewname = _design/process/_view/lastproc
+[data]
+raw = raw
+sps = sps
+[listener]
+workers = 1
+batch = 500
+attempts = 3
+retry_pause = 2
+"""
+
+Events = queue.SimpleQueue  # of what the demo waits for: a change (None), or an error
+
+
+def main() -> int:
+    cli.parser(__doc__).parse_args()
+    password = secrets.token_urlsafe(12)
+    with tempfile.TemporaryDirectory(prefix='edw-demo-') as name:
+        folder = Path(name)
+        with local_couchdb.running(folder / 'couchdb', 'demo', password) as url:
+            print(f'embedded server at {url}')
+            file = folder / 'edw.ini'
+            file.touch(mode=0o600)
+            file.write_text(SETTINGS.format(server=url, password=password))
+            _run(file, 'upload_design.py')
+            events: Events = queue.SimpleQueue()
+            with contextlib.ExitStack() as listeners:
+                for script in LISTENERS:
+                    listeners.enter_context(_listening(file, script, events))
+                _run(file, 'make_metadata.py', str(DOCUMENTS), '--events', str(EVENTS))
+                docs = _finished(Database(config.load(file)), events)
+            _show(docs)
+    return 0
+
+
+def _run(file: Path, script: str, *arguments: str) -> None:
+    print(f'$ python {script} {" ".join(arguments)}', flush=True)
+    if subprocess.run(_command(file, script, *arguments), check=False).returncode:
+        raise EdwError(f'{script} failed, see above')
+
+
+def _command(file: Path, script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(HERE / script), '--config', str(file), *arguments]
+
+
+@contextlib.contextmanager
+def _listening(file: Path, script: str, events: Events) -> Iterator[None]:
+    """A listener as a process; its end before its time is an event."""
+    print(f'$ python {script} &', flush=True)
+    log = file.with_name(f'{script}.log')
+    with open(log, 'wb') as stream:
+        process = subprocess.Popen(_command(file, script), stdout=stream, stderr=subprocess.STDOUT)
+
+    def watch() -> None:
+        code = process.wait()
+        events.put(EdwError(f'{script} ended with exit code {code}'))
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        print(f'--- last lines of {script}', *_tail(log), sep='\n', file=sys.stderr)
+        raise
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _tail(log: Path) -> list[str]:
+    return log.read_text(errors='replace').splitlines()[-TAIL:]
+
+
+def _finished(database: Database, events: Events) -> list[Document]:
+    """Wait until every document is through the chain, looking each time that the database changes."""
+
+    def follow(since: str | int) -> None:
+        try:
+            while True:
+                since = feed.longpoll(since)['last_seq']
+                events.put(None)
+        except Unavailable:
+            return  # the server ends with the demo; before that, its listeners would say so
+
+    feed = Database(database.settings)
+    threading.Thread(target=follow, args=(database.info()['update_seq'],), daemon=True).start()
+    while True:
+        rows = database.all_docs(include_docs=True)
+        docs = [row['doc'] for row in rows if not row['id'].startswith('_')]
+        for doc in docs:
+            if doc['status'] != GOOD:
+                raise EdwError(f'{doc["_id"]}: {doc["status"]}: {doc.get("failures")}')
+        if len(docs) == DOCUMENTS and all(_last(doc) == LAST_STEP for doc in docs):
+            return docs
+        try:
+            event = events.get(timeout=LIMIT)
+        except queue.Empty:
+            raise EdwError(f'nothing has changed in the database for {LIMIT:g} s') from None
+        if event is not None:
+            raise event
+
+
+def _last(doc: Document) -> str | None:
+    return doc['process'][-1]['name'] if doc['process'] else None
+
+
+def _show(docs: list[Document]) -> None:
+    head = ('document', 'step', 'host', 'file', 'md5', 'seconds')
+    lines = [
+        (
+            doc['_id'],
+            entry['name'],
+            entry['hostname'],
+            Path(entry['file']).name,
+            entry['md5sum'],
+            f'{entry["finished"] - entry["started"]:.2f}',
+        )
+        for doc in docs
+        for entry in doc['process']
+    ]
+    widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
+    print()
+    for line in (head, tuple('-' * width for width in widths), *lines):
+        print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(f'\n{docs[0]["_id"]} in full:')
+    print(json.dumps(docs[0], indent=4))
+    print('\nresolution reached:')
+    for doc in docs:
+        print(f'{doc["_id"]}: {doc["process"][-1]["log"]}')
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))

@@ -1,0 +1,183 @@
+"""The original's walk-through, with the scripts as processes and real files."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uproot
+
+from edw import files
+from edw.couch import Database
+from tests.conftest import Server
+from tests.scripts import ROOT, Scripts, wait_until
+
+STEPS = ['move_to_sps', 'signal_processing']
+
+
+def done_with(database: Database, step: str) -> int:
+    """How many documents have this step as their last."""
+    rows = database.view(database.settings.viewname, startkey=[step], endkey=[step, {}])['rows']
+    return rows[0]['value'] if rows else 0
+
+
+def documents(database: Database) -> list[dict]:
+    return [row['doc'] for row in database.all_docs(include_docs=True) if not row['id'].startswith('_')]
+
+
+def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
+    assert scripts.run('upload_design.py').returncode == 0
+    database = Database(settings)
+    first = scripts.listen('listen_newfiles.py')
+    second = scripts.listen('listen_analysis1.py')
+    seeding = scripts.run('make_metadata.py', '2', '--events', '40')
+    assert seeding.returncode == 0, seeding.stderr
+    assert 'run ma22a000' in seeding.stdout and 'uploaded 2 documents' in seeding.stdout
+    assert 'current database sequence number:\n' in seeding.stdout
+    assert seeding.stderr == ''  # the progress bar is quiet where there is no terminal
+
+    for process, step in ((first, 'move_to_sps'), (second, 'signal_processing')):
+        process.wait_for('updated', times=2)
+        for said in (f'{step}: listening for documents after', 'from sequence', 'caught change: ', f'"name": "{step}"'):
+            assert said in process.output
+        for doc_id in ('ma22a000_000', 'ma22a000_001'):
+            for said in ('took', 'appending process results to', 'updated'):
+                assert f'{said} {doc_id}' in process.output
+        stamped = [line for line in process.output.splitlines() if re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d', line)]
+        assert len(stamped) >= 8
+
+    assert second.stop(signal.SIGINT) == 0
+    assert scripts.run('make_metadata.py', '2', '--events', '40').returncode == 0
+    wait_until(lambda: done_with(database, 'move_to_sps') == 2)
+    third = scripts.listen('listen_analysis1.py')
+    third.wait_for('updated', times=2)
+    assert first.stop() == 0 and third.stop() == 0
+
+    docs = documents(database)
+    assert [doc['_id'] for doc in docs] == [f'ma22a00{run}_00{number}' for run in (0, 1) for number in (0, 1)]
+    for doc in docs:
+        assert [entry['name'] for entry in doc['process']] == STEPS
+        assert doc['status'] == 'good' and 'claim' not in doc and 'failures' not in doc
+        assert doc['conditions']['volts'] == {'detector_a': [8, -8, 2, -2], 'detector_b': [4, -4, 1.5, -1.5]}
+        assert 0.015 <= doc['conditions']['temperature'] <= 0.016
+        for file, md5sum in [(doc['original_file'], doc['md5sum'])] + [
+            (e['file'], e['md5sum']) for e in doc['process']
+        ]:
+            assert files.md5_of(file) == md5sum
+        amplitudes = Path(doc['process'][1]['file'])
+        assert amplitudes.name == f'{doc["_id"]}.amp.root'
+        with uproot.open(amplitudes) as root:
+            assert root['amplitudes'].num_entries == 40
+    assert server.password not in first.output + second.output + third.output + json.dumps(docs)
+
+
+def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database: Database) -> None:
+    seeding = scripts.run('make_metadata.py', '200', '--events', '2', '--seed', '1')
+    assert seeding.returncode == 0, seeding.stderr
+    listeners = [scripts.start(f'listen_{step}.py') for step in ('newfiles', 'analysis1') for _ in range(2)]
+    wait_until(lambda: done_with(database, 'signal_processing') == 200, limit=240)
+    for listener in listeners:
+        assert listener.stop() == 0
+    docs = documents(database)
+    assert all([entry['name'] for entry in doc['process']] == STEPS for doc in docs)
+    assert not any('claim' in doc or 'failures' in doc for doc in docs)
+    # The work was shared, and nothing was done by two.
+    for one, other in (listeners[:2], listeners[2:]):
+        taken = [set(re.findall(r'took (\S+)', listener.output)) for listener in (one, other)]
+        assert len(taken[0] | taken[1]) == 200 and not taken[0] & taken[1]
+
+
+def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, database: Database) -> None:
+    scripts.run('make_metadata.py', '3', '--events', '2000')
+    assert scripts.run('listen_newfiles.py', '--once').returncode == 0
+    listener = scripts.start('listen_analysis1.py')
+    listener.wait_for('took ')
+    assert listener.stop() == 0
+    docs = documents(database)
+    assert not any('claim' in doc for doc in docs)
+    assert [len(doc['process']) for doc in docs].count(2) >= 1
+
+
+def test_registering_files_from_a_folder(scripts: Scripts, database: Database, tmp_path: Path) -> None:
+    assert scripts.run('make_metadata.py', '2', '--events', '3').returncode == 0
+    for doc in documents(database):
+        database.delete(doc)
+    folder = str(tmp_path / 'raw')
+    young = scripts.run('make_metadata.py', '--from', folder)
+    assert young.returncode == 0 and 'registered 0 files' in young.stdout and 'left 2 for the next call' in young.stdout
+    done = scripts.run('make_metadata.py', '--from', folder, '--settle', '0')
+    assert done.returncode == 0 and 'registered 2 files' in done.stdout
+    again = scripts.run('make_metadata.py', '--from', folder, '--settle', '0')
+    assert again.returncode == 0 and 'registered 0 files, 2 had a document already' in again.stdout
+    for doc in documents(database):
+        assert doc['run'] == 'ma22a000' and doc['conditions']['volts']['detector_a'] == [8, -8, 2, -2]
+        assert doc['md5sum'] == files.md5_of(doc['original_file'])
+    assert scripts.run('listen_newfiles.py', '--once').returncode == 0
+    assert scripts.run('listen_analysis1.py', '--once').returncode == 0
+    assert done_with(database, 'signal_processing') == 2
+
+
+def test_two_seedings_at_once_get_different_runs(scripts: Scripts, database: Database) -> None:
+    both = [scripts.start('make_metadata.py', '5', '--events', '3') for _ in range(2)]
+    assert [process.end() for process in both] == [0, 0]
+    docs = documents(database)
+    assert sorted({doc['run'] for doc in docs}) == ['ma22a000', 'ma22a001'] and len(docs) == 10
+    assert all(files.md5_of(doc['original_file']) == doc['md5sum'] for doc in docs)
+
+
+def test_the_step_of_the_readme(scripts: Scripts, database: Database) -> None:
+    text = (ROOT / 'README.md').read_text(encoding='utf-8').split('<!-- step -->')[1].split('```')[1]
+    script = scripts.config.with_name('listen_filesize.py')
+    script.write_text(text.removeprefix('python\n'))
+    assert scripts.run('make_metadata.py', '--events', '3').returncode == 0
+    for step in ('listen_newfiles.py', 'listen_analysis1.py'):
+        assert scripts.run(step, '--once').returncode == 0
+    command = [sys.executable, str(script), '--config', str(scripts.config), '--once']
+    # Saved among the scripts, as the README says, its folder is on the path; here it is put there.
+    done = subprocess.run(command, env={'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (doc,) = documents(database)
+    entry = doc['process'][-1]
+    assert entry['name'] == 'file_size'
+    assert entry['bytes'] == Path(entry['file']).stat().st_size > 0
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'demo.py')], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('signal_processing') > 3 and 'keV' in done.stdout
+    shown = json.loads(done.stdout.split(' in full:\n')[1].split('\n\nresolution')[0])
+    assert [entry['name'] for entry in shown['process']] == STEPS
+
+
+def test_the_demo_shows_what_failed_and_leaves_nothing_running(tmp_path: Path) -> None:
+    copy = tmp_path / 'copy'
+    for name in ('edw', 'local_couchdb'):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).symlink_to(ROOT / name)
+    for file in (*ROOT.glob('*.py'), *ROOT.glob('*.json'), *ROOT.glob('*.ini')):
+        (copy / file.name).write_bytes(file.read_bytes())
+    (copy / 'detector').symlink_to(ROOT / 'detector')
+    (copy / 'listen_analysis1.py').write_text("raise SystemExit('no analysis today')\n")
+    done = subprocess.run(
+        [sys.executable, str(copy / 'demo.py')], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1
+    assert 'listen_analysis1.py ended with exit code 1' in done.stderr and 'no analysis today' in done.stderr
+    running = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True, check=True).stdout
+    assert str(copy) not in running
+
+
+@pytest.mark.parametrize(
+    'page', sorted((ROOT / 'docs').glob('*.md')) + [ROOT / 'README.md'], ids=lambda page: page.name
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r'\]\((?!https?://)([^)#]+)', page.read_text(encoding='utf-8')):
+        assert (page.parent / target).exists(), target

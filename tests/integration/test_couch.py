@@ -1,0 +1,145 @@
+"""Database access: each answer that is not a yes is the right exception, and says the way out."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edw import couch
+from edw.config import Settings
+from edw.couch import Database
+from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, Unavailable
+
+
+@contextmanager
+def answering(*answers: bytes | None) -> Iterator[str]:
+    """A real socket server that gives one answer per connection, and then closes it; None keeps silent."""
+    stop = threading.Event()
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    if answer is None:
+                        stop.wait()
+                    else:
+                        connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f'http://127.0.0.1:{listening.getsockname()[1]}'
+        stop.set()
+        thread.join()
+
+
+def http(status: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
+    lines = [f'HTTP/1.1 {status}', f'Content-Length: {len(body) if length is None else length}', *headers, '', '']
+    return '\r\n'.join(lines).encode() + body
+
+
+def at(settings: Settings, url: str) -> Database:
+    return Database(dataclasses.replace(settings, server=url))
+
+
+@pytest.mark.parametrize(
+    ('answer', 'error', 'says'),
+    [
+        (http('401 Unauthorized', b'{"reason": "no"}'), LoginRefused, 'EDW_PASSWORD'),
+        (http('403 Forbidden', b'{"reason": "no"}'), Forbidden, 'administrator'),
+        (http('404 Not Found', b'{"reason": "Database does not exist."}'), NoDatabase, 'upload_design.py'),
+        (http('404 Not Found', b'{"reason": "missing"}'), NotFound, 'missing'),
+        (http('409 Conflict', b'{"reason": "c"}'), Conflict, '409'),
+        (http('400 Bad Request', b'{"reason": "bad"}'), DatabaseError, 'bad'),
+        (http('429 Too Many Requests', b'{"reason": "slow"}', 'Retry-After: 3'), Unavailable, 'slow'),
+        (http('500 Internal Server Error', b'{"reason": "x"}'), Unavailable, '500'),
+        (http('502 Bad Gateway', b'<html>'), Unavailable, '502'),
+        (http('503 Service Unavailable', b''), Unavailable, '503'),
+        (http('504 Gateway Timeout', b''), Unavailable, '504'),
+        (http('200 OK', b'<html>log in to the guest network</html>'), Unavailable, "not CouchDB's JSON"),
+        (http('200 OK', b'{"update_seq": '), Unavailable, "not CouchDB's JSON"),
+        (http('200 OK', b'{"update', length=100), Unavailable, 'cannot be reached'),
+        (
+            http('302 Found', b'', 'Location: http://elsewhere.invalid/'),
+            Unavailable,
+            'redirects to http://elsewhere.invalid/',
+        ),
+        (b'', Unavailable, 'cannot be reached'),
+        (b'SSH-2.0-OpenSSH\r\n', Unavailable, 'cannot be reached'),
+    ],
+)
+def test_answers(settings: Settings, answer: bytes, error: type[Exception], says: str) -> None:
+    with answering(answer) as url, pytest.raises(error, match=says.replace('.', r'\.')) as raised:
+        at(settings, url).info()
+    assert type(raised.value) is error
+    assert settings.password not in str(raised.value)
+    assert len(str(raised.value).splitlines()) <= 2
+
+
+def test_retry_after_is_kept(settings: Settings) -> None:
+    with answering(http('429 Too Many Requests', b'{}', 'Retry-After: 3')) as url, pytest.raises(Unavailable) as raised:
+        at(settings, url).info()
+    assert raised.value.retry_after == 3
+
+
+def test_nobody_listens(settings: Settings) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        url = f'http://127.0.0.1:{listening.getsockname()[1]}'
+    with pytest.raises(Unavailable, match='refused'):
+        at(settings, url).info()
+
+
+def test_silence_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(couch, 'FEED_SILENCE', 0.2)
+    with answering(None) as url, pytest.raises(Unavailable, match='timed out'):
+        at(settings, url).longpoll(0)
+
+
+def test_netrc_is_the_login_where_there_is_no_username(
+    settings: Settings, empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = dataclasses.replace(settings, username='', password='')
+    monkeypatch.setenv('NETRC', '/dev/null')
+    with pytest.raises(LoginRefused, match='without a login'):
+        Database(bare).info()
+    netrc = tmp_path / 'netrc'
+    netrc.write_text(f'machine 127.0.0.1 login {settings.username} password {settings.password}\n')
+    netrc.chmod(0o600)
+    monkeypatch.setenv('NETRC', str(netrc))
+    assert 'update_seq' in Database(bare).info()
+
+
+def test_wrong_password_and_no_database(settings: Settings) -> None:
+    with pytest.raises(NoDatabase):
+        Database(settings).info()
+    with pytest.raises(LoginRefused, match=settings.username):
+        Database(dataclasses.replace(settings, password='wrong')).info()
+
+
+@pytest.mark.parametrize('doc_id', ['a/b?c&d=e', 'ü \ufff0"\'', 'x+y%20z', '#', '_local/x/y'])
+def test_ids_of_any_kind(empty_database: Database, doc_id: str) -> None:
+    empty_database.put({'_id': doc_id, 'value': 1})
+    assert empty_database.get(doc_id)['value'] == 1
+
+
+def test_an_old_revision_is_a_conflict(empty_database: Database) -> None:
+    first = empty_database.put({'_id': 'a/b'})
+    empty_database.put({'_id': 'a/b', '_rev': first['rev']})
+    with pytest.raises(Conflict):
+        empty_database.put({'_id': 'a/b', '_rev': first['rev']})
+
+
+def test_bulk_rows_and_existing(empty_database: Database) -> None:
+    empty_database.put({'_id': 'a'})
+    rows = empty_database.bulk_docs([{'_id': 'a'}, {'_id': 'b'}])
+    assert rows[0]['error'] == 'conflict' and rows[1]['ok']
+    empty_database.delete({'_id': 'b', '_rev': rows[1]['rev']})
+    assert set(empty_database.existing(['a', 'b', 'c'])) == {'a'}
+    assert empty_database.create() is False

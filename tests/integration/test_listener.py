@@ -1,0 +1,383 @@
+"""The loop against a real server: every document once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import listener
+from edw import claims, config, couch
+from edw.config import Settings
+from edw.couch import Database
+from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, Unprocessable
+from tests.scripts import wait_until
+
+STEP = {'name': 'first', 'after': 0, 'failed': 'first failed'}
+
+
+def seed(database: Database, number: int = 1, **fields: Any) -> list[str]:
+    """New documents; returns their ids."""
+    docs = [{'_id': f'doc{index:04d}', 'status': 'good', 'process': [], **fields} for index in range(number)]
+    assert all(row.get('ok') for row in database.bulk_docs(docs))
+    return [doc['_id'] for doc in docs]
+
+
+def edit(database: Database, doc_id: str, **fields: Any) -> None:
+    """What an operator does: read, change, write."""
+    database.put({**database.get(doc_id), **fields})
+
+
+def once(callback: Any, settings: Settings, **options: Any) -> int:
+    return listener.run(callback, **{**STEP, 'settings': settings, 'once': True, **options})
+
+
+class Running:
+    """A listener in a thread, stopped at the end of the block."""
+
+    def __init__(self, callback: Any, settings: Settings, *, workers: int = 1, **step: Any) -> None:
+        self.loop = listener.Listener(
+            callback, listener.Step(**{**STEP, **step}), settings, workers=workers, batch=100, once=False
+        )
+        self._thread = threading.Thread(target=self.loop.run)
+        self._told = False
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._told:
+            self.stop()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Tell it to stop; it ends before the block does."""
+        self._told = True
+        self.loop.stop()
+
+
+def names(doc: dict[str, Any]) -> list[str]:
+    return [entry['name'] for entry in doc['process']]
+
+
+def test_result_is_appended_with_name_host_and_times(database: Database) -> None:
+    (doc_id,) = seed(database, operator='note')
+    assert once(lambda doc: {'file': 'f', 'log': doc['operator'], 'name': 'not this'}, database.settings) == 0
+    doc = database.get(doc_id)
+    (entry,) = doc['process']
+    assert entry['name'] == 'first' and entry['file'] == 'f' and entry['log'] == 'note' and entry['hostname']
+    assert entry['started'] <= entry['finished']
+    assert 'claim' not in doc and 'failures' not in doc
+    assert doc['operator'] == 'note' and doc['status'] == 'good'
+
+
+def test_two_steps_are_a_chain_and_longer_names_are_other_steps(database: Database) -> None:
+    seed(database, 30)
+    database.put({'_id': 'other', 'status': 'good', 'process': [{'name': 'first_and_more'}]})
+    once(lambda doc: {}, database.settings)
+    once(lambda doc: {}, database.settings, name='second', after='first')
+    docs = [row['doc'] for row in database.all_docs(include_docs=True) if row['id'].startswith('doc')]
+    assert [names(doc) for doc in docs] == [['first', 'second']] * 30
+    assert names(database.get('other')) == ['first_and_more']
+
+
+@pytest.mark.parametrize('workers', [1, 3])
+def test_two_listeners_of_a_step_record_each_document_once(database: Database, workers: int) -> None:
+    ids = seed(database, 200)
+    calls: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        with lock:
+            calls[doc['_id']] += 1
+        return {}
+
+    def count(step: str) -> int:
+        rows = database.view(database.settings.viewname, startkey=[step], endkey=[step, {}])['rows']
+        return rows[0]['value'] if rows else 0
+
+    with (
+        Running(callback, database.settings, workers=workers),
+        Running(callback, database.settings, workers=workers),
+        Running(callback, database.settings, workers=workers, name='second', after='first'),
+        Running(callback, database.settings, workers=workers, name='second', after='first'),
+    ):
+        wait_until(lambda: count('second') == 200)
+    docs = database.existing(ids)
+    assert all(names(doc) == ['first', 'second'] for doc in docs.values())
+    assert not any('claim' in doc for doc in docs.values())
+    assert set(calls.values()) == {2}  # once in each step
+
+
+def test_documents_that_come_later_wake_it(database: Database) -> None:
+    seen = threading.Event()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        seen.set()
+        return {}
+
+    with Running(callback, database.settings) as running:
+        for number in range(5):
+            wait_until(lambda: running.loop._feed is not None and running.loop._feed._watching)
+            database.put({'_id': f'late{number}', 'status': 'good', 'process': []})
+            assert seen.wait(10)
+            seen.clear()
+            wait_until(lambda number=number: database.get(f'late{number}')['process'])
+
+
+def test_failures_are_recorded_tried_again_and_given_up(database: Database) -> None:
+    poison, flaky, _ = seed(database, 3)
+    attempts: Counter[str] = Counter()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        attempts[doc['_id']] += 1
+        if doc['_id'] == poison or (doc['_id'] == flaky and attempts[flaky] < 3):
+            raise ValueError(f'no luck with https://me:{database.settings.password}@host')
+        return {}
+
+    assert once(callback, database.settings) == 1
+    doc = database.get(poison)
+    assert doc['status'] == 'first failed' and doc['process'] == [] and 'claim' not in doc
+    assert [failure['attempt'] for failure in doc['failures']] == [1, 2, 3]
+    assert doc['failures'][0]['error'] == 'ValueError: no luck with https://host'
+    assert set(doc['failures'][0]) == {'process', 'error', 'hostname', 'time', 'attempt'}
+    doc = database.get(flaky)
+    assert doc['status'] == 'good' and names(doc) == ['first'] and len(doc['failures']) == 2
+    assert attempts == {poison: 3, flaky: 3, 'doc0002': 1}
+
+
+def test_a_document_made_good_again_has_all_its_attempts(database: Database) -> None:
+    (doc_id,) = seed(database)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError('no')
+
+    once(callback, database.settings)
+    edit(database, doc_id, status='good')
+    once(callback, database.settings)
+    doc = database.get(doc_id)
+    assert [failure['attempt'] for failure in doc['failures']] == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize('result', [None, 'text', {'n': float('nan')}, {'when': object()}])
+def test_a_result_that_is_no_entry_fails_the_step_and_no_other_document(database: Database, result: Any) -> None:
+    seed(database, 5)
+    once(lambda doc: result if doc['_id'] == 'doc0002' else {}, database.settings)
+    docs = database.existing(f'doc{index:04d}' for index in range(5))
+    assert [doc['status'] for _, doc in sorted(docs.items())] == ['good'] * 2 + ['first failed'] + ['good'] * 2
+
+
+def test_trying_again_is_of_no_use(database: Database) -> None:
+    (doc_id,) = seed(database)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        raise Unprocessable('there is no such thing')
+
+    once(callback, database.settings)
+    doc = database.get(doc_id)
+    assert doc['status'] == 'first failed' and len(doc['failures']) == 1
+
+
+def test_an_edit_while_the_step_runs_is_kept(database: Database) -> None:
+    (doc_id,) = seed(database)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        edit(Database(database.settings), doc_id, operator='kept', conditions={'temperature': 1})
+        return {}
+
+    once(callback, database.settings)
+    doc = database.get(doc_id)
+    assert names(doc) == ['first'] and doc['operator'] == 'kept' and 'claim' not in doc
+
+
+def test_a_status_set_while_the_step_runs_is_kept(database: Database) -> None:
+    good, bad = seed(database, 2)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        edit(Database(database.settings), doc['_id'], status='set by hand')
+        if doc['_id'] == bad:
+            raise Unprocessable('no')
+        return {}
+
+    once(callback, database.settings)
+    assert names(database.get(good)) == ['first']
+    assert {database.get(doc_id)['status'] for doc_id in (good, bad)} == {'set by hand'}
+    assert len(database.get(bad)['failures']) == 1
+
+
+def test_a_result_for_another_chain_is_dropped(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    (doc_id,) = seed(database)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        edit(Database(database.settings), doc_id, process=[{'name': 'by_hand'}])
+        return {}
+
+    once(callback, database.settings)
+    doc = database.get(doc_id)
+    assert names(doc) == ['by_hand'] and 'claim' not in doc
+    assert 'its process was edited' in caplog.text
+
+
+def test_a_lost_claim_drops_the_result(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    ids = seed(database, 2)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        other = Database(database.settings)
+        current = other.get(doc['_id'])
+        if doc['_id'] == ids[0]:
+            other.put({**current, 'claim': {'process': 'first', 'worker': 'another', 'since': 0}})
+        else:
+            other.delete(current)
+        return {}
+
+    once(callback, database.settings)
+    assert database.get(ids[0])['claim']['worker'] == 'another' and database.get(ids[0])['process'] == []
+    assert ids[1] not in database.existing(ids)
+    assert 'no longer claimed' in caplog.text and 'was deleted' in caplog.text
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again(database: Database) -> None:
+    ids = seed(database, 3)
+    loop = listener.Listener(lambda doc: {}, listener.Step(**STEP), database.settings, workers=1, batch=9, once=True)
+    docs = list(database.existing(ids).values())
+    claims.claim(database, docs[:2], 'first', loop._worker)
+    loop.run()
+    docs = database.existing(ids)
+    assert all(names(doc) == ['first'] and 'claim' not in doc for doc in docs.values())
+
+
+def test_stopping_finishes_what_runs_and_gives_back_the_rest(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed(database, 20)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        if doc['_id'] >= 'doc0003':
+            begun.set()
+            assert go_on.wait(20)
+        return {}
+
+    with Running(callback, database.settings) as running:
+        assert begun.wait(20)
+        running.stop()
+        wait_until(lambda: 'stopping: 1 callbacks still run' in caplog.text)
+        go_on.set()
+    docs = [row['doc'] for row in database.all_docs(include_docs=True) if row['id'].startswith('doc')]
+    assert not any('claim' in doc for doc in docs)
+    assert [len(doc['process']) for doc in docs] == [1] * 4 + [0] * 16
+
+
+def test_stopping_twice_gives_up_what_runs(database: Database) -> None:
+    (doc_id,) = seed(database)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
+        go_on.wait(60)
+        return {}
+
+    with Running(callback, database.settings) as running:
+        assert begun.wait(20)
+        running.stop()
+        running.stop()
+    assert database.get(doc_id)['process'] == [] and 'claim' not in database.get(doc_id)
+    go_on.set()
+
+
+def test_slow_callbacks_leave_work_for_others(database: Database) -> None:
+    seed(database, 50)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
+        assert go_on.wait(20)
+        return {}
+
+    with Running(callback, database.settings, workers=2):
+        assert begun.wait(20)
+        wait_until(lambda: database.view('_design/process/_view/claims')['rows'])
+        assert database.view('_design/process/_view/claims')['rows'][0]['value'] == 2
+        go_on.set()
+
+
+def test_documents_out_of_reach_are_named(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    database.put({'_id': 'nolist', 'status': 'good', 'process': 'text'})
+    database.put({'_id': 'noprocess', 'status': 'good'})
+    database.put({'_id': 'noname', 'status': 'good', 'process': [{'file': 'f'}]})
+    once(lambda doc: {}, database.settings)
+    for text in (
+        'nolist (process is not a list)',
+        'noprocess (process is missing)',
+        'noname (the last entry of process',
+    ):
+        assert text in caplog.text
+
+
+def test_settings_of_the_callback_are_those_of_its_listener(database: Database) -> None:
+    seed(database)
+    seen = []
+    once(lambda doc: seen.append(listener.settings()) or {}, database.settings)
+    assert seen == [database.settings]
+    assert listener.settings() == config.load()
+
+
+def test_what_no_waiting_mends_ends_it(settings: Settings, database: Database) -> None:
+    with pytest.raises(LoginRefused):
+        once(lambda doc: {}, dataclasses.replace(settings, password='wrong'))
+    with pytest.raises(NoDatabase):
+        once(lambda doc: {}, dataclasses.replace(settings, dbname=f'{settings.dbname}-none'))
+    database.delete(database.get('_design/process'))
+    with pytest.raises(NoDesign, match=r'upload_design\.py'):
+        once(lambda doc: {}, settings)
+
+
+def test_the_database_may_vanish_while_it_listens(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The embedded server falls silent where CouchDB ends the feed.
+    monkeypatch.setattr(couch, 'FEED_HEARTBEAT', 0.5)
+    monkeypatch.setattr(couch, 'FEED_SILENCE', 1.5)
+    loop = listener.Listener(lambda doc: {}, listener.Step(**STEP), database.settings, workers=1, batch=9, once=False)
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            loop.run()
+        except NoDatabase as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: loop._feed is not None and loop._feed._watching)
+    database._request('DELETE', '')
+    thread.join(30)
+    assert raised and not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        {'name': ''},
+        {'name': None},
+        {'after': ''},
+        {'after': None},
+        {'after': 1},
+        {'after': 'first'},
+        {'failed': ''},
+        {'failed': 'good'},
+        {'failed': None},
+    ],
+)
+def test_a_step_that_cannot_be(settings: Settings, step: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        listener.run(lambda doc: {}, **{**STEP, **step}, settings=settings, once=True)
+
+
+@pytest.fixture(autouse=True)
+def all_log_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from edw import documents
+
+
+@pytest.mark.parametrize(
+    ('process', 'last'),
+    [
+        ([], 0),
+        ([{'name': 'move_to_sps'}], 'move_to_sps'),
+        ([{'name': 'a'}, {'name': 'b'}], 'b'),
+        ([{'file': 'x'}], None),
+        ([{'name': 3}], None),
+        ([None], None),
+        (['move_to_sps'], None),
+        ([['name']], None),
+        ('move_to_sps', None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_last_step(process: object, last: object) -> None:
+    assert documents.last_step({'process': process}) == last
+
+
+def test_process_missing_is_not_an_empty_one() -> None:
+    assert documents.last_step({}) is None
+
+
+@pytest.mark.parametrize(
+    ('doc', 'free'),
+    [
+        ({'status': 'good', 'process': []}, True),
+        ({'status': 'good', 'process': [], 'claim': None}, True),
+        ({'status': 'good', 'process': [], 'claim': {}}, False),
+        ({'status': 'bad', 'process': []}, False),
+        ({'process': []}, False),
+        ({'status': 'good', 'process': [{'name': 'a'}]}, False),
+        ({'status': 'good', 'process': [], '_deleted': True}, False),
+        (None, False),
+    ],
+)
+def test_free_after_nothing(doc: dict | None, free: bool) -> None:
+    assert documents.is_free(doc, 0) is free
+
+
+def test_false_and_zero_are_not_the_same_step() -> None:
+    assert not documents.is_free({'status': 'good', 'process': [{'name': ''}]}, 0)
+
+
+def test_changes_leave_other_fields_and_the_given_document_alone() -> None:
+    doc = {'_id': 'x', 'status': 'good', 'process': [{'name': 'a'}], 'operator': 'note', 'claim': {'worker': 'w'}}
+    before = {**doc, 'process': list(doc['process'])}
+    new = documents.with_entry(doc, {'name': 'b'})
+    assert new == {'_id': 'x', 'status': 'good', 'process': [{'name': 'a'}, {'name': 'b'}], 'operator': 'note'}
+    assert doc == before
+
+
+def test_given_up_keeps_a_status_that_somebody_set_meanwhile() -> None:
+    assert documents.given_up({'status': 'good'}, 'failed')['status'] == 'failed'
+    assert documents.given_up({'status': 'under discussion'}, 'failed')['status'] == 'under discussion'
+
+
+@pytest.mark.parametrize(
+    ('failures', 'attempt'),
+    [
+        ([], 1),
+        ([{'process': 'a', 'attempt': 1}], 2),
+        ([{'process': 'a', 'attempt': 2}, {'process': 'other', 'attempt': 1}], 3),
+        ([{'process': 'a', 'attempt': 3}], 1),  # made good again after the last one
+        ([{'process': 'a', 'attempt': 'x'}], 1),
+        ([{'process': 'a', 'attempt': True}], 1),
+        ([None, 'text'], 1),
+        ('text', 1),
+        (None, 1),
+    ],
+)
+def test_next_attempt(failures: object, attempt: int) -> None:
+    assert documents.next_attempt({'failures': failures}, 'a', 3) == attempt
+
+
+def test_failures_that_are_no_list_are_kept() -> None:
+    assert documents.with_failure({'failures': 'text'}, {'attempt': 1})['failures'] == ['text', {'attempt': 1}]
