@@ -53,6 +53,7 @@ Events = queue.SimpleQueue  # of what the demo waits for: a change (None), or an
 
 
 def main() -> int:
+    """Run the script; returns its exit code."""
     cli.parser(__doc__).parse_args()
     password = secrets.token_urlsafe(12)
     with tempfile.TemporaryDirectory(prefix='edw-demo-') as name:

@@ -7,9 +7,10 @@ import socket
 import sys
 from typing import Any
 
-import listener
 from detector.analysis import analyse
 from detector.traces import DataFileError
+
+import listener
 from edw import files
 from edw.errors import StepError, Unprocessable
 from edw.transfer import is_url, local_copy, transfer

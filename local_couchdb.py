@@ -31,6 +31,7 @@ STOP_TIMEOUT = 10.0  # seconds for the server to end after a signal
 
 
 def main() -> int:
+    """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
     parser.add_argument('--port', type=_port, help='port on 127.0.0.1; 0 takes a free one (default: that of edw.ini)')
     parser.add_argument('--dir', type=Path, default=HERE / 'data' / 'couchdb', help='folder of the data (%(default)s)')

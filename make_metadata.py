@@ -33,6 +33,7 @@ progress_bar = partial(tqdm, unit=' files', disable=None)
 
 
 def main() -> int:
+    """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
     parser.add_argument('number', nargs='?', type=_number, metavar='N', help='documents to make (default 1)')
     parser.add_argument('--events', type=cli.count, metavar='N', help=f'simulated events of a file (default {EVENTS})')

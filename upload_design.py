@@ -17,6 +17,7 @@ DESIGN_FILE = Path(__file__).resolve().parent / 'design.process.json'
 
 
 def main() -> int:
+    """Run the script; returns its exit code."""
     arguments = cli.parser(__doc__).parse_args()
     database = Database(config.load(arguments.config))
     doc = design.read(DESIGN_FILE)

@@ -31,6 +31,7 @@ class RedactingFormatter(logging.Formatter):
     """Takes secrets out of the finished line, traceback included."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line as it is printed."""
         return redact(super().format(record))
 
 

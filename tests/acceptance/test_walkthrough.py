@@ -176,7 +176,7 @@ def test_the_demo_shows_what_failed_and_leaves_nothing_running(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    'page', sorted((ROOT / 'docs').glob('*.md')) + [ROOT / 'README.md'], ids=lambda page: page.name
+    'page', [*sorted((ROOT / 'docs').glob('*.md')), ROOT / 'README.md'], ids=lambda page: page.name
 )
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r'\]\((?!https?://)([^)#]+)', page.read_text(encoding='utf-8')):

@@ -174,6 +174,6 @@ def test_sftp_source(source: Path, sps: Path, sftp: str) -> None:
 
 def test_sftp_to_a_host_that_nobody_vouches_for(source: Path, sftp: str, tmp_path: Path) -> None:
     (tmp_path / 'home' / '.ssh' / 'known_hosts').write_text('')
-    with pytest.raises(StepError, match='not in .*known_hosts'):
+    with pytest.raises(StepError, match=r'not in .*known_hosts'):
         transfer(str(source), f'{sftp}{tmp_path}/sps', files.md5_of(source))
     assert not (tmp_path / 'sps').exists()
