@@ -47,6 +47,8 @@ workers = 1
 batch = 500
 attempts = 3
 retry_pause = 2
+heartbeat = 10
+lease = 30
 """
 
 Events = queue.SimpleQueue  # of what the demo waits for: a change (None), or an error

@@ -32,7 +32,9 @@ from edw.backoff import Outage, insist
 from edw.couch import Database, Document
 from edw.errors import EdwError, LoginRefused, Unavailable
 from edw.feed import FILTER, Feed
+from edw.heartbeat import Heartbeat
 from edw.inflight import InFlight
+from edw.lease import Watch
 from edw.steps import Step
 from edw.workers import Callback
 
@@ -138,6 +140,8 @@ class Listener:
         # A SimpleQueue, because its `put` may be called in a signal handler.
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._feed: Feed | None = None
+        self._heartbeat = Heartbeat(settings, step.name, self._worker)
+        self._watch = Watch(self._database, step.name, self._worker)
         self._in_flight = InFlight(
             callback,
             step,
@@ -167,6 +171,9 @@ class Listener:
                 self._in_flight.resume_rested()
                 if self._look_is_due():
                     self._look()
+                if self._watch_is_due():
+                    self._heartbeat.tell(holds_claims=bool(self._in_flight))  # and start it again, had it died
+                    self._insist(self._watch.look)
                 if self._in_flight.write_is_due:
                     self._write()
                 self._wait()
@@ -180,6 +187,7 @@ class Listener:
         finally:
             if self._feed:
                 self._feed.end()
+            self._heartbeat.end()
         return self._in_flight.failed
 
     def _start(self) -> None:
@@ -229,6 +237,7 @@ class Listener:
         )
 
     def _claim(self, docs: list[Document]) -> list[Document]:
+        self._heartbeat.tell(holds_claims=True)
         try:
             won, refused = claims.claim(self._database, docs, self._step.name, self._worker)
         except Unavailable as error:
@@ -248,6 +257,7 @@ class Listener:
         updates = self._in_flight.unwritten
         write = partial(results.write, self._database, updates, self._step.after)
         self._in_flight.settle(self._insist(write, even_when_stopping=True), self._worker)
+        self._heartbeat.tell(holds_claims=bool(self._in_flight))
 
     def _sweep(self) -> None:
         """Look whatever the feed says, and for what no feed tells."""
@@ -263,8 +273,9 @@ class Listener:
 
     def _wait(self) -> None:
         """Wait for the next thing that happens, or the next thing that is due."""
-        now_due = self._is_done() or self._sweep_is_due() or self._look_is_due() or self._in_flight.write_is_due
-        due = min(self._sweep_due, self._in_flight.next_due)
+        dues = (self._is_done, self._sweep_is_due, self._look_is_due, self._watch_is_due)
+        now_due = self._in_flight.write_is_due or any(is_due() for is_due in dues)
+        due = min(self._sweep_due, self._watch.due, self._in_flight.next_due)
         self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
@@ -275,6 +286,9 @@ class Listener:
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due
+
+    def _watch_is_due(self) -> bool:
+        return not self._stopping and time.monotonic() >= self._watch.due
 
     def _handle(self, timeout: float) -> None:
         """Let everything happen that is in the inbox; wait up to `timeout` seconds for the first of it."""

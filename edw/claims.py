@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+from typing import Any
 
 from edw import documents
 from edw.couch import Database, Document
@@ -39,15 +40,28 @@ def claim(database: Database, docs: list[Document], process: str, worker: str) -
     return won, refused
 
 
-def held(database: Database, process: str, worker: str) -> list[Document]:
-    """The documents that this worker holds a claim on, whether it knows or not."""
+def held(database: Database, process: str, worker: Any) -> list[Document]:
+    """The documents that a worker holds a claim on, whether it knows or not."""
     viewname = f'{database.settings.design}/_view/{CLAIMS_VIEW}'
     rows = database.view(viewname, key=[process, worker], reduce=False, include_docs=True)['rows']
     # A row can be older than the document that comes with it.
     return [row['doc'] for row in rows if row['doc'] and is_held(row['doc'], worker)]
 
 
-def is_held(doc: Document, worker: str) -> bool:
+def holders(database: Database, process: str) -> list[Any]:
+    """The workers that hold claims for a step, as the claims name them."""
+    viewname = f'{database.settings.design}/_view/{CLAIMS_VIEW}'
+    rows = database.view(viewname, startkey=[process], endkey=[process, {}], group=True)['rows']
+    return [row['key'][1] for row in rows]
+
+
+def release_all(database: Database, process: str, worker: Any) -> int:
+    """Release the claims of a worker that is gone; returns how many. A conflict is somebody else's release."""
+    docs = [documents.released(doc) for doc in held(database, process, worker)]
+    return sum(bool(row.get('ok')) for row in database.bulk_docs(docs)) if docs else 0
+
+
+def is_held(doc: Document, worker: Any) -> bool:
     """Whether the claim on a document is this worker's."""
     holder = doc.get('claim')
     return isinstance(holder, dict) and holder.get('worker') == worker

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from edw.errors import SettingsError
 
+LEAST_BEATS = 2.0  # heartbeats in a lease
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / 'edw.ini'
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What edw.ini says, checked. `raw` and `sps` are absolute paths or URLs, `retry_pause` is in seconds."""
+    """What edw.ini says, checked. `raw` and `sps` are absolute paths or URLs, times are in seconds."""
 
     file: Path
     server: str
@@ -33,6 +34,8 @@ class Settings:
     batch: int
     attempts: int
     retry_pause: float
+    heartbeat: float
+    lease: float
 
     @property
     def design(self) -> str:
@@ -84,6 +87,13 @@ def _seconds(value: str) -> float:
     return float(value)
 
 
+def _interval(value: str) -> float:
+    seconds = _seconds(value)
+    if not seconds:
+        raise ValueError('must be a number of seconds, more than 0')
+    return seconds
+
+
 OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
     'Cloudant': {
         'server': _server,
@@ -93,7 +103,14 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
         'viewname': _viewname,
     },
     'data': {'raw': _text, 'sps': _text},
-    'listener': {'workers': _count, 'batch': _count, 'attempts': _count, 'retry_pause': _seconds},
+    'listener': {
+        'workers': _count,
+        'batch': _count,
+        'attempts': _count,
+        'retry_pause': _seconds,
+        'heartbeat': _interval,
+        'lease': _interval,
+    },
 }
 ENVIRONMENT = {
     'EDW_SERVER': 'server',
@@ -128,6 +145,11 @@ def load(file: str | Path | None = None) -> Settings:
                 known[option] = check(text)
             except ValueError as error:
                 raise SettingsError(f'{origin}: [{section}] {option} {error}') from None
+    if known['lease'] < LEAST_BEATS * known['heartbeat']:
+        raise SettingsError(
+            f'{path}: [listener] lease must be at least {LEAST_BEATS:g} times heartbeat, '
+            'or a single late one would cost a living worker its claims.'
+        )
     known['raw'] = _location(known['raw'], path.parent)
     known['sps'] = _location(known['sps'], path.parent)
     return Settings(file=path, **known)

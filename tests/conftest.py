@@ -37,6 +37,8 @@ workers = 1
 batch = 500
 attempts = 3
 retry_pause = 0.1
+heartbeat = 1
+lease = 3
 """
 
 

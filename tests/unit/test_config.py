@@ -49,6 +49,8 @@ def test_local_file_and_environment_override(tmp_path: Path, monkeypatch: pytest
         ('workers = 1', 'workers = -1', ('[listener]', 'workers')),
         ('workers = 1', 'wrokers = 1', ('[listener]', 'wrokers', 'workers')),
         ('workers = 1\n', '', ('[listener]', 'workers')),
+        ('lease = 30', 'lease = 15', ('[listener]', 'lease', 'heartbeat')),
+        ('heartbeat = 10', 'heartbeat = 0', ('[listener]', 'heartbeat', 'more than 0')),
         ('retry_pause = 2', 'retry_pause = soon', ('[listener]', 'retry_pause', 'seconds')),
         ('[data]', '[date]', ('[data]', 'raw')),
         ('raw = data/raw', 'raw =', ('[data]', 'raw', 'empty')),
