@@ -7,10 +7,9 @@ import socket
 import sys
 from typing import Any
 
+import listener
 from detector.analysis import analyse
 from detector.traces import DataFileError
-
-import listener
 from edw import files
 from edw.errors import StepError, Unprocessable
 from edw.transfer import is_url, local_copy, transfer
@@ -30,7 +29,7 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
             raise StepError(str(error)) from error
         md5sum = files.md5_of(target)
         file = transfer(str(target), moved.rpartition('/')[0], md5sum).file if is_url(moved) else str(target)
-    return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': summary.log}
+    return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': str(summary)}
 
 
 if __name__ == '__main__':
