@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -13,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from edw.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 LEAST_BEATS = 2.0  # heartbeats in a lease
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / 'edw.ini'
@@ -27,6 +31,9 @@ class Settings:
     dbname: str
     username: str
     password: str = field(repr=False)
+    iam_apikey: str = field(repr=False)
+    iam_url: str
+    ca_bundle: str
     viewname: str
     raw: str
     sps: str
@@ -100,6 +107,9 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
         'dbname': _dbname,
         'username': str,
         'password': str,
+        'iam_apikey': str,
+        'iam_url': _server,
+        'ca_bundle': str,
         'viewname': _viewname,
     },
     'data': {'raw': _text, 'sps': _text},
@@ -112,11 +122,18 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
         'lease': _interval,
     },
 }
+# What only some sites need; every other option must be there.
+DEFAULTS = {
+    ('Cloudant', 'iam_apikey'): '',
+    ('Cloudant', 'iam_url'): 'https://iam.cloud.ibm.com/identity/token',
+    ('Cloudant', 'ca_bundle'): '',
+}
 ENVIRONMENT = {
     'EDW_SERVER': 'server',
     'EDW_DBNAME': 'dbname',
     'EDW_USERNAME': 'username',
     'EDW_PASSWORD': 'password',
+    'EDW_IAM_APIKEY': 'iam_apikey',
 }
 
 
@@ -135,6 +152,8 @@ def load(file: str | Path | None = None) -> Settings:
     for variable, option in ENVIRONMENT.items():
         if variable in os.environ:
             values['Cloudant', option] = (os.environ[variable], variable)
+    for place, text in DEFAULTS.items():
+        values.setdefault(place, (text, path))
     known = {}
     for section, options in OPTIONS.items():
         for option, check in options.items():
@@ -152,7 +171,14 @@ def load(file: str | Path | None = None) -> Settings:
         )
     known['raw'] = _location(known['raw'], path.parent)
     known['sps'] = _location(known['sps'], path.parent)
-    return Settings(file=path, **known)
+    if known['ca_bundle']:
+        known['ca_bundle'] = _location(known['ca_bundle'], path.parent)
+        if not Path(known['ca_bundle']).exists():
+            raise SettingsError(f'{path}: [Cloudant] ca_bundle: there is no file {known["ca_bundle"]}')
+    settings = Settings(file=path, **known)
+    if settings.server.startswith('http:') and settings.password and not _is_loopback(settings.server):
+        log.warning('%s: the password goes over the network in the clear; use https', settings.server)
+    return settings
 
 
 def _read(path: Path) -> dict[tuple[str, str], tuple[str, str | Path]]:
@@ -181,6 +207,14 @@ def _read(path: Path) -> dict[tuple[str, str], tuple[str, str | Path]]:
     if not values:
         raise SettingsError(f'{path}: holds no settings; compare it with the edw.ini of the project.')
     return values
+
+
+def _is_loopback(server: str) -> bool:
+    host = urlsplit(server).hostname or ''
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
 
 
 def _location(value: str, base: Path) -> str:

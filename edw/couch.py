@@ -11,7 +11,8 @@ import requests
 
 from edw.config import Settings
 from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, Unavailable
-from edw.redact import keep_secret, redact
+from edw.login import login_for, refusal, verification
+from edw.redact import redact
 
 CONNECT_TIMEOUT = 10.0  # seconds; requests has no default
 READ_TIMEOUT = 90.0  # seconds; CouchDB itself gives up on a view that is being built after 60
@@ -29,10 +30,7 @@ class Database:
         self.settings = settings
         self.url = f'{settings.server}/{quote(settings.dbname, safe="")}'
         self._session = requests.Session()
-        if settings.username:
-            # As bytes, because requests would encode text as Latin-1. Without a login: netrc.
-            self._session.auth = (settings.username.encode(), settings.password.encode())
-        keep_secret(settings.password)
+        self._session.auth = self._login = login_for(settings)
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
@@ -116,20 +114,10 @@ class Database:
         read_timeout: float = READ_TIMEOUT,
     ) -> Any:
         url = f'{self.url}/{path}' if path else self.url
-        try:
-            response = self._session.request(
-                method,
-                url,
-                params=query,
-                data=None if body is None else json.dumps(body, allow_nan=False).encode(),
-                headers={'Accept': 'application/json', 'Content-Type': 'application/json'},
-                timeout=(CONNECT_TIMEOUT, read_timeout),
-                allow_redirects=False,  # a redirected POST would become a GET
-            )
-        except requests.exceptions.SSLError as error:
-            raise DatabaseError(f'{self.settings.server}: its certificate is not trusted: {_cause(error)}') from None
-        except requests.RequestException as error:
-            raise Unavailable(f'{self.settings.server} cannot be reached: {_cause(error)}') from None
+        response = self._send(method, url, query, body, read_timeout)
+        # A session or token that expired: one more login, and one only.
+        if response.status_code == 401 and self._login is not None and self._login.renew():
+            response = self._send(method, url, query, body, read_timeout)
         try:
             answer = response.json()
         except requests.exceptions.JSONDecodeError:
@@ -138,16 +126,35 @@ class Database:
             return answer
         raise self._refusal(response, url, answer)
 
+    def _send(
+        self, method: str, url: str, query: dict[str, Any] | None, body: Any, read_timeout: float
+    ) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                url,
+                params=query,
+                data=None if body is None else json.dumps(body, allow_nan=False).encode(),
+                headers={'Accept': 'application/json', 'Content-Type': 'application/json'},
+                timeout=(CONNECT_TIMEOUT, read_timeout),
+                allow_redirects=False,  # a redirected POST would become a GET
+                # Not on the session, where REQUESTS_CA_BUNDLE in the environment would win over the settings.
+                verify=verification(self.settings),
+            )
+        except requests.exceptions.SSLError as error:
+            raise DatabaseError(
+                f'{self.settings.server}: its certificate is not trusted: {_cause(error)}\n'
+                'If it is of your own authority, set ca_bundle in local.edw.ini to its certificate.'
+            ) from None
+        except requests.RequestException as error:
+            raise Unavailable(f'{self.settings.server} cannot be reached: {_cause(error)}') from None
+
     def _refusal(self, response: requests.Response, url: str, answer: Any) -> DatabaseError:
         status = response.status_code
         reason = answer.get('reason') or answer.get('error') if isinstance(answer, dict) else None
         says = f'{status} {reason or response.reason}'
         if status == 401:
-            user = f'user {self.settings.username!r}' if self.settings.username else 'a request without a login'
-            return LoginRefused(
-                f'{self.settings.server} refused {user}: {says}\n'
-                'Set username and password in local.edw.ini, or EDW_USERNAME and EDW_PASSWORD.'
-            )
+            return LoginRefused(refusal(self.settings, says))
         if status == 403:
             return Forbidden(
                 f'{url}: {says}\nAsk the administrator of the database to let user {self.settings.username!r} do this.'

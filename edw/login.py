@@ -1,0 +1,149 @@
+"""Logins: basic, CouchDB's session cookie, Cloudant's IAM API key. Each is an auth object of requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from edw.config import Settings
+from edw.errors import LoginRefused, Unavailable
+from edw.redact import keep_secret
+
+TIMEOUT = 30.0  # seconds for the answer to a login
+IAM_GRANT = 'urn:ibm:params:oauth:grant-type:apikey'
+RENEW_AT = 0.8  # part of a token's life after which it is renewed, before the server refuses it
+
+
+def login_for(settings: Settings) -> AuthBase | None:
+    """The login that the settings ask for; None leaves it to requests, which looks into ~/.netrc."""
+    for secret in (settings.password, settings.iam_apikey):
+        keep_secret(secret)
+    if settings.iam_apikey:
+        return IamLogin(settings)
+    if settings.username:
+        return SessionLogin(settings)
+    return None
+
+
+class SessionLogin(AuthBase):
+    """One login for many requests, by CouchDB's session cookie; basic where the server offers none.
+
+    Source: CouchDB's documentation, "Cookie Authentication". The server renews the cookie in its answers; a 401
+    in between is an expired one, after which there is one more login, and one only.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # As bytes, because requests would encode text as Latin-1.
+        self._basic = HTTPBasicAuth(settings.username.encode(), settings.password.encode())
+        self._cookie: str | None = None
+        self._offered = True
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._offered and self._cookie is None:
+            self._log_in()
+        if self._cookie is None:
+            return self._basic(request)
+        request.headers['Cookie'] = f'AuthSession={self._cookie}'
+        request.register_hook('response', self._take_renewal)
+        return request
+
+    def renew(self) -> bool:
+        """Log in again after a 401. False where that is of no use, because there was no cookie that could expire."""
+        expired, self._cookie = self._cookie, None
+        return expired is not None
+
+    def _log_in(self) -> None:
+        # With the basic login as well, for a proxy in front that asks for it.
+        answer = _post(
+            self._settings,
+            f'{self._settings.server}/_session',
+            auth=self._basic,
+            json={'name': self._settings.username, 'password': self._settings.password},
+        )
+        if answer.status_code == 401:
+            raise LoginRefused(refusal(self._settings, '401 Name or password is incorrect.'))
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise Unavailable(f'{self._settings.server}/_session: {answer.status_code} {answer.reason}')
+        self._cookie = answer.cookies.get('AuthSession')
+        self._offered = self._cookie is not None
+
+    def _take_renewal(self, response: requests.Response, **_: Any) -> None:
+        self._cookie = response.cookies.get('AuthSession') or self._cookie
+
+
+class IamLogin(AuthBase):
+    """IBM Cloud IAM: the API key buys a token, which is renewed before it ends.
+
+    Source: IBM Cloud API documentation, "IAM Identity Services", POST /identity/token.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._token = ''
+        self._renew_at = 0.0  # monotonic time
+        self._lock = threading.Lock()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        with self._lock:
+            if time.monotonic() >= self._renew_at:
+                self._buy()
+        request.headers['Authorization'] = f'Bearer {self._token}'
+        return request
+
+    def renew(self) -> bool:
+        """Buy a new token after a 401. False where this one was new."""
+        used, self._token, self._renew_at = self._token, '', 0.0
+        return bool(used)
+
+    def _buy(self) -> None:
+        answer = _post(
+            self._settings,
+            self._settings.iam_url,
+            auth=lambda request: request,  # none, not even that of ~/.netrc
+            data={'grant_type': IAM_GRANT, 'apikey': self._settings.iam_apikey},
+            headers={'Accept': 'application/json'},
+        )
+        if answer.status_code in (400, 401, 403):
+            raise LoginRefused(
+                f'{self._settings.iam_url} refused the API key: {answer.status_code} {answer.reason}\n'
+                'Set iam_apikey in local.edw.ini, or EDW_IAM_APIKEY.'
+            )
+        try:
+            token = answer.json()
+            self._token, seconds = token['access_token'], float(token['expires_in'])
+        except (ValueError, KeyError, TypeError):
+            raise Unavailable(f'{self._settings.iam_url}: {answer.status_code}, and no token in the answer') from None
+        keep_secret(self._token)
+        self._renew_at = time.monotonic() + RENEW_AT * seconds
+
+
+def refusal(settings: Settings, says: str) -> str:
+    """What to tell a user whose login was refused."""
+    if settings.iam_apikey:
+        return f'{settings.server} refused the IAM API key: {says}\nSet iam_apikey in local.edw.ini, or EDW_IAM_APIKEY.'
+    user = f'user {settings.username!r}' if settings.username else 'a request without a login'
+    return (
+        f'{settings.server} refused {user}: {says}\n'
+        'Set username and password in local.edw.ini, or EDW_USERNAME and EDW_PASSWORD.'
+    )
+
+
+def verification(settings: Settings) -> str | bool:
+    """What requests is to verify TLS certificates with: the site's own CA bundle, or those that it knows."""
+    return settings.ca_bundle or True
+
+
+def _post(settings: Settings, url: str, **content: Any) -> requests.Response:
+    """A request past the session, whose own login would ask for this one."""
+    return requests.post(
+        url,
+        timeout=TIMEOUT,
+        allow_redirects=False,
+        verify=verification(settings),
+        **content,
+    )
