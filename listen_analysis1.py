@@ -29,7 +29,7 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
             raise StepError(str(error)) from error
         md5sum = files.md5_of(target)
         file = transfer(str(target), moved.rpartition('/')[0], md5sum).file if is_url(moved) else str(target)
-    return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': str(summary)}
+    return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': summary.log}
 
 
 if __name__ == '__main__':

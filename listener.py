@@ -36,7 +36,8 @@ from edw.heartbeat import Heartbeat
 from edw.inflight import InFlight
 from edw.lease import Watch
 from edw.steps import Step
-from edw.workers import Callback
+from edw.subprocesses import InProcess
+from edw.workers import Callback, Executor, InThread
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 CONTENDED_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
@@ -65,6 +66,7 @@ def run(
     workers: int | None = None,
     batch: int | None = None,
     once: bool = False,
+    timeout: float | None = None,
 ) -> int:
     """The same as `main` for callers in Python: no command line, no signals, and errors are raised.
 
@@ -78,6 +80,7 @@ def run(
         workers=workers or settings.workers,
         batch=batch or settings.batch,
         once=once,
+        timeout=timeout,
     ).run()
 
 
@@ -97,6 +100,7 @@ def _listen(callback: Callback, step: Step) -> int:
         workers=arguments.workers or settings.workers,
         batch=arguments.batch or settings.batch,
         once=arguments.once,
+        timeout=arguments.timeout,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.stop())
@@ -110,11 +114,26 @@ def _parser(step: Step) -> argparse.ArgumentParser:
     parser.add_argument(
         '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: edw.ini)'
     )
+    parser.add_argument(
+        '--timeout',
+        type=cli.seconds,
+        metavar='S',
+        help='give up a callback after S seconds, and count that as a failed attempt. Callbacks run in processes '
+        'then, not in threads: the callback must be a function at the top level of its script, the script must call '
+        'listener.main under if __name__ == "__main__", and nothing that it keeps in memory is shared. A callback '
+        'that ends its process costs that attempt, not the listener',
+    )
     parser.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
     loudness = parser.add_mutually_exclusive_group()
     for flag, level, text in (('-v', logging.DEBUG, 'say more'), ('-q', logging.WARNING, 'say only what is wrong')):
         loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
     return parser
+
+
+def _executors(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> list[Executor]:
+    if timeout is None:
+        return [InThread(callback, settings) for _ in range(workers)]
+    return [InProcess(callback, settings, timeout) for _ in range(workers)]
 
 
 class Stopped(Exception):
@@ -129,7 +148,15 @@ class Listener:
     """
 
     def __init__(
-        self, callback: Callback, step: Step, settings: config.Settings, *, workers: int, batch: int, once: bool
+        self,
+        callback: Callback,
+        step: Step,
+        settings: config.Settings,
+        *,
+        workers: int,
+        batch: int,
+        once: bool,
+        timeout: float | None = None,
     ) -> None:
         self._step = step
         self._settings = settings
@@ -143,10 +170,9 @@ class Listener:
         self._heartbeat = Heartbeat(settings, step.name, self._worker)
         self._watch = Watch(self._database, step.name, self._worker)
         self._in_flight = InFlight(
-            callback,
+            _executors(callback, settings, workers, timeout),
             step,
             settings,
-            workers=workers,
             batch=batch,
             report=lambda outcome: self._inbox.put(lambda: self._in_flight.finish(outcome)),
         )
@@ -187,6 +213,7 @@ class Listener:
         finally:
             if self._feed:
                 self._feed.end()
+            self._in_flight.end()
             self._heartbeat.end()
         return self._in_flight.failed
 

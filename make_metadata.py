@@ -96,13 +96,20 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
 def register(database: Database, folder: Path, settle: float) -> int:
     """Make documents for the data files of a folder that have none."""
     progress = partial(progress_bar, desc='registering')
-    done = catalogue.register(database, folder, settle, acquisition.read_conditions, progress)
+    done = catalogue.register(database, folder, settle, _conditions, progress)
     _complain(done.failed)
     print(f'registered {done.new} files, {len(done.known)} had a document already')
     if done.unsettled:
         print(f'left {len(done.unsettled)} for the next call, changed in the last {settle:g} s')
     _print_sequence(database)
     return 1 if done.failed else 0
+
+
+def _conditions(file: Path) -> dict[str, Any]:
+    conditions = acquisition.read_conditions(file)
+    if conditions is None:
+        print(f'warning: {file} holds no run conditions that can be read', file=sys.stderr)
+    return conditions or {}
 
 
 def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None) -> Document:

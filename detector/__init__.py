@@ -1,4 +1,6 @@
-"""The simulated data acquisition of two germanium bolometers, and the analysis of their pulses.
+"""Simulated data acquisition of two germanium bolometers, and the analysis of their heat pulses.
 
-The acquisition is a simulation and says so; the analysis is a real one, and knows nothing of the true energies.
+Simulated: `pulses`, `noise`, `source` and `acquisition`, which writes the data files. The analysis is a real
+one and takes nothing from the simulation but the nominal pulse shapes and gains: `traces` reads a file,
+`template`, `optimum_filter` and `calibration` are its parts, and `analysis` puts them together.
 """

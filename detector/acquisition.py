@@ -1,89 +1,110 @@
-"""The simulated acquisition: writes files as a real one would, plus the true energies that a real one never knows."""
+"""The simulated data acquisition: writes data files, and reads back the conditions they were taken under.
+
+A data file is a ROOT file with
+- tree `events`: event (int32), time (float64, s since the start), detector_a[1024], detector_b[1024] (int16, ADU);
+- tree `noise`: random triggers, with the same traces;
+- tree `truth`: event, energy_a, energy_b (keV; 0 where the detector was not hit), as only a simulation knows it;
+- tree `header`, one entry: sampling_hz, samples, pretrigger (samples before the trigger), simulated (1);
+- `conditions`: the run conditions as a JSON string.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uproot
-from numpy.typing import NDArray
 
-from detector import noise, source
-from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING, Detector, pulse_shape, trace_times
+from detector.noise import generate_noise
+from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING, DetectorModel, FloatArray, pulse_shape
+from detector.source import draw_energies
+from detector.traces import DataFileError, reading
 
-CHUNK = 500  # events simulated at once
-RATE = 0.2  # Hz of triggers
-GAIN_SPREAD = 0.01  # by which the gain of a file differs from the nominal one, as with the temperature
-LEAST_RANDOM_TRIGGERS = 64
-RANDOM_TRIGGERS = 5  # events for each random trigger
+CHUNK = 500  # events made and written at once
+GAIN_SPREAD = 0.01  # relative, from file to file, as with the temperature
+BASELINE_SPREAD = 50.0  # ADU, from trace to trace
+JITTER = 0.5  # samples, at most, between the arrival of a pulse and the trigger
+RATE = 0.3  # Hz, of the events
+DEAD_TIME = 2.0  # s after a trigger
+NOISE_FRACTION = 5  # events for each random trigger
+FEWEST_NOISE = 32  # random triggers
+ACCIDENTAL = 0.03  # of the random triggers, that catch a pulse
 
 
-def write_file(path: Path, events: int, rng: np.random.Generator, conditions: dict[str, Any]) -> None:
-    """Write a ROOT file of simulated events.
+def write_file(
+    path: Path, events: int, rng: np.random.Generator | int | None, conditions: Mapping[str, Any] | None = None
+) -> None:
+    """Write a simulated data file of `events` events to `path`, over a file that is there.
 
-    Trees: `events` (event, time in s, a trace of SAMPLES int16 in ADU for each detector), `noise` (random
-    triggers: the traces), `truth` (event, energy_a, energy_b in keV), `header` (sampling in Hz, samples before
-    the trigger); and `conditions` as a JSON string. The same state of `rng` gives the same content.
+    `rng` is a generator or the seed of one; the same seed gives the same events. The conditions must be
+    what JSON can hold. Raises ValueError for less than one event, and OSError if the file cannot be written.
     """
-    true = source.energies(events, rng)
-    gains = [detector.gain * rng.normal(1, GAIN_SPREAD) for detector in DETECTORS]
-    random_triggers = max(LEAST_RANDOM_TRIGGERS, events // RANDOM_TRIGGERS)
-    times = np.cumsum(rng.exponential(1 / RATE, events))
-    traces = {detector.name: ('>i2', (SAMPLES,)) for detector in DETECTORS}
-    with uproot.recreate(path) as file:
-        file['conditions'] = json.dumps(conditions)
-        file.mktree('header', {'sampling': 'f8', 'pretrigger': 'i4', 'samples': 'i4'})
-        file['header'].extend(
-            {'sampling': np.array([SAMPLING]), 'pretrigger': np.array([PRETRIGGER]), 'samples': np.array([SAMPLES])}
-        )
-        file.mktree('truth', {'event': 'i8', 'energy_a': 'f8', 'energy_b': 'f8'})
-        file['truth'].extend({'event': np.arange(events), 'energy_a': true[0], 'energy_b': true[1]})
+    if events < 1:
+        raise ValueError(f'a data file has at least one event, not {events}')
+    rng = np.random.default_rng(rng)
+    gains = np.array([model.gain for model in DETECTORS]) * rng.normal(1, GAIN_SPREAD, len(DETECTORS)).clip(0.95, 1.05)
+    trace = np.dtype((np.int16, (SAMPLES,)))
+    traces = {model.name: trace for model in DETECTORS}
+    energies_of = {'energy_a': np.float64, 'energy_b': np.float64}
+    # Not compressed: noise hardly is, and reading would take several times as long.
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree('events', {'event': np.int32, 'time': np.float64, **traces})
         file.mktree('noise', traces)
-        file['noise'].extend(_digitised(np.zeros((2, random_triggers)), gains, rng))
-        file.mktree('events', {'event': 'i8', 'time': 'f8', **traces})
-        for start in range(0, events, CHUNK):
-            chunk = slice(start, min(start + CHUNK, events))
-            numbers = {'event': np.arange(events)[chunk], 'time': times[chunk]}
-            file['events'].extend({**numbers, **_digitised(true[:, chunk], gains, rng)})
+        file.mktree('truth', {'event': np.int32, **energies_of})
+        file.mktree(
+            'header', {'sampling_hz': np.float64, **dict.fromkeys(('samples', 'pretrigger', 'simulated'), np.int32)}
+        )
+        start = 0.0
+        for first in range(0, events, CHUNK):
+            number = np.arange(first, min(first + CHUNK, events), dtype=np.int32)
+            energies = draw_energies(rng, number.size)
+            times = start + np.cumsum(DEAD_TIME + rng.exponential(1 / RATE, number.size))
+            start = times[-1]
+            arrivals = PRETRIGGER + rng.uniform(-JITTER, JITTER, number.size)
+            file['events'].extend({'event': number, 'time': times, **_traces(rng, gains, energies, arrivals)})
+            file['truth'].extend({'event': number, 'energy_a': energies[:, 0], 'energy_b': energies[:, 1]})
+        triggers = max(FEWEST_NOISE, events // NOISE_FRACTION)
+        for first in range(0, triggers, CHUNK):
+            number = np.arange(first, min(first + CHUNK, triggers))
+            energies = draw_energies(rng, number.size)
+            energies[rng.random(number.size) >= ACCIDENTAL] = 0
+            file['noise'].extend(_traces(rng, gains, energies, rng.uniform(0, SAMPLES, number.size)))
+        file['header'].extend(
+            {'sampling_hz': [SAMPLING], 'samples': [SAMPLES], 'pretrigger': [PRETRIGGER], 'simulated': [1]}
+        )
+        file['conditions'] = json.dumps(dict(conditions or {}))
 
 
-def read_conditions(path: Path) -> dict[str, Any]:
-    """The run conditions that the acquisition left in a file; empty where it left none, or it is no ROOT file.
-
-    Raises OSError where the file cannot be read at all.
-    """
-    with open(path, 'rb'):
-        pass  # what no one may read is another matter than what says nothing
+def read_conditions(path: Path) -> dict[str, Any] | None:
+    """The run conditions that a data file holds; None if it holds none, or is no ROOT file that can be read."""
     try:
-        with uproot.open(path) as file:
+        with reading(path), uproot.open(path) as file:
             conditions = json.loads(str(file['conditions']))
-    except Exception:  # uproot raises many kinds of errors on a file that is none of ROOT's
-        return {}
-    return conditions if isinstance(conditions, dict) else {}
+    except DataFileError:
+        return None
+    return conditions if isinstance(conditions, dict) else None
 
 
-def _digitised(true: NDArray[np.float64], gains: list[float], rng: np.random.Generator) -> dict[str, NDArray[np.int16]]:
-    """Traces in ADU of events with these true energies, shape (2, events), by detector: (events, SAMPLES)."""
-    # The trigger is found at a sample; the interaction was up to half a sample before or after it.
-    jitter = rng.uniform(-0.5, 0.5, true.shape[1]) / SAMPLING
-    times = trace_times() - jitter[:, np.newaxis]
+def _traces(
+    rng: np.random.Generator, gains: FloatArray, energies: FloatArray, arrivals: FloatArray
+) -> dict[str, np.ndarray]:
+    """Digitised traces of each detector, (events, SAMPLES); the arrivals are in samples, common to both."""
     return {
-        detector.name: _trace(detector, gain, energy, times, rng)
-        for detector, gain, energy in zip(DETECTORS, gains, true, strict=True)
+        model.name: _digitised(rng, model, gain * energy, arrivals)
+        for model, gain, energy in zip(DETECTORS, gains, energies.T, strict=True)
     }
 
 
-def _trace(
-    detector: Detector,
-    gain: float,
-    energy: NDArray[np.float64],
-    times: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> NDArray[np.int16]:
-    signal = noise.simulate(detector, len(energy), rng) + detector.baseline
-    hit = energy > 0
-    signal[hit] += gain * energy[hit, np.newaxis] * pulse_shape(detector, times[hit])
+def _digitised(
+    rng: np.random.Generator, model: DetectorModel, amplitudes: FloatArray, arrivals: FloatArray
+) -> np.ndarray:
+    traces = generate_noise(rng, model, amplitudes.size)
+    traces += rng.normal(model.baseline, BASELINE_SPREAD, (amplitudes.size, 1))
+    hit = amplitudes > 0
+    times = (np.arange(SAMPLES) - arrivals[hit, np.newaxis]) / SAMPLING
+    traces[hit] += amplitudes[hit, np.newaxis] * pulse_shape(model, times)
     limits = np.iinfo(np.int16)
-    return np.clip(np.rint(signal), limits.min, limits.max).astype(np.int16)
+    return np.rint(traces).clip(limits.min, limits.max).astype(np.int16)

@@ -1,102 +1,122 @@
-"""The analysis of a data file: template, noise, optimum filter, calibration; amplitudes in keV into a new file."""
+"""The analysis of a data file: from traces to calibrated amplitudes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import uproot
-from numpy.typing import NDArray
 
-from detector import calibration, template
-from detector.calibration import FWHM, RESOLUTION_LINE, Calibration
-from detector.noise import noise_power
-from detector.optimum_filter import Fit, fit, make_filter, spectra
-from detector.pulses import DETECTORS, PRETRIGGER
-from detector.traces import DataFileError, Traces, open_data_file
+from detector.calibration import SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
+from detector.noise import measured_psd
+from detector.optimum_filter import OptimumFilter, amplitudes_without_search, fit_pulses, make_filter
+from detector.pulses import DETECTORS, DetectorModel, FloatArray
+from detector.template import Template, baselines, make_template
+from detector.traces import DataFileError, event_steps, opened, random_triggers
 
-LEAST_RANDOM_TRIGGERS = 16  # for a noise spectrum
-TEMPLATE_EVENTS = 2000  # of a file, at most, that its template is built from
+STEP = 1000  # events in memory at a time; the template is made from the first of these steps
+FEWEST_NOISE = 8  # random triggers for a noise spectrum
+MOST_NOISE = 1000  # random triggers that are used; more do not improve an amplitude
+LOG_LINE = 356.013  # keV, the strongest line, whose resolution the log gives
 
 
 @dataclass(frozen=True)
-class Channel:
-    """What the analysis of one detector reached: resolutions are FWHM in keV, None where there is too little data."""
+class DetectorSummary:
+    """What the analysis of a file found out about one detector."""
 
-    name: str
-    calibration: Calibration
-    template_pulses: int
-    baseline_fwhm: float
-    line_fwhm: float | None
-
-    def __str__(self) -> str:
-        line = 'too few events' if self.line_fwhm is None else f'{self.line_fwhm:.2f} keV FWHM'
-        text = f'{self.name}: {RESOLUTION_LINE:.0f} keV line {line}, baseline {self.baseline_fwhm:.2f} keV FWHM'
-        nominal = [
-            what
-            for what, number in (('gain', self.calibration.events), ('template', self.template_pulses))
-            if not number
-        ]
-        return f'{text} (nominal {" and ".join(nominal)})' if nominal else text
+    gain: Gain
+    template: Template
+    theoretical_resolution: float  # keV, σ of an amplitude for this template and noise spectrum
+    baseline_resolution: float  # keV, σ of the amplitudes of random triggers
+    lines: Mapping[float, Line | None]  # by their energy in keV
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the analysis of a file reached."""
+    """What the analysis of a file found out."""
 
     events: int
-    channels: tuple[Channel, ...]
+    detectors: Mapping[str, DetectorSummary]  # by name
 
-    def __str__(self) -> str:
-        return '; '.join([f'{self.events} events', *map(str, self.channels)])
+    @property
+    def log(self) -> str:
+        """One line for people."""
+        parts = [f'{name}: {_in_words(detector)}' for name, detector in self.detectors.items()]
+        return '; '.join([f'{self.events} event{"s" * (self.events != 1)}', *parts])
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A detector, ready for its pulses."""
+
+    template: Template
+    optimum_filter: OptimumFilter
+    baseline_resolution: float  # ADU
 
 
 def analyse(source: Path, target: Path) -> Summary:
-    """Fit the pulses of `source`, and write them to `target`.
+    """Analyse the data file `source` and write the result to `target`, over a file that is there.
 
-    `target` has one tree, `amplitudes`, with an entry per event: event, and for each detector amplitude and
-    uncertainty in keV, chi² per degree of freedom, and baseline in ADU. Raises DataFileError.
+    Template and noise spectrum of each detector are made from the file itself, and so is the calibration. The
+    target is a ROOT file with the tree `amplitudes`, one entry for each event of the source: event (int32) and
+    for each detector, here a, amplitude_a and uncertainty_a (keV), chi2_a (per degree of freedom) and
+    baseline_a (ADU); float64. The uncertainty is that of the noise, without that of the calibration.
+
+    Raises DataFileError if the source cannot be analysed, and OSError if the target cannot be written.
     """
-    with open_data_file(source) as file:
-        if len(file.noise[DETECTORS[0].name]) < LEAST_RANDOM_TRIGGERS:
-            raise DataFileError(
-                f'{source}: has fewer than {LEAST_RANDOM_TRIGGERS} random triggers for a noise spectrum'
-            )
-        powers = {name: noise_power(traces) for name, traces in file.noise.items()}
-        templates, filters = template.nominal(), {}
-        numbers, fits, baselines = [], [], []
-        for events, traces in file.read():
-            spectra_of = {name: spectra(values) for name, values in traces.items()}
-            if not filters:
-                first = {name: values[:TEMPLATE_EVENTS] for name, values in spectra_of.items()}
-                templates = template.build(first, powers)
-                filters = {name: make_filter(made.shape, powers[name]) for name, made in templates.items()}
-            numbers.append(events)
-            fits.append(fit(spectra_of, filters)[0])
-            baselines.append(_baselines(traces))
-    if not numbers:
-        raise DataFileError(f'{source}: holds no events')
-    columns: dict[str, NDArray] = {'event': np.concatenate(numbers)}
-    channels = []
-    for detector in DETECTORS:
-        name, letter = detector.name, detector.name[-1]
-        found = Fit(*(np.concatenate([getattr(part[name], field) for part in fits]) for field in ('amplitude', 'chi2')))
-        scale = calibration.calibrate(found.amplitude, detector.gain)
-        energies = found.amplitude / scale.gain
-        sigma = filters[name].sigma / scale.gain
+    with opened(source) as file:
+        steps = event_steps(file, STEP)
+        first = next(steps)
+        noise = random_triggers(file, MOST_NOISE)
+        prepared = [_prepare(source, model, first[model.name], noise[model.name]) for model in DETECTORS]
+        filters = [part.optimum_filter for part in prepared]
+        numbers, fits, means = [], [], []
+        for step in chain([first], steps):
+            traces = [step[model.name] for model in DETECTORS]
+            numbers.append(step['event'])
+            fits.append(fit_pulses(filters, traces))
+            means.append([baselines(part) for part in traces])
+    columns = {'event': np.concatenate(numbers).astype(np.int32)}
+    detectors = {}
+    for index, (model, part) in enumerate(zip(DETECTORS, prepared, strict=True)):
+        amplitudes = np.concatenate([fit.amplitude[index] for fit in fits])
+        gain = calibrate(amplitudes, model.gain)
+        energies = amplitudes / gain.value
+        uncertainty = part.optimum_filter.resolution / gain.value
+        letter = model.name.rpartition('_')[2]
         columns[f'amplitude_{letter}'] = energies
-        columns[f'uncertainty_{letter}'] = np.full(len(energies), sigma)
-        columns[f'chi2_{letter}'] = found.chi2
-        columns[f'baseline_{letter}'] = np.concatenate([part[name] for part in baselines])
-        line = calibration.line_fwhm(energies, RESOLUTION_LINE, sigma)
-        channels.append(Channel(name, scale, templates[name].pulses, float(FWHM * sigma), line))
-    with uproot.recreate(target) as file:
-        file.mktree('amplitudes', {name: values.dtype for name, values in columns.items()})
-        file['amplitudes'].extend(columns)
-    return Summary(len(columns['event']), tuple(channels))
+        columns[f'uncertainty_{letter}'] = np.full(energies.size, uncertainty)
+        columns[f'chi2_{letter}'] = np.concatenate([fit.chi2[index] for fit in fits])
+        columns[f'baseline_{letter}'] = np.concatenate([mean[index] for mean in means])
+        detectors[model.name] = DetectorSummary(
+            gain, part.template, uncertainty, part.baseline_resolution / gain.value, resolutions(energies)
+        )
+    with uproot.recreate(target, compression=None) as result:
+        result.mktree('amplitudes', {name: column.dtype for name, column in columns.items()})
+        result['amplitudes'].extend(columns)
+    return Summary(columns['event'].size, detectors)
 
 
-def _baselines(traces: Traces) -> dict[str, NDArray[np.float64]]:
-    """Mean in ADU of the samples before the trigger, by detector."""
-    return {name: values[:, : PRETRIGGER - 1].mean(axis=1) for name, values in traces.items()}
+def _prepare(source: Path, model: DetectorModel, events: np.ndarray, noise: np.ndarray) -> _Prepared:
+    """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
+    if len(noise) < FEWEST_NOISE:
+        raise DataFileError(f'{source}: {len(noise)} random triggers, at least {FEWEST_NOISE} are needed')
+    psd, clean = measured_psd(noise)
+    if not psd[1:].all():
+        raise DataFileError(f'{source}: {model.name} has no noise in its random triggers')
+    template = make_template(model, events, psd)
+    optimum_filter = make_filter(template.spectrum, psd)
+    baseline = amplitudes_without_search(optimum_filter, noise[clean])
+    return _Prepared(template, optimum_filter, float(np.sqrt(np.mean(np.square(baseline)))))
+
+
+def _in_words(detector: DetectorSummary) -> str:
+    line = detector.lines[LOG_LINE]
+    baseline: FloatArray = SIGMA_TO_FWHM * detector.baseline_resolution
+    parts = [f'{LOG_LINE:.1f} keV FWHM {line.fwhm:.2f} keV'] if line else []
+    parts.append(f'baseline FWHM {baseline:.2f} keV')
+    parts += ['nominal gain'] * detector.gain.nominal + ['nominal template'] * detector.template.nominal
+    return ', '.join(parts)

@@ -1,70 +1,113 @@
-"""From ADU to keV by the lines of 133Ba, and the resolution of a line."""
+"""Energy calibration with the gamma lines of 133Ba, and the resolution of lines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.optimize
-import scipy.stats
-from numpy.typing import NDArray
 
-LINES = (276.40, 302.85, 356.01, 383.85)  # keV; the 133Ba lines that stand alone
-RESOLUTION_LINE = 356.01  # keV, the brightest
-SCALES = np.arange(0.90, 1.1001, 0.0005)  # of the gain, to be tried
-CATCH = 2.0  # keV to either side of a line, in which an event supports a scale
-LEAST_EVENTS = 15  # in all lines for a calibration, and in one for its resolution
-FIT_WIDTH = 8.0  # times the baseline's sigma, to either side of a line, that are fitted
-FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in sigma
+from detector.pulses import FloatArray
+
+# keV: DDEP evaluation of 133Ba, Laboratoire National Henri Becquerel (LNHB); the lines that stand alone.
+BARIUM_LINES = (276.399, 302.851, 356.013, 383.849)
+GERMANIUM_LINE = 10.37  # keV, K shell of 71Ge: binding energy of Ga, where its electron capture ends (NNDC)
+RESOLVED_LINES = (GERMANIUM_LINE, *BARIUM_LINES)
+
+GAIN_RANGE = 0.10  # relative, either way of the nominal gain
+GAIN_STEP = 0.0005  # relative; at 384 keV 0.2 keV, well below the width of a line
+LINE_WINDOW = 1.5  # keV either side, in the search for the lines
+FEWEST_IN_LINE = 5  # events for a line to be used
+FEWEST_IN_LINES = 15  # events in all lines for a calibration
+CONTRAST = 3.0  # times as many events in the lines, at least, as with a typical gain that is wrong
+
+FIT_WINDOW = 5.0  # keV either side
+FEWEST_IN_FIT = 10  # events in the peak for a resolution, which has a relative error of 22 % then
+START_SIGMA = 0.5  # keV, where the fit begins
+ITERATIONS = 200  # at most
+PRECISION = 1e-5  # keV, of σ, at which the fit ends
+SIGMA_TO_FWHM = 2 * np.sqrt(2 * np.log(2))  # of a normal distribution
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The gain in ADU per keV, and the number of events in lines that it rests on; 0: it is the nominal one."""
+class Gain:
+    """What an amplitude is divided by to have the energy."""
 
-    gain: float
-    events: int
-
-
-def calibrate(amplitudes: NDArray[np.float64], nominal_gain: float) -> Calibration:
-    """The gain from amplitudes in ADU, shape (events,), starting from a gain that is right within 10 %."""
-    energies = amplitudes / nominal_gain
-    near = energies[energies > LINES[0] * SCALES[0] - CATCH]
-    lines = np.array(LINES)
-    counts = [(np.abs(scale * near[:, np.newaxis] - lines) < CATCH).sum() for scale in SCALES]
-    best = int(np.max(counts, initial=0))
-    if best < LEAST_EVENTS:
-        return Calibration(nominal_gain, 0)
-    # The middle of a plateau of equally good ones.
-    scale = float(SCALES[np.flatnonzero(np.array(counts) == best)].mean())
-    for width in (CATCH, CATCH / 2):
-        distance = scale * near[:, np.newaxis] - lines
-        event, line = np.nonzero(np.abs(distance) < width)
-        # Least squares of E = scale * near, where medians keep the continuum under a line from pulling.
-        middles = np.array([np.median(near[event[line == index]]) for index in np.unique(line)])
-        weights = np.array([(line == index).sum() for index in np.unique(line)])
-        present = lines[np.unique(line)]
-        scale = float((weights * present * middles).sum() / (weights * middles**2).sum())
-    return Calibration(nominal_gain / scale, len(event))
+    value: float  # ADU per keV
+    nominal: bool  # whether it is the nominal one, because there were too few events in the lines
 
 
-def line_fwhm(energies: NDArray[np.float64], line: float, sigma: float) -> float | None:
-    """FWHM in keV of a line at `line` keV in calibrated energies, None where it has too few events.
+@dataclass(frozen=True)
+class Line:
+    """A fitted line: a Gaussian peak on a flat background."""
 
-    Unbinned maximum likelihood of a Gaussian on a flat background; `sigma` in keV is where the fit starts.
+    position: float  # keV
+    sigma: float  # keV
+    events: float  # in the peak
+
+    @property
+    def fwhm(self) -> float:
+        """Full width at half maximum, in keV."""
+        return float(SIGMA_TO_FWHM * self.sigma)
+
+
+def calibrate(amplitudes: FloatArray, nominal: float) -> Gain:
+    """Gain of a detector, from all its amplitudes (n,) in ADU; `nominal` in ADU per keV.
+
+    Among the gains within GAIN_RANGE of the nominal one, the one is looked for that has most events in the
+    lines. The lines then are fitted, and the gain is that of least squares over them, Σ N·(position·gain - A)²
+    with N events each. With too few events in the lines, the nominal gain.
     """
-    half = FIT_WIDTH * sigma
-    near = energies[np.abs(energies - line) < half] - line
-    if len(near) < LEAST_EVENTS:
+    factors = np.arange(1 - GAIN_RANGE, 1 + GAIN_RANGE + GAIN_STEP / 2, GAIN_STEP)
+    ordered = np.sort(amplitudes)
+    inside = np.sum([_counted(ordered, energy, nominal * factors) for energy in BARIUM_LINES], axis=0)
+    most = inside.max()
+    if most < FEWEST_IN_LINES or most < CONTRAST * np.median(inside):
+        return Gain(nominal, True)
+    # A line is wider than a step: the best gains are next to each other.
+    gain = nominal * factors[inside == most].mean()
+    lines = {energy: fit_line(amplitudes / gain, energy, FEWEST_IN_LINE) for energy in BARIUM_LINES}
+    found = [(energy, line.position, line.events) for energy, line in lines.items() if line]
+    if not found:
+        return Gain(nominal, True)
+    energies, positions, events = np.array(found).T
+    return Gain(float(gain * np.sum(events * energies * positions) / np.sum(events * energies**2)), False)
+
+
+def resolutions(energies: FloatArray) -> Mapping[float, Line | None]:
+    """The lines of RESOLVED_LINES in the energies (n,) in keV; None for those with too few events."""
+    return {energy: fit_line(energies, energy, FEWEST_IN_FIT) for energy in RESOLVED_LINES}
+
+
+def fit_line(energies: FloatArray, line: float, fewest: int) -> Line | None:
+    """Fit a Gaussian peak on a flat background to the energies (n,) near `line`, all in keV.
+
+    Unbinned maximum likelihood in a window of FIT_WINDOW either side, by expectation maximisation
+    (A. P. Dempster, N. M. Laird & D. B. Rubin, J. R. Stat. Soc. B 39 (1977) 1). None with less than `fewest`
+    events in the peak.
+    """
+    near = energies[np.abs(energies - line) < FIT_WINDOW]
+    if near.size < fewest:
         return None
+    flat = 1 / (2 * FIT_WINDOW)
+    position, sigma, part = float(np.median(near)), START_SIGMA, 0.5
+    for _ in range(ITERATIONS):
+        peak = part / (np.sqrt(2 * np.pi) * sigma) * np.exp(-0.5 * np.square((near - position) / sigma))
+        in_peak = peak / (peak + (1 - part) * flat)
+        events = in_peak.sum()
+        # The peak has vanished, or sits on a single event.
+        if events < fewest or sigma < FIT_WINDOW / 1000:
+            return None
+        before = sigma
+        position = float(in_peak @ near / events)
+        sigma = float(np.sqrt(in_peak @ np.square(near - position) / events))
+        part = events / near.size
+        if abs(sigma - before) < PRECISION:
+            break
+    return Line(position, sigma, float(events))
 
-    def loss(parameters: NDArray[np.float64]) -> float:
-        mean, log_width, logit = parameters
-        peak = scipy.stats.norm(mean, np.exp(log_width))
-        inside = peak.cdf(half) - peak.cdf(-half)
-        part = 1 / (1 + np.exp(-logit))
-        density = part * peak.pdf(near) / max(inside, 1e-9) + (1 - part) / (2 * half)
-        return -float(np.log(density).sum())
 
-    found = scipy.optimize.minimize(loss, [0.0, np.log(sigma), 2.0], method='Nelder-Mead')
-    return float(FWHM * np.exp(found.x[1])) if found.success else None
+def _counted(ordered: FloatArray, energy: float, gains: FloatArray) -> np.ndarray:
+    """How many of the ordered amplitudes (ADU) are in the window of a line (keV), for each of the gains."""
+    low, high = ((energy + side) * gains for side in (-LINE_WINDOW, LINE_WINDOW))
+    return np.searchsorted(ordered, high) - np.searchsorted(ordered, low)

@@ -1,55 +1,68 @@
-"""Noise of a read-out channel: its model, its simulation, its measurement.
+"""The noise of the simulated detectors, and the measurement of a noise spectrum.
 
-Spectra are in two forms. A power spectral density J is one-sided, in ADU²/Hz. The noise power P of a trace is
-the expected |V|² of each of its Fourier coefficients V (numpy's rfft, not normalised), in ADU².
+All spectra are one-sided power spectral densities in ADU²/Hz, on the frequencies of the real Fourier
+transform of a trace, 0 to SAMPLING/2. A transform V of n samples then has <|V|²> = PSD · SAMPLING · n / 2,
+at the two ends too.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
 
-from detector.pulses import SAMPLES, SAMPLING, Detector
+from detector.pulses import SAMPLES, SAMPLING, DetectorModel, FloatArray
 
-LOWEST = 0.5  # Hz; below it the 1/f noise is flat, as behind a read-out that is coupled by a capacitor
-LINE_WIDTH = 0.3  # Hz, half width at half maximum of a microphonic line
-STRETCH = 4  # traces are cut from stretches so many times as long
-OUTLIER = 3.0  # times the median rms, above which a random trigger is taken to hold a pulse
+STRETCH = 16  # lengths of a trace that are simulated in one go, to be cut
+FLATTENING = 1.0  # Hz, below which the low-frequency noise does not grow any more, as the electronics are AC-coupled
+OUTLIER = 5.0  # standard deviations, estimated robustly, above which a trace is not noise alone
+MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
-def power_density(detector: Detector, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One-sided J in ADU²/Hz at `frequencies` in Hz: white, 1/f below the knee, Lorentzian lines; same shape."""
-    density = detector.white**2 * (1 + detector.knee / np.maximum(frequencies, LOWEST))
-    for line, rms in detector.lines:
-        density = density + rms**2 * LINE_WIDTH / np.pi / ((frequencies - line) ** 2 + LINE_WIDTH**2)
-    return density
+def noise_psd(model: DetectorModel, frequencies: FloatArray) -> FloatArray:
+    """Noise spectrum (ADU²/Hz) of a detector model at `frequencies` (Hz, any shape); same shape.
 
-
-def simulate(detector: Detector, traces: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Simulated noise, shape (traces, SAMPLES), in ADU.
-
-    Each trace is cut from a longer stretch: noise that is periodic in the trace would hide the leakage between
-    frequencies that real traces have.
+    White noise, noise falling as 1/f^α, and Lorentzian peaks for mains and microphonics.
     """
-    length = STRETCH * SAMPLES
-    coefficients = length // 2 + 1
-    scale = np.sqrt(stretch_power(detector) / 2)
-    spectrum = rng.standard_normal((traces, coefficients)) + 1j * rng.standard_normal((traces, coefficients))
-    return scipy.fft.irfft(spectrum * scale, length)[:, :SAMPLES]
+    frequencies = np.asarray(frequencies, dtype=float)
+    low = (model.corner / np.hypot(frequencies, FLATTENING)) ** model.slope
+    psd = model.white_noise * (1 + low)
+    for line in model.noise_lines:
+        distance = (frequencies - line.frequency) / line.half_width
+        psd += line.variance / (np.pi * line.half_width * (1 + distance**2))
+    return psd
 
 
-def stretch_power(detector: Detector) -> NDArray[np.float64]:
-    """Noise power of a whole stretch, shape (STRETCH * SAMPLES // 2 + 1,), in ADU²; without a mean."""
-    length = STRETCH * SAMPLES
-    power = power_density(detector, np.fft.rfftfreq(length, 1 / SAMPLING)) * SAMPLING * length / 2
-    power[0] = 0.0  # the mean is the baseline, which is simulated apart
-    return power
+def generate_noise(rng: np.random.Generator, model: DetectorModel, traces: int) -> FloatArray:
+    """Simulated noise without the baseline, in ADU, of shape (traces, SAMPLES).
+
+    Each trace is cut out of a stretch STRETCH times as long, so that it does not join up at its ends; every
+    second length of the stretch is left out, so that traces are next to independent.
+    """
+    cuts = STRETCH // 2
+    samples = STRETCH * SAMPLES
+    stretches = -(-traces // cuts)
+    power = noise_psd(model, np.fft.rfftfreq(samples, 1 / SAMPLING)) * SAMPLING * samples / 2
+    parts = rng.standard_normal((stretches, power.size, 2)) * np.sqrt(power / 2)[:, np.newaxis]
+    # At the two ends of the spectrum there is a real part only.
+    parts[:, [0, -1]] *= np.sqrt(2)
+    stretch = np.fft.irfft(parts.view(complex)[..., 0], samples)
+    return stretch.reshape(stretches, cuts, 2, SAMPLES)[:, :, 0].reshape(-1, SAMPLES)[:traces]
 
 
-def noise_power(traces: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Noise power measured on random triggers of shape (traces, SAMPLES); shape (SAMPLES // 2 + 1,), in ADU²."""
-    values = traces - traces.mean(axis=1, keepdims=True)
-    rms = values.std(axis=1)
-    quiet = values[rms <= OUTLIER * np.median(rms)]
-    return (np.abs(scipy.fft.rfft(quiet)) ** 2).mean(axis=0)
+def measured_psd(traces: np.ndarray) -> tuple[FloatArray, np.ndarray]:
+    """Noise spectrum of random triggers, and which of them it was made from.
+
+    `traces`: (traces, samples) in ADU. Returns the mean periodogram (samples // 2 + 1, ADU²/Hz; 0 at frequency 0,
+    as the baseline is no noise) and a mask (traces,) of the traces that hold noise alone. The others, with a
+    pulse in them for example, have more power than OUTLIER allows, relative to the median in each octave.
+    """
+    samples = traces.shape[1]
+    periodograms = np.square(np.abs(np.fft.rfft(traces))) * (2 / (SAMPLING * samples))
+    periodograms[:, 0] = 0
+    # Octaves, of equal weight: what does not belong into noise is mostly slow.
+    octaves = np.add.reduceat(periodograms, 2 ** np.arange(int(np.log2(samples // 2))), axis=1)
+    typical = np.median(octaves, axis=0)
+    excess = (octaves / np.where(typical > 0, typical, 1)).sum(axis=1)
+    middle = np.median(excess)
+    spread = MAD_TO_SIGMA * np.median(np.abs(excess - middle))
+    clean = excess <= middle + OUTLIER * spread
+    return periodograms[clean].mean(axis=0), clean

@@ -1,65 +1,103 @@
-"""The heat pulse of a bolometer: its shape, and the properties of the two detectors that are simulated."""
+"""The two simulated detectors, and the shape of their heat pulses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_ndtr
+
+FloatArray = NDArray[np.floating[Any]]
 
 SAMPLING = 1000.0  # Hz
 SAMPLES = 1024  # of one trace
 PRETRIGGER = 256  # samples before the trigger
+SMOOTHING = 1.0e-3  # s, rms width of the Gaussian response of the anti-aliasing filter
 
 
 @dataclass(frozen=True)
-class Detector:
-    """A bolometer and its read-out.
+class NoiseLine:
+    """A peak of the noise spectrum, of Lorentzian form: mains or microphonics."""
 
-    `gain` is in ADU per keV, the times are in seconds, `slow_fraction` is the part of the amplitude that
-    decays with `slow_decay`, `baseline` is in ADU. Noise: `white` in ADU/sqrt(Hz), `knee` in Hz, `lines` as
-    (frequency in Hz, rms in ADU).
-    """
+    frequency: float  # Hz
+    half_width: float  # Hz, at half maximum
+    variance: float  # ADU², the area under the peak
+
+
+@dataclass(frozen=True)
+class DetectorModel:
+    """What is known of a detector beforehand: nominal values, from which a file's real gain differs a little."""
 
     name: str
-    gain: float
-    rise: float
-    decay: float
-    slow_decay: float
-    slow_fraction: float
-    baseline: float
-    white: float
-    knee: float
-    lines: tuple[tuple[float, float], ...]
+    gain: float  # ADU per keV
+    rise_time: float  # s
+    decay_time: float  # s
+    baseline: float  # ADU
+    white_noise: float  # ADU²/Hz, one-sided
+    corner: float  # Hz, where low-frequency and white noise are equal
+    slope: float  # exponent α of the low-frequency noise 1/f^α
+    noise_lines: tuple[NoiseLine, ...]
 
 
-# Shaped after EDELWEISS heat channels: rise of about 10 ms, decay of some 100 ms, baseline of about 1 keV FWHM.
 DETECTORS = (
-    Detector('detector_a', 20.0, 0.008, 0.060, 0.250, 0.20, 420.0, 1.00, 12.0, ((50.0, 6.0), (150.0, 3.0))),
-    Detector('detector_b', 16.0, 0.011, 0.075, 0.300, 0.25, -310.0, 0.90, 15.0, ((50.0, 8.0), (97.0, 4.0))),
+    DetectorModel(
+        name='detector_a',
+        gain=60.0,
+        rise_time=5.0e-3,
+        decay_time=60.0e-3,
+        baseline=-2000.0,
+        white_noise=7.0,
+        corner=12.0,
+        slope=1.2,
+        noise_lines=(NoiseLine(50.0, 0.3, 500.0), NoiseLine(150.0, 0.3, 250.0), NoiseLine(23.0, 1.0, 200.0)),
+    ),
+    DetectorModel(
+        name='detector_b',
+        gain=45.0,
+        rise_time=8.0e-3,
+        decay_time=90.0e-3,
+        baseline=1500.0,
+        white_noise=9.0,
+        corner=9.0,
+        slope=1.0,
+        noise_lines=(NoiseLine(50.0, 0.3, 300.0), NoiseLine(150.0, 0.3, 100.0), NoiseLine(87.0, 1.5, 150.0)),
+    ),
 )
 
 
-def pulse_shape(detector: Detector, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A pulse of height 1 at `times`, in seconds since the interaction; the same shape as `times`.
+def pulse_shape(model: DetectorModel, times: FloatArray) -> FloatArray:
+    """Heat pulse of unit height at any times (s, any shape) after the arrival of the energy; same shape.
 
-    One rise and two decays, as of an NTD thermometer on a crystal that is coupled to it athermally and
-    thermally. Source: F. Pröbst et al., J. Low Temp. Phys. 100 (1995) 69.
+    The difference of two exponentials, exp(-t/τ_decay) - exp(-t/τ_rise), of a thermal detector (S. H. Moseley,
+    J. C. Mather & D. McCammon, J. Appl. Phys. 56 (1984) 1257), as an anti-aliasing filter of Gaussian response
+    leaves it. Each term is then an exponentially modified Gaussian (E. Grushka, Anal. Chem. 44 (1972) 1733).
+    The maximum is 1.
     """
-    return _unnormalised(detector, times) / _height(detector)
+    return _smoothed_pulse(model, np.asarray(times, dtype=float)) / _height(model)
 
 
-def trace_times() -> NDArray[np.float64]:
-    """Times of the samples of a trace, in seconds since the trigger."""
-    return (np.arange(SAMPLES) - PRETRIGGER) / SAMPLING
+def _smoothed_pulse(model: DetectorModel, times: FloatArray) -> FloatArray:
+    return _smoothed_decay(times, model.decay_time) - _smoothed_decay(times, model.rise_time)
 
 
-def _unnormalised(detector: Detector, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    since = np.maximum(times, 0.0)
-    fast = (1 - detector.slow_fraction) * np.exp(-since / detector.decay)
-    slow = detector.slow_fraction * np.exp(-since / detector.slow_decay)
-    return (1 - np.exp(-since / detector.rise)) * (fast + slow)
+def _smoothed_decay(times: FloatArray, tau: float) -> FloatArray:
+    # Logarithms, because long before the arrival one factor overflows where the other vanishes.
+    return np.exp(SMOOTHING**2 / (2 * tau**2) - times / tau + log_ndtr(times / SMOOTHING - SMOOTHING / tau))
 
 
-def _height(detector: Detector) -> float:
-    return float(_unnormalised(detector, np.linspace(0, 10 * detector.rise, 10_001)).max())
+@lru_cache
+def _height(model: DetectorModel) -> float:
+    # Only without smoothing the maximum has a closed form; with it, it is close by.
+    rise, decay = model.rise_time, model.decay_time
+    peak_time = np.log(decay / rise) * rise * decay / (decay - rise)
+    found = minimize_scalar(
+        lambda time: -float(_smoothed_pulse(model, np.asarray(time))),
+        bounds=(peak_time - 5 * SMOOTHING, peak_time + 5 * SMOOTHING),
+        method='bounded',
+        options={'xatol': 1e-9},
+    )
+    return -float(found.fun)

@@ -1,44 +1,47 @@
-"""What the simulated detectors see: a 133Ba calibration, the cosmogenic line of germanium, and a continuum."""
+"""The simulated energies: a 133Ba calibration source, cosmogenic 71Ge in the crystals, and a continuum."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-# keV and photons per 100 decays of 133Ba. Source: Laboratoire National Henri Becquerel, Table of Radionuclides vol. 1.
+from detector.pulses import FloatArray
+
+# keV, and photons per 100 decays: DDEP evaluation of 133Ba, Laboratoire National Henri Becquerel (LNHB).
 BARIUM_LINES = (
-    (53.16, 2.14),
-    (79.61, 2.63),
-    (81.00, 33.31),
-    (160.61, 0.64),
-    (223.24, 0.45),
-    (276.40, 7.13),
-    (302.85, 18.31),
-    (356.01, 62.05),
-    (383.85, 8.94),
+    (53.162, 2.14),
+    (79.614, 2.63),
+    (80.998, 33.3),
+    (160.612, 0.64),
+    (223.237, 0.45),
+    (276.399, 7.13),
+    (302.851, 18.31),
+    (356.013, 62.05),
+    (383.849, 8.94),
 )
-COSMOGENIC = 10.37  # keV, K capture of 68Ge and 71Ge
-CONTINUUM = (2.0, 380.0)  # keV, lowest and highest
-SCALE = 120.0  # keV, over which the continuum falls to 1/e
-FRACTIONS = {'barium': 0.50, 'cosmogenic': 0.10, 'continuum': 0.40}
-COINCIDENCE = 0.15  # part of the events in which a Compton electron leaves energy in both detectors
+GERMANIUM_LINE = 10.37  # keV, K shell of 71Ge: binding energy of Ga, where its electron capture ends (NNDC)
+
+BARIUM_PART = 0.60  # of the events
+GERMANIUM_PART = 0.10  # of the events; the rest is continuum
+SHARED_PART = 0.15  # of the events: a gamma that is scattered in one detector and absorbed in the other
+FLAT_PART = 0.6  # of the continuum; the rest falls exponentially
+FALL = 60.0  # keV, its decay constant
+LOWEST, HIGHEST = 2.0, 380.0  # keV, ends of the continuum
+SHARE = 0.05, 0.95  # of a shared gamma's energy in one of the detectors
 
 
-def energies(events: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """True energies in keV, shape (2, events): of detector_a and detector_b, 0 where a detector was not hit."""
-    kind = rng.choice(len(FRACTIONS), size=events, p=list(FRACTIONS.values()))
-    lines, weights = np.array(BARIUM_LINES).T
-    barium = rng.choice(lines, size=events, p=weights / weights.sum())
-    total = np.choose(kind, [barium, COSMOGENIC, _continuum(events, rng)])
-    shared = (rng.random(events) < COINCIDENCE) & (kind == 2)
-    first = np.where(shared, rng.uniform(0.1, 0.9, events), 1.0)
-    hit = np.stack([first, 1 - first]) * total
-    swap = rng.random(events) < 0.5
-    hit[:, swap] = hit[::-1, swap]
-    return hit
-
-
-def _continuum(events: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Exponentially falling between the ends of CONTINUUM, by the inverse of its distribution."""
-    low, high = (np.exp(-edge / SCALE) for edge in CONTINUUM)
-    return -SCALE * np.log(low + rng.random(events) * (high - low))
+def draw_energies(rng: np.random.Generator, events: int) -> FloatArray:
+    """Simulated true energies in keV, of shape (events, 2): detector_a, detector_b; 0 where it was not hit."""
+    lines, intensities = np.array(BARIUM_LINES).T
+    gammas = rng.choice(lines, events, p=intensities / intensities.sum())
+    flat = rng.uniform(LOWEST, HIGHEST, events)
+    # Inverse of the cumulative distribution of an exponential that ends at HIGHEST.
+    falling = LOWEST - FALL * np.log1p(rng.random(events) * np.expm1((LOWEST - HIGHEST) / FALL))
+    continuum = np.where(rng.random(events) < FLAT_PART, flat, falling)
+    kind = rng.random(events)
+    energies = np.where(kind < BARIUM_PART, gammas, continuum)
+    energies[(kind >= BARIUM_PART) & (kind < BARIUM_PART + GERMANIUM_PART)] = GERMANIUM_LINE
+    part_in_a = np.where(rng.random(events) < 0.5, 1.0, 0.0)
+    shared = rng.random(events) < SHARED_PART
+    energies[shared] = gammas[shared]
+    part_in_a[shared] = rng.uniform(*SHARE, np.count_nonzero(shared))
+    return np.column_stack([energies * part_in_a, energies * (1 - part_in_a)])

@@ -1,54 +1,62 @@
-"""The template of a detector's pulses, averaged from the bright pulses of a file."""
+"""The pulse template of a detector, made from its bright pulses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detector.optimum_filter import Filter, Spectra, fit, make_filter
-from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, pulse_shape, trace_times
+from detector.optimum_filter import FREQUENCIES, fit_pulses, make_filter
+from detector.pulses import PRETRIGGER, SAMPLES, SAMPLING, DetectorModel, FloatArray, pulse_shape
 
-BRIGHT = (250.0, 420.0)  # keV by the nominal gain
-LEAST_PULSES = 20  # with fewer, the nominal shape is better than the average
-GOOD_CHI2 = 0.1  # by which chi² may exceed 1 for each (amplitude / 100 sigma)²: the nominal shape is not exact
+BRIGHT = 100.0  # keV with the nominal gain
+FEWEST = 20  # bright pulses for a template
+MOST = 100  # bright pulses that are averaged; more do not improve an amplitude
+PEAK = slice(PRETRIGGER, PRETRIGGER + 64)  # samples, where the pulse is highest
+BEFORE = slice(0, PRETRIGGER - 16)  # samples, where it has not begun
 
 
 @dataclass(frozen=True)
 class Template:
-    """A pulse of height 1, shape (SAMPLES,), and how many pulses it is the average of; 0: the nominal shape."""
+    """A template, for a pulse without delay; a filter with the nominal template gives it the amplitude 1."""
 
-    shape: NDArray[np.float64]
-    pulses: int
+    spectrum: np.ndarray  # (SAMPLES // 2 + 1,) complex; 0 at frequency 0, as the baseline is free
+    pulses: int  # averaged
+
+    @property
+    def nominal(self) -> bool:
+        """Whether it is the nominal pulse shape, because there were too few bright pulses."""
+        return self.pulses == 0
 
 
-def nominal() -> dict[str, Template]:
-    """The shapes that the detectors are known to have, by detector."""
-    return {detector.name: Template(pulse_shape(detector, trace_times()), 0) for detector in DETECTORS}
+def baselines(traces: np.ndarray) -> FloatArray:
+    """Mean (n,) in ADU of each trace (n, SAMPLES) before the pulse."""
+    return traces[:, BEFORE].mean(axis=1)
 
 
-def build(spectra_of: dict[str, Spectra], powers: dict[str, NDArray[np.float64]]) -> dict[str, Template]:
-    """Templates from the pulses of a file, by detector: the nominal one where there are too few bright pulses.
+def nominal_template(model: DetectorModel) -> Template:
+    """The template of a detector as it is known beforehand."""
+    spectrum = np.fft.rfft(pulse_shape(model, (np.arange(SAMPLES) - PRETRIGGER) / SAMPLING))
+    spectrum[0] = 0
+    return Template(spectrum, 0)
 
-    Each pulse is shifted by its own delay before the average, which is weighted with the amplitudes: the least
-    squares solution for a common shape in equal noise.
+
+def make_template(model: DetectorModel, traces: np.ndarray, psd: FloatArray) -> Template:
+    """Average of the bright pulses among the traces (n, SAMPLES) in ADU, given the noise spectrum (ADU²/Hz).
+
+    Delay and amplitude of each pulse are those of a filter with the nominal template. The pulses are moved
+    back by their delay with phase factors, and averaged so that Σ|V - A·S|² is smallest: S = Σ A·V / Σ A².
+    With fewer than FEWEST bright pulses, the nominal template.
     """
-    templates = nominal()
-    filters: dict[str, Filter] = {
-        name: make_filter(template.shape, powers[name]) for name, template in templates.items()
-    }
-    fits, delays = fit(spectra_of, filters)
-    frequencies = np.fft.rfftfreq(SAMPLES)
-    for detector in DETECTORS:
-        found = fits[detector.name]
-        energy = found.amplitude / detector.gain
-        excess = GOOD_CHI2 * (found.amplitude / (100 * filters[detector.name].sigma)) ** 2
-        bright = (energy > BRIGHT[0]) & (energy < BRIGHT[1]) & (found.chi2 < 2 + excess)
-        if bright.sum() < LEAST_PULSES:
-            continue
-        aligned = spectra_of[detector.name][bright] * np.exp(2j * np.pi * delays[bright, np.newaxis] * frequencies)
-        average = np.fft.irfft(found.amplitude[bright] @ aligned, SAMPLES)
-        average -= average[: PRETRIGGER - 10].mean()  # the last samples before the trigger belong to early pulses
-        templates[detector.name] = Template(average / average.max(), int(bright.sum()))
-    return templates
+    nominal = nominal_template(model)
+    heights = traces[:, PEAK].max(axis=1) - baselines(traces)
+    bright = np.flatnonzero(heights > BRIGHT * model.gain)[:MOST]
+    if bright.size < FEWEST:
+        return nominal
+    pulses = traces[bright]
+    fit = fit_pulses([make_filter(nominal.spectrum, psd)], [pulses])
+    amplitudes = fit.amplitude[0]
+    aligned = np.fft.rfft(pulses.astype(float)) * np.exp(1j * np.outer(fit.delay, FREQUENCIES))
+    spectrum = amplitudes @ aligned / (amplitudes @ amplitudes)
+    spectrum[0] = 0
+    return Template(spectrum, bright.size)

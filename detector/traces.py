@@ -1,4 +1,4 @@
-"""Reading data files: the one place where all that can be wrong with a ROOT file becomes one kind of error."""
+"""Reading data files."""
 
 from __future__ import annotations
 
@@ -9,51 +9,115 @@ from pathlib import Path
 
 import numpy as np
 import uproot
-from numpy.typing import NDArray
 
 from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING
 
-STEP = 2000  # events read at once
-
-Traces = dict[str, NDArray[np.int16]]
+MAGIC = b'root'  # the first bytes of a ROOT file
+TRACE = np.dtype((np.int16, (SAMPLES,)))
+LONGEST_REASON = 200  # characters
 
 
 class DataFileError(Exception):
-    """A file that cannot be read as a data file. The text names it and the reason, in one line."""
+    """A data file that cannot be read; the text names the file and the reason, in one line."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """An open data file: its number of events, and the random triggers by detector, (triggers, SAMPLES)."""
+    """An open data file whose trees are known to be there."""
 
-    events: int
-    noise: Traces
-    _tree: uproot.TTree
-
-    def read(self) -> Iterator[tuple[NDArray[np.int64], Traces]]:
-        """Event numbers and traces by detector, (events, SAMPLES), STEP events at a time."""
-        branches = ['event', *(detector.name for detector in DETECTORS)]
-        for start in range(0, self.events, STEP):
-            chunk = self._tree.arrays(branches, entry_start=start, entry_stop=start + STEP, library='np')
-            yield chunk.pop('event'), chunk
+    path: Path
+    root: uproot.ReadOnlyDirectory
+    events: int  # at least 1
 
 
 @contextlib.contextmanager
-def open_data_file(path: Path) -> Iterator[DataFile]:
-    """Open a data file for the time of the block. Raises DataFileError, also for what is found while reading."""
+def reading(path: Path) -> Iterator[None]:
+    """Raises DataFileError for whatever goes wrong in the block, in which a ROOT file is read.
+
+    Depending on where a file is damaged, uproot raises about any kind of exception.
+    """
     try:
-        with uproot.open(path) as file:
-            header = file['header'].arrays(library='np')
-            layout = tuple(float(header[name][0]) for name in ('sampling', 'pretrigger', 'samples'))
-            if layout != (SAMPLING, PRETRIGGER, SAMPLES):
-                raise DataFileError(f'{path}: has traces of another kind: {layout} in sampling, pretrigger, samples')
-            noise = file['noise'].arrays([detector.name for detector in DETECTORS], library='np')
-            yield DataFile(file['events'].num_entries, noise, file['events'])
+        yield
     except DataFileError:
         raise
-    except FileNotFoundError:
-        raise DataFileError(f'{path}: no such file') from None
-    # Whatever uproot meets in a damaged file, from struct.error to a failed decompression.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [''])[0]
-        raise DataFileError(f'{path}: cannot be read as a data file: {type(error).__name__}: {reason}') from error
+        reason = ' '.join(str(error).split())[:LONGEST_REASON]
+        raise DataFileError(f'{path}: cannot be read as a ROOT file: {reason or type(error).__name__}') from error
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[DataFile]:
+    """A data file, open within the block.
+
+    Raises DataFileError if it is not there, empty, cut short, not a ROOT file, without the trees of a data
+    file or without events, or if it was sampled in another way than SAMPLING, SAMPLES and PRETRIGGER say.
+    """
+    _check_start(path)
+    with contextlib.ExitStack() as stack:
+        with reading(path):
+            # What has been analysed is not needed again: without a cache, memory is bounded by the steps.
+            root = stack.enter_context(uproot.open(path, array_cache=None))
+            _check_length(path, root)
+            _check_header(path, root)
+            for tree in ('events', 'noise'):
+                _check_traces(path, root, tree)
+            events = root['events'].num_entries
+            if 'event' not in root['events']:
+                raise DataFileError(f"{path}: tree 'events' has no branch 'event'")
+        if not events:
+            raise DataFileError(f'{path}: no events')
+        yield DataFile(path, root, events)
+
+
+def event_steps(file: DataFile, size: int) -> Iterator[dict[str, np.ndarray]]:
+    """The events, `size` at a time: event (n,), and of each detector the traces (n, SAMPLES) in ADU.
+
+    Raises DataFileError.
+    """
+    branches = ['event', *(model.name for model in DETECTORS)]
+    for start in range(0, file.events, size):
+        with reading(file.path):
+            step = file.root['events'].arrays(branches, entry_start=start, entry_stop=start + size, library='np')
+        yield step
+
+
+def random_triggers(file: DataFile, most: int) -> dict[str, np.ndarray]:
+    """The first random triggers, `most` at most: traces (n, SAMPLES) in ADU of each detector. Raises DataFileError."""
+    with reading(file.path):
+        return file.root['noise'].arrays([model.name for model in DETECTORS], entry_stop=most, library='np')
+
+
+def _check_start(path: Path) -> None:
+    try:
+        with open(path, 'rb') as stream:
+            start = stream.read(len(MAGIC))
+    except OSError as error:
+        raise DataFileError(f'{path}: {error.strerror}') from error
+    if start != MAGIC:
+        raise DataFileError(f'{path}: {"not a ROOT file" if start else "an empty file"}')
+
+
+def _check_length(path: Path, root: uproot.ReadOnlyDirectory) -> None:
+    length, expected = path.stat().st_size, root.file.fEND
+    if length < expected:
+        raise DataFileError(f'{path}: cut short, {length} of {expected} bytes')
+
+
+def _tree(path: Path, root: uproot.ReadOnlyDirectory, name: str) -> uproot.TTree:
+    if not isinstance(root.get(name), uproot.TTree):
+        raise DataFileError(f'{path}: not a data file, it has no tree {name!r}')
+    return root[name]
+
+
+def _check_header(path: Path, root: uproot.ReadOnlyDirectory) -> None:
+    header = _tree(path, root, 'header').arrays(library='np')
+    for branch, expected in (('sampling_hz', SAMPLING), ('samples', SAMPLES), ('pretrigger', PRETRIGGER)):
+        if branch not in header or header[branch].tolist() != [expected]:
+            raise DataFileError(f'{path}: {branch} in its header is not {expected:g}')
+
+
+def _check_traces(path: Path, root: uproot.ReadOnlyDirectory, name: str) -> None:
+    tree = _tree(path, root, name)
+    for model in DETECTORS:
+        if model.name not in tree or tree[model.name].interpretation.to_dtype != TRACE:
+            raise DataFileError(f'{path}: tree {name!r} has no branch {model.name!r} of {SAMPLES} int16')

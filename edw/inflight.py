@@ -13,7 +13,7 @@ from edw.config import Settings
 from edw.couch import Document
 from edw.results import Refused, Update
 from edw.steps import Step
-from edw.workers import Callback, Outcome, Workers
+from edw.workers import Executor, Outcome, Workers
 
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
@@ -29,21 +29,20 @@ class InFlight:
 
     def __init__(
         self,
-        callback: Callback,
+        executors: list[Executor],
         step: Step,
         settings: Settings,
         *,
-        workers: int,
         batch: int,
         report: Callable[[Outcome], None],
     ) -> None:
         self.failed = 0  # documents whose last attempt failed
         self._step = step
-        self._number_of_workers = workers
-        self._batch = max(batch, workers)
+        self._number_of_workers = len(executors)
+        self._batch = max(batch, len(executors))
         self._attempts = settings.attempts
         self._retry_pause = settings.retry_pause
-        self._workers = Workers(callback, workers, settings, report)
+        self._workers = Workers(executors, report)
         self._running: dict[str, Document] = {}
         self._resting: dict[str, tuple[float, Document]] = {}  # with the monotonic time of the next attempt
         self._unwritten: list[tuple[Update, float]] = []  # with seconds until another attempt; 0: there is none
@@ -136,10 +135,15 @@ class InFlight:
 
     def give_up(self) -> None:
         """Release what runs, too."""
+        self._workers.end()
         self.withdraw()
         for doc in self._running.values():
             self._to_write(Update(doc, documents.released))
         self._running.clear()
+
+    def end(self) -> None:
+        """End the workers; nothing is in flight any more."""
+        self._workers.end()
 
     def _fail(self, doc: Document, error: str, final: bool) -> None:
         update, attempt = steps.failure(doc, error, time.time(), self._step, self._attempts, final)

@@ -44,6 +44,7 @@ class SessionLogin(AuthBase):
         self._offered = True
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the login on a request."""
         if self._offered and self._cookie is None:
             self._log_in()
         if self._cookie is None:
@@ -89,6 +90,7 @@ class IamLogin(AuthBase):
         self._lock = threading.Lock()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the token on a request."""
         with self._lock:
             if time.monotonic() >= self._renew_at:
                 self._buy()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edw.config import Settings, current
 from edw.couch import Document
@@ -41,17 +41,45 @@ class Outcome:
     final: bool = False
 
 
-class Workers:
-    """Threads that run one callback. They are daemons, so that a callback that hangs cannot hold the process."""
+class Executor(Protocol):
+    """Runs the callback on one document at a time; `kill` breaks off what runs, if that is possible."""
 
-    def __init__(self, callback: Callback, number: int, settings: Settings, report: Callable[[Outcome], None]) -> None:
-        """`report` is called with each outcome, in the thread that ran the callback."""
-        self._settings = settings
+    def __call__(self, doc: Document) -> Outcome:
+        """Run the callback."""
+
+    def kill(self) -> None:
+        """Break off what runs."""
+
+
+class InThread:
+    """Runs the callback in the calling thread, which nothing can break off."""
+
+    def __init__(self, callback: Callback, settings: Settings) -> None:
         self._callback = callback
+        self._settings = settings
+
+    def __call__(self, doc: Document) -> Outcome:
+        """Run the callback."""
+        current.set(self._settings)
+        return run_callback(self._callback, doc)
+
+    def kill(self) -> None:
+        """Leave it alone: the thread is a daemon, and ends with the process."""
+
+
+class Workers:
+    """Threads that each run callbacks with an executor of their own.
+
+    They are daemons, so that a callback that hangs cannot hold the process.
+    """
+
+    def __init__(self, executors: list[Executor], report: Callable[[Outcome], None]) -> None:
+        """`report` is called with each outcome, in the thread that ran the callback."""
+        self._executors = executors
         self._report = report
         self._jobs: queue.SimpleQueue[Document] = queue.SimpleQueue()
-        for index in range(number):
-            threading.Thread(target=self._work, name=f'callback-{index}', daemon=True).start()
+        for index, executor in enumerate(executors):
+            threading.Thread(target=self._work, args=(executor,), name=f'callback-{index}', daemon=True).start()
 
     def submit(self, doc: Document) -> None:
         """Run the callback on a document as soon as a thread is free."""
@@ -66,10 +94,14 @@ class Workers:
             except queue.Empty:
                 return docs
 
-    def _work(self) -> None:
-        current.set(self._settings)
+    def end(self) -> None:
+        """Break off what runs, as far as that is possible. No outcome of it is to be taken seriously any more."""
+        for executor in self._executors:
+            executor.kill()
+
+    def _work(self, execute: Executor) -> None:
         while True:
-            self._report(run_callback(self._callback, self._jobs.get()))
+            self._report(execute(self._jobs.get()))
 
 
 def run_callback(callback: Callback, doc: Document) -> Outcome:

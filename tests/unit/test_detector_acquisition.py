@@ -6,112 +6,140 @@ import numpy as np
 import pytest
 import uproot
 
-from detector import acquisition, noise, source
-from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING, pulse_shape, trace_times
+from detector.acquisition import read_conditions, write_file
+from detector.optimum_filter import fit_pulses, make_filter
+from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING
+from detector.source import BARIUM_LINES, GERMANIUM_LINE, draw_energies
+from detector.template import nominal_template
+from tests.unit.test_detector_noise import expected_psd
 
-CONDITIONS = {'temperature': 0.0158, 'volts': {'detector_a': [8, -8, 2, -2]}}
+CONDITIONS = {'volts': {'detector_a': [8, -8]}, 'temperature': 0.0155}
 
 
-def contents(path: Path) -> dict[str, dict[str, np.ndarray]]:
+def content(path: Path) -> dict[str, np.ndarray]:
     with uproot.open(path) as file:
-        return {name: file[name].arrays(library='np') for name in ('events', 'noise', 'truth', 'header')}
+        return {
+            f'{tree}.{branch}': array
+            for tree in ('events', 'noise', 'truth', 'header')
+            for branch, array in file[tree].arrays(library='np').items()
+        }
 
 
-def written(folder: Path, events: int, seed: int) -> Path:
-    path = folder / f'{events}-{seed}.root'
-    acquisition.write_file(path, events, np.random.default_rng(seed), CONDITIONS)
-    return path
+def test_layout_of_a_data_file(tmp_path: Path) -> None:
+    write_file(tmp_path / 'x.root', 12, 1, CONDITIONS)
+    arrays = content(tmp_path / 'x.root')
+    for model in DETECTORS:
+        for tree, entries in (('events', 12), ('noise', 32)):
+            traces = arrays[f'{tree}.{model.name}']
+            assert traces.shape == (entries, SAMPLES) and traces.dtype == np.int16
+            assert np.median(traces[:, :PRETRIGGER]) == pytest.approx(model.baseline, abs=100)
+    assert arrays['events.event'].tolist() == arrays['truth.event'].tolist() == list(range(12))
+    assert arrays['events.time'].dtype == np.float64 and np.all(np.diff(arrays['events.time']) > SAMPLES / SAMPLING)
+    assert arrays['header.sampling_hz'].tolist() == [SAMPLING] and arrays['header.pretrigger'].tolist() == [PRETRIGGER]
+    assert arrays['header.samples'].tolist() == [SAMPLES] and arrays['header.simulated'].tolist() == [1]
 
 
-def test_layout(tmp_path: Path) -> None:
-    path = written(tmp_path, 700, 1)  # more than a chunk
-    trees = contents(path)
-    events = trees['events']
-    assert list(events['event']) == list(range(700)) == list(trees['truth']['event'])
-    assert (np.diff(events['time']) > 0).all()
-    for detector in DETECTORS:
-        assert events[detector.name].shape == (700, SAMPLES) and events[detector.name].dtype == np.dtype('int16')
-        assert trees['noise'][detector.name].shape == (140, SAMPLES)
-    assert [trees['header'][name][0] for name in ('sampling', 'pretrigger', 'samples')] == [
-        SAMPLING,
-        PRETRIGGER,
-        SAMPLES,
+@pytest.mark.parametrize(('events', 'triggers'), [(1, 32), (200, 40), (1501, 300)])
+def test_number_of_entries(tmp_path: Path, events: int, triggers: int) -> None:
+    write_file(tmp_path / 'x.root', events, 1)
+    with uproot.open(tmp_path / 'x.root') as file:
+        assert [file[tree].num_entries for tree in ('events', 'truth', 'noise', 'header')] == [
+            events,
+            events,
+            triggers,
+            1,
+        ]
+
+
+def test_no_event_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='not 0'):
+        write_file(tmp_path / 'x.root', 0, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_decides_the_content(tmp_path: Path) -> None:
+    for name, seed in (('one', 5), ('same', np.random.default_rng(5)), ('other', 6)):
+        write_file(tmp_path / name, 20, seed)
+    one, same, other = (content(tmp_path / name) for name in ('one', 'same', 'other'))
+    assert all(np.array_equal(one[key], same[key]) for key in one)
+    for key in ('events.detector_a', 'events.detector_b', 'noise.detector_a', 'truth.energy_a'):
+        assert not np.array_equal(one[key], other[key])
+
+
+def test_without_a_seed_every_file_differs(tmp_path: Path) -> None:
+    for name in ('one', 'other'):
+        write_file(tmp_path / name, 2, None)
+    assert not np.array_equal(*(content(tmp_path / name)['events.detector_a'] for name in ('one', 'other')))
+
+
+def test_conditions_are_read_back(tmp_path: Path) -> None:
+    # A path that looks like a URL or an object in a file.
+    path = tmp_path / 'a:b c.root'
+    write_file(path, 1, 1, CONDITIONS)
+    assert read_conditions(path) == CONDITIONS
+
+
+def test_files_without_conditions(tmp_path: Path) -> None:
+    (tmp_path / 'text.root').write_text('not ROOT\n' * 100)
+    (tmp_path / 'empty.root').touch()
+    with uproot.recreate(tmp_path / 'none.root') as file:
+        file['other'] = 'text'
+    with uproot.recreate(tmp_path / 'broken.root') as file:
+        file['conditions'] = '{'
+    for name in ('text', 'empty', 'none', 'broken', 'missing'):
+        assert read_conditions(tmp_path / f'{name}.root') is None
+
+
+def test_highest_energy_does_not_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('detector.acquisition.draw_energies', lambda rng, events: np.full((events, 2), 400.0))
+    write_file(tmp_path / 'x.root', 50, 1)
+    arrays = content(tmp_path / 'x.root')
+    for model in DETECTORS:
+        highest = arrays[f'events.{model.name}'].max(axis=1)
+        assert np.all(highest < np.iinfo(np.int16).max)
+        assert np.median(highest - model.baseline) == pytest.approx(400 * model.gain, rel=0.06)
+
+
+def test_gains_vary_from_file_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('detector.acquisition.draw_energies', lambda rng, events: np.full((events, 2), 300.0))
+    heights = []
+    for seed in range(12):
+        write_file(tmp_path / 'x.root', 10, seed)
+        traces = content(tmp_path / 'x.root')['events.detector_a']
+        heights.append(np.median(traces.max(axis=1) - traces[:, :200].mean(axis=1)))
+    assert 0.003 < np.std(heights) / np.mean(heights) < 0.02
+
+
+def test_triggers_jitter_by_half_a_sample_and_alike_in_both_detectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('detector.acquisition.draw_energies', lambda rng, events: np.full((events, 2), 300.0))
+    write_file(tmp_path / 'x.root', 400, 1)
+    arrays = content(tmp_path / 'x.root')
+    delays = [
+        fit_pulses(
+            [make_filter(nominal_template(model).spectrum, expected_psd(model))], [arrays[f'events.{model.name}']]
+        ).delay
+        for model in DETECTORS
     ]
-    assert acquisition.read_conditions(path) == CONDITIONS
+    for found in delays:
+        assert np.abs(found).max() < 0.6
+        assert np.histogram(found, 5, (-0.5, 0.5))[0].min() > 40
+    assert np.std(delays[0] - delays[1]) < 0.05
 
 
-def test_the_same_seed_gives_the_same_events_and_another_others(tmp_path: Path) -> None:
-    first = contents(written(tmp_path, 20, 5))
-    again = tmp_path / 'again.root'
-    acquisition.write_file(again, 20, np.random.default_rng(5), CONDITIONS)
-    other = contents(written(tmp_path, 20, 6))
-    for tree, columns in contents(again).items():
-        for name, values in columns.items():
-            np.testing.assert_array_equal(values, first[tree][name])
-    assert not np.array_equal(first['events']['detector_a'], other['events']['detector_a'])
-
-
-def test_traces_hold_pulses_of_the_true_energy_and_do_not_saturate(tmp_path: Path) -> None:
-    trees = contents(written(tmp_path, 500, 2))
-    for detector, energy in zip(DETECTORS, ('energy_a', 'energy_b'), strict=True):
-        traces, true = trees['events'][detector.name].astype(float), trees['truth'][energy]
-        bright = true > 100
-        height = traces[bright].max(axis=1) - traces[bright, :PRETRIGGER].mean(axis=1)
-        assert np.abs(height / (detector.gain * true[bright]) - 1).max() < 0.1
-        assert np.abs(trees['events'][detector.name].astype(int)).max() < np.iinfo(np.int16).max
-
-
-@pytest.mark.parametrize('content', [b'', b'text' * 100])
-def test_no_conditions_in_other_files(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / 'x.root'
-    file.write_bytes(content)
-    assert acquisition.read_conditions(file) == {}
-    with pytest.raises(OSError, match='nowhere'):
-        acquisition.read_conditions(tmp_path / 'nowhere')
-
-
-def test_energies_hold_the_lines_over_a_continuum() -> None:
-    energies = source.energies(20_000, np.random.default_rng(3))
-    total = energies.sum(axis=0)
-    for line in (source.COSMOGENIC, 81.00, 302.85, 356.01):
-        assert (np.abs(total - line) < 0.005).sum() > 200
-    assert total.min() >= source.CONTINUUM[0] and total.max() <= 384
-    hit = energies > 0
-    assert 0.03 < hit.all(axis=0).mean() < 0.09 and hit.any(axis=0).all()
-    assert 0.45 < hit[0].mean() < 0.60
-
-
-@pytest.mark.parametrize('detector', DETECTORS, ids=lambda detector: detector.name)
-def test_pulse_shape(detector) -> None:
-    times = trace_times()
-    pulse = pulse_shape(detector, times)
-    assert abs(pulse.max() - 1) < 1e-3
-    assert (pulse[times <= 0] == 0).all() and 0 < pulse[-1] < 0.1
-
-
-@pytest.mark.parametrize('detector', DETECTORS, ids=lambda detector: detector.name)
-def test_noise_is_that_of_the_model_and_not_white(detector) -> None:
-    traces = noise.simulate(detector, 2000, np.random.default_rng(4))
-    assert abs(traces.mean()) < 1
-    window = np.hanning(SAMPLES)  # against leakage, which the model's density knows nothing of
-    power = (np.abs(np.fft.rfft(traces * window)) ** 2).mean(axis=0)
-    density = power * 2 / (SAMPLING * (window**2).sum())
-    frequencies = np.fft.rfftfreq(SAMPLES, 1 / SAMPLING)
-    model = noise.power_density(detector, frequencies)
-    far_from_lines = np.all([np.abs(frequencies - line) > 5 for line, _ in detector.lines], axis=0)
-    smooth = far_from_lines & (frequencies > 3) & (frequencies < 490)
-    np.testing.assert_allclose(density[smooth], model[smooth], rtol=0.2)
-    assert abs((density[smooth] / model[smooth]).mean() - 1) < 0.02
-    assert density[4] > 2 * density[400]
-    for line, _ in detector.lines:
-        bin_of_line = round(line * SAMPLES / SAMPLING)
-        assert density[bin_of_line] > 3 * density[bin_of_line + 8]
-
-
-def test_random_triggers_with_a_pulse_do_not_count_as_noise() -> None:
-    rng = np.random.default_rng(7)
-    quiet = noise.simulate(DETECTORS[0], 200, rng)
-    disturbed = quiet.copy()
-    disturbed[::40] += 2000 * pulse_shape(DETECTORS[0], trace_times())
-    powers = [noise.noise_power(np.rint(traces).astype(np.int16))[1:] for traces in (disturbed, quiet)]
-    assert abs((powers[0] / powers[1]).mean() - 1) < 0.05
+def test_energies() -> None:
+    energies = draw_energies(np.random.default_rng(1), 20_000)
+    hits = np.count_nonzero(energies, axis=1)
+    assert hits.min() == 1 and np.mean(hits == 2) == pytest.approx(0.15, abs=0.01)
+    assert np.mean(energies[:, 0] > 0) == pytest.approx(np.mean(energies[:, 1] > 0), abs=0.035)
+    total = energies.sum(axis=1)
+    assert total.min() >= 2 and total.max() < 400
+    single = total[hits == 1]
+    lines = dict(BARIUM_LINES)
+    assert np.mean(single == GERMANIUM_LINE) == pytest.approx(0.10, abs=0.01)
+    expected = 0.60 * lines[356.013] / sum(lines.values())
+    assert np.mean(single == 356.013) == pytest.approx(expected, abs=0.015)
+    continuum = single[~np.isin(single, [*lines, GERMANIUM_LINE])]
+    assert continuum.size / single.size == pytest.approx(0.30, abs=0.015)
+    assert np.median(continuum) < 190 < continuum.max()

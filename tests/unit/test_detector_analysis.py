@@ -1,202 +1,150 @@
-"""The analysis against the true energies, and against the best that any filter could reach in this noise."""
+"""The whole analysis, against the true energies of simulated files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uproot
 
-from detector import acquisition, noise, template
+from detector import analysis
+from detector.acquisition import write_file
 from detector.analysis import Summary, analyse
-from detector.optimum_filter import DELAYS, fit, make_filter, resolution, spectra
-from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, Detector, pulse_shape, trace_times
-from detector.traces import DataFileError, open_data_file
+from detector.pulses import DETECTORS, DetectorModel
+from tests.unit.test_detector_noise import best_resolution, by_detector
 
 EVENTS = 2000
-SEED = 20131004
+SEEDS = 101, 102, 103, 104  # the standard deviation of a single file has a statistical error of 2 to 3 %
 
 
-@dataclass
-class Analysed:
-    path: Path
-    summary: Summary
-    truth: dict[str, np.ndarray]
-    result: dict[str, np.ndarray]
-
-
-def analysed(folder: Path, events: int, seed: int) -> Analysed:
-    path, target = folder / 'x.root', folder / 'x.amp.root'
-    acquisition.write_file(path, events, np.random.default_rng(seed), {})
-    summary = analyse(path, target)
-    with uproot.open(path) as raw, uproot.open(target) as amplitudes:
-        return Analysed(path, summary, raw['truth'].arrays(library='np'), amplitudes['amplitudes'].arrays(library='np'))
+def columns(path: Path, tree: str) -> dict[str, np.ndarray]:
+    with uproot.open(path) as file:
+        return file[tree].arrays(library='np')
 
 
 @pytest.fixture(scope='module')
-def large(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
-    return analysed(tmp_path_factory.mktemp('large'), EVENTS, SEED)
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict, dict, Summary]]:
+    """Of each file: truth, result, summary."""
+    folder = tmp_path_factory.mktemp('files')
+    found = []
+    for seed in SEEDS:
+        source, target = folder / f'{seed}.root', folder / f'{seed}.amp.root'
+        write_file(source, EVENTS, seed)
+        summary = analyse(source, target)
+        found.append((columns(source, 'truth'), columns(target, 'amplitudes'), summary))
+    return found
 
 
-def true_noise_power(detector: Detector) -> np.ndarray:
-    """Expected |V|² of traces that are cut from the model's stretches, and digitised.
-
-    The noise of a cut is not periodic: its power is the transform of the autocovariance under the triangle of
-    overlaps (the Wiener-Khinchin theorem for a finite stretch), which holds the leakage.
-    """
-    length = noise.STRETCH * SAMPLES
-    covariance = np.fft.irfft(noise.stretch_power(detector)) / length
-    overlap = covariance[:SAMPLES] * (SAMPLES - np.arange(SAMPLES))
-    circular = np.concatenate([overlap, [0.0], overlap[:0:-1]])
-    rounding = SAMPLES / 12  # variance of rounding to whole ADU
-    return np.fft.rfft(circular).real[::2] + rounding
+def together(analysed: list[tuple[dict, dict, Summary]], model: DetectorModel) -> tuple[np.ndarray, ...]:
+    """True energy, amplitude, uncertainty and chi2 of a detector, over all files."""
+    letter = model.name[-1]
+    truth = np.concatenate([truth[f'energy_{letter}'] for truth, _, _ in analysed])
+    names = (f'{name}_{letter}' for name in ('amplitude', 'uncertainty', 'chi2'))
+    return truth, *(np.concatenate([result[name] for _, result, _ in analysed]) for name in names)
 
 
-@pytest.mark.parametrize('detector', DETECTORS, ids=lambda detector: detector.name)
-def test_amplitudes_are_unbiased_and_as_good_as_theory_allows(large: Analysed, detector: Detector) -> None:
-    letter = detector.name[-1]
-    true, found = large.truth[f'energy_{letter}'], large.result[f'amplitude_{letter}']
-    hit = true > 0
-    slope = (found[hit] * true[hit]).sum() / (true[hit] ** 2).sum()
-    assert abs(slope - 1) < 0.01
-    for low, high in ((2, 50), (50, 250), (250, 400)):
-        part = (true > low) & (true < high)
-        assert abs((found[part] / true[part]).mean() - 1) < 0.01
-    theory = resolution(pulse_shape(detector, trace_times()), true_noise_power(detector)) / detector.gain
-    residual = found - true
-    assert abs(residual.std() / theory - 1) < 0.05
-    # A detector that was not hit has no amplitude, but for the noise.
-    assert abs(residual[~hit].mean()) < 4 * theory / np.sqrt((~hit).sum())
-    assert abs(large.result[f'uncertainty_{letter}'][0] / theory - 1) < 0.05
+def true_resolution(model: DetectorModel) -> float:
+    """The best there is, in keV, for the true pulse shape and noise."""
+    return best_resolution(model) / model.gain
 
 
-def test_the_result_has_an_entry_for_each_event(large: Analysed) -> None:
-    names = [f'{name}_{letter}' for letter in 'ab' for name in ('amplitude', 'uncertainty', 'chi2', 'baseline')]
-    assert sorted(large.result) == sorted(['event', *names])
-    assert list(large.result['event']) == list(range(EVENTS))
-    for detector in DETECTORS:
-        letter = detector.name[-1]
-        assert 0.97 < np.median(large.result[f'chi2_{letter}']) < 1.05
-        assert abs(large.result[f'baseline_{letter}'].mean() - detector.baseline) < 1
+def test_layout_of_the_result(analysed: list[tuple[dict, dict, Summary]]) -> None:
+    for truth, result, summary in analysed:
+        assert summary.events == EVENTS and np.array_equal(result['event'], truth['event'])
+        per_detector = ('amplitude', 'uncertainty', 'chi2', 'baseline')
+        assert list(result) == ['event', *(f'{name}_{letter}' for letter in 'ab' for name in per_detector)]
+        assert all(np.isfinite(column).all() for column in result.values())
+        for model in DETECTORS:
+            assert result[f'baseline_{model.name[-1]}'].mean() == pytest.approx(model.baseline, abs=10)
 
 
-def test_the_log_line_says_what_was_reached(large: Analysed) -> None:
-    text = str(large.summary)
-    assert text.startswith('2000 events; detector_a: 356 keV line ') and 'nominal' not in text
-    for channel, detector in zip(large.summary.channels, DETECTORS, strict=True):
-        assert channel.template_pulses > 100 and channel.calibration.events > 100
-        assert channel.line_fwhm == pytest.approx(channel.baseline_fwhm, rel=0.2)
-        assert channel.calibration.gain == pytest.approx(detector.gain, rel=0.05)
+@by_detector
+def test_amplitudes_are_unbiased(analysed: list[tuple[dict, dict, Summary]], model: DetectorModel) -> None:
+    truth, amplitude, _, _ = together(analysed, model)
+    hit = truth > 0
+    slope, offset = np.polyfit(truth[hit], amplitude[hit], 1)
+    assert slope == pytest.approx(1, abs=1e-3) and abs(offset) < 0.05
+    sigma = true_resolution(model)
+    for part in (hit & (truth < 20), ~hit):
+        residual = (amplitude - truth)[part]
+        assert residual.size > 200 and abs(residual.mean()) < 4 * sigma / np.sqrt(residual.size)
 
 
-@pytest.mark.parametrize('seed', [1, 2, 3])
-def test_files_of_the_usual_size(tmp_path: Path, seed: int) -> None:
-    small = analysed(tmp_path, 200, seed)
-    for letter in 'ab':
-        true, found = small.truth[f'energy_{letter}'], small.result[f'amplitude_{letter}']
-        hit = true > 0
-        assert abs((found[hit] * true[hit]).sum() / (true[hit] ** 2).sum() - 1) < 0.01
+@by_detector
+def test_resolution_is_the_theoretical_one(analysed: list[tuple[dict, dict, Summary]], model: DetectorModel) -> None:
+    truth, amplitude, uncertainty, _ = together(analysed, model)
+    residual, hit = amplitude - truth, truth > 0
+    sigma = true_resolution(model)
+    assert residual[hit].std() == pytest.approx(sigma, rel=0.05)
+    assert residual[~hit].std() == pytest.approx(sigma, rel=0.05)
+    assert uncertainty == pytest.approx(sigma, rel=0.05)
+    assert np.std(residual / uncertainty) == pytest.approx(1, rel=0.05)
+
+
+@by_detector
+def test_chi2_is_near_1_at_all_energies(analysed: list[tuple[dict, dict, Summary]], model: DetectorModel) -> None:
+    truth, _, _, chi2 = together(analysed, model)
+    for part in (truth == 0, (truth > 0) & (truth < 100), truth > 300):
+        assert chi2[part].mean() == pytest.approx(1, abs=0.03)
+        # Of a χ² distribution: sqrt(2 / degrees of freedom).
+        assert chi2[part].std() == pytest.approx(np.sqrt(2 / 1022), rel=0.15)
+
+
+@by_detector
+def test_summary(analysed: list[tuple[dict, dict, Summary]], model: DetectorModel) -> None:
+    sigma = true_resolution(model)
+    for _, _, summary in analysed:
+        found = summary.detectors[model.name]
+        assert not found.gain.nominal and not found.template.nominal
+        assert found.theoretical_resolution == pytest.approx(sigma, rel=0.06)
+        # From 400 random triggers.
+        assert found.baseline_resolution == pytest.approx(sigma, rel=0.2)
+        line = found.lines[356.013]
+        assert line is not None and line.position == pytest.approx(356.013, abs=0.1)
+        assert line.sigma == pytest.approx(sigma, rel=0.2)
+        assert found.lines[10.37] is not None
+        assert summary.log.startswith('2000 events; detector_a: 356.0 keV FWHM ')
+        assert '; detector_b: 356.0 keV FWHM ' in summary.log and '\n' not in summary.log
 
 
 @pytest.mark.parametrize('events', [1, 5])
-def test_small_files_use_what_is_known_of_the_detectors(tmp_path: Path, events: int) -> None:
-    small = analysed(tmp_path, events, 1)
-    assert len(small.result['event']) == events
-    assert all(channel.template_pulses == 0 and channel.calibration.events == 0 for channel in small.summary.channels)
-    assert str(small.summary).count('(nominal gain and template)') == 2
-    for letter in 'ab':
-        true, found = small.truth[f'energy_{letter}'], small.result[f'amplitude_{letter}']
-        assert (np.abs(found - true) < 3 + 0.05 * true).all()
+def test_few_events(tmp_path: Path, events: int) -> None:
+    for seed in range(5):
+        write_file(tmp_path / 'x.root', events, seed)
+        summary = analyse(tmp_path / 'x.root', tmp_path / 'y')
+        truth, result = columns(tmp_path / 'x.root', 'truth'), columns(tmp_path / 'y', 'amplitudes')
+        assert result['event'].tolist() == list(range(events))
+        for model in DETECTORS:
+            letter, found = model.name[-1], summary.detectors[model.name]
+            assert found.gain.nominal and found.gain.value == model.gain and found.template.nominal
+            assert set(found.lines.values()) == {None}
+            # The real gain is within 5 % of the nominal one.
+            difference = np.abs(result[f'amplitude_{letter}'] - truth[f'energy_{letter}'])
+            assert np.all(difference < 2.5 + 0.055 * truth[f'energy_{letter}'])
+        assert summary.log.startswith('1 event; ' if events == 1 else '5 events; ')
+        assert 'nominal gain, nominal template' in summary.log
 
 
-def test_files_of_more_than_one_step_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = analysed(tmp_path, 300, 4)
-    monkeypatch.setattr('detector.traces.STEP', 128)
-    monkeypatch.setattr('detector.analysis.TEMPLATE_EVENTS', 128)
-    target = tmp_path / 'steps.amp.root'
-    assert analyse(whole.path, target).events == 300
-    with uproot.open(target) as file:
-        steps = file['amplitudes'].arrays(library='np')
-    assert list(steps['event']) == list(range(300))
-    np.testing.assert_allclose(steps['amplitude_a'], whole.result['amplitude_a'], atol=3, rtol=0.03)
+def test_default_number_of_events_calibrates(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_file(tmp_path / 'x.root', 200, seed)
+        summary = analyse(tmp_path / 'x.root', tmp_path / 'y')
+        truth, result = columns(tmp_path / 'x.root', 'truth'), columns(tmp_path / 'y', 'amplitudes')
+        for model in DETECTORS:
+            letter, found = model.name[-1], summary.detectors[model.name]
+            assert not found.gain.nominal and not found.template.nominal
+            assert f'{model.name}: 356.0 keV FWHM ' in summary.log
+            energies, amplitudes = truth[f'energy_{letter}'], result[f'amplitude_{letter}']
+            assert energies @ amplitudes / (energies @ energies) == pytest.approx(1, abs=1e-3)
+            assert np.std(amplitudes - energies) == pytest.approx(true_resolution(model), rel=0.25)
 
 
-@pytest.mark.parametrize('detector', DETECTORS, ids=lambda detector: detector.name)
-def test_template_from_the_data_is_the_true_shape(large: Analysed, detector: Detector) -> None:
-    with open_data_file(large.path) as file:
-        _, traces = next(iter(file.read()))
-        powers = {name: noise.noise_power(values) for name, values in file.noise.items()}
-    made = template.build({name: spectra(values) for name, values in traces.items()}, powers)[detector.name]
-    true = pulse_shape(detector, trace_times())
-    assert made.pulses > 100
-    assert np.abs(made.shape[20:-20] - true[20:-20]).max() < 0.02
-
-
-def test_delays_and_amplitudes_of_known_pulses() -> None:
-    """Pulses without noise at known places between the samples, in one detector or both."""
-    delays = np.linspace(-2.5, 2.5, 21)
-    times = trace_times() - delays[:, np.newaxis] / 1000.0
-    spectra_of, filters = {}, {}
-    for detector, height in zip(DETECTORS, (1000.0, 0.0), strict=True):
-        pulses = height * pulse_shape(detector, times)
-        spectra_of[detector.name] = np.fft.rfft(pulses).astype(np.complex64)
-        filters[detector.name] = make_filter(pulse_shape(detector, trace_times()), true_noise_power(detector))
-    fits, found = fit(spectra_of, filters)
-    np.testing.assert_allclose(found, delays, atol=0.1)
-    np.testing.assert_allclose(fits['detector_a'].amplitude, 1000, rtol=0.002)
-    np.testing.assert_allclose(fits['detector_b'].amplitude, 0, atol=1e-3)
-    assert np.abs(found).max() < DELAYS[-1]
-
-
-def test_theory_agrees_with_a_textbook_case() -> None:
-    """White noise of variance v: sigma² = v / sum (s - mean s)², the least squares of a line with a free offset."""
-    shape = pulse_shape(DETECTORS[0], trace_times())
-    variance = 9.0
-    expected = np.sqrt(variance / ((shape - shape.mean()) ** 2).sum())
-    assert resolution(shape, np.full(SAMPLES // 2 + 1, variance * SAMPLES)) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.fixture(scope='module')
-def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp('good') / 'x.root'
-    acquisition.write_file(path, 30, np.random.default_rng(1), {})
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize('part', [0.0, 0.001, 0.01, 0.3, 0.7, 0.95, 0.999])
-def test_files_cut_short(tmp_path: Path, good: bytes, part: float) -> None:
-    file = tmp_path / 'cut.root'
-    file.write_bytes(good[: int(part * len(good))])
-    with pytest.raises(DataFileError, match=r'cut\.root') as error:
-        analyse(file, tmp_path / 'cut.amp.root')
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_files_with_a_damaged_middle(tmp_path: Path, good: bytes) -> None:
-    file = tmp_path / 'damaged.root'
-    middle = len(good) // 2
-    file.write_bytes(good[:middle] + bytes(2000) + good[middle + 2000 :])
-    with pytest.raises(DataFileError, match=r'damaged\.root'):
-        analyse(file, tmp_path / 'x.amp.root')
-
-
-def test_what_is_no_data_file(tmp_path: Path) -> None:
-    text = tmp_path / 'text.root'
-    text.write_text('not ROOT\n' * 100)
-    other = tmp_path / 'other.root'
-    with uproot.recreate(other) as file:
-        file['tree'] = {'x': np.arange(3)}
-    empty = tmp_path / 'empty.root'
-    acquisition.write_file(empty, 0, np.random.default_rng(1), {})
-    for path in (text, other, empty, tmp_path / 'none.root'):
-        with pytest.raises(DataFileError, match=path.name):
-            analyse(path, tmp_path / 'x.amp.root')
-
-
-def test_pretrigger_of_another_acquisition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acquisition, 'PRETRIGGER', PRETRIGGER + 1)
-    acquisition.write_file(tmp_path / 'x.root', 3, np.random.default_rng(1), {})
-    with pytest.raises(DataFileError, match='traces of another kind'):
-        analyse(tmp_path / 'x.root', tmp_path / 'x.amp.root')
+def test_steps_do_not_change_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(tmp_path / 'x.root', 700, 1)
+    analyse(tmp_path / 'x.root', tmp_path / 'whole')
+    monkeypatch.setattr(analysis, 'STEP', 499)
+    analyse(tmp_path / 'x.root', tmp_path / 'steps')
+    whole, steps = columns(tmp_path / 'whole', 'amplitudes'), columns(tmp_path / 'steps', 'amplitudes')
+    for name in whole:
+        assert steps[name] == pytest.approx(whole[name], rel=1e-9, abs=1e-9)

@@ -1,0 +1,29 @@
+"""A step for tests whose callback does what the document's `do` says."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+
+import listener
+
+
+def callback(doc: dict) -> dict:
+    match doc['do']:
+        case 'hang':
+            threading.Event().wait()
+        case 'segfault':
+            ctypes.string_at(0)
+        case 'kill':
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 'exit':
+            os._exit(7)
+        case 'raise':
+            raise ValueError(f'with {listener.settings().password}')
+    return {'pid': os.getpid(), 'dbname': listener.settings().dbname}
+
+
+if __name__ == '__main__':
+    raise SystemExit(listener.main(callback, name='dangerous', after=0, failed='too dangerous'))

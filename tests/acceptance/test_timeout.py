@@ -1,0 +1,85 @@
+"""Callbacks in processes: those that hang or die cost an attempt, and nothing else."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+import listener
+from edw.couch import Database
+from edw.errors import SettingsError
+from tests.scripts import ROOT, Scripts, wait_until
+
+STEP = ROOT / 'tests' / 'acceptance' / 'dangerous_step.py'
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+
+
+def test_hanging_and_dying_callbacks_cost_their_attempts_only(scripts: Scripts, database: Database) -> None:
+    for what in ('hang', 'segfault', 'kill', 'exit', 'raise', 'work', 'work again'):
+        database.put({'_id': what, 'do': what, 'status': 'good', 'process': []})
+    done = scripts.run(STEP, '--once', '--timeout', '2', '--workers', '2')
+    assert done.returncode == 1, done.stderr
+    errors = {}
+    for what in ('hang', 'segfault', 'kill', 'exit', 'raise'):
+        doc = database.get(what)
+        assert doc['status'] == 'too dangerous' and doc['process'] == [] and 'claim' not in doc
+        assert [failure['attempt'] for failure in doc['failures']] == [1, 2, 3]
+        (errors[what],) = {failure['error'] for failure in doc['failures']}
+    assert errors == {
+        'hang': 'TimeoutError: no result after 2 s',
+        'segfault': 'ProcessDied: the process of the callback ended with signal 11 (SIGSEGV)',
+        'kill': 'ProcessDied: the process of the callback ended with signal 9 (SIGKILL)',
+        'exit': 'ProcessDied: the process of the callback ended with exit code 7',
+        'raise': 'ValueError: with ***',
+    }
+    for what in ('work', 'work again'):
+        assert database.get(what)['process'][0]['dbname'] == database.settings.dbname
+    assert database.settings.password not in done.stderr
+
+
+def test_a_second_signal_ends_a_callback_that_hangs(scripts: Scripts, database: Database) -> None:
+    database.put({'_id': 'x', 'do': 'hang', 'status': 'good', 'process': []})
+    process = scripts.start(STEP, '--timeout', '600')
+    process.wait_for('took x')
+    process.send(signal.SIGTERM)
+    process.wait_for('stopping: 1 callbacks still run')
+    assert process.stop() == 0, process.output
+    doc = database.get('x')
+    assert 'claim' not in doc and doc['status'] == 'good' and doc['process'] == []
+
+
+def test_processes_end_with_a_killed_listener(scripts: Scripts, database: Database) -> None:
+    database.put({'_id': 'x', 'do': 'hang', 'status': 'good', 'process': []})
+    process = scripts.start(STEP, '--timeout', '600')
+    process.wait_for('took x')
+    wait_until(lambda: 'multiprocessing.spawn' in children(process.pid))
+    pids = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
+    process.kill()
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def children(pid: int) -> str:
+    return subprocess.run(
+        ['ps', '--ppid', str(pid), '-o', 'pid=,args='], capture_output=True, text=True, check=False
+    ).stdout
+
+
+def is_running(pid: str) -> bool:
+    return bool(subprocess.run(['ps', '-p', pid, '-o', 'pid='], capture_output=True, check=False).stdout)
+
+
+def test_a_callback_that_no_other_process_finds(database: Database) -> None:
+    with pytest.raises(SettingsError, match='top level'):
+        listener.run(lambda doc: {}, name='x', after=0, failed='f', settings=database.settings, once=True, timeout=1)
+
+
+@pytest.mark.parametrize('text', ['0', '-1', 'nan', 'inf', 'soon'])
+def test_bad_time_limits(scripts: Scripts, text: str) -> None:
+    done = scripts.run(STEP, '--timeout', text)
+    assert done.returncode == 2 and 'number of seconds' in done.stderr
