@@ -6,6 +6,7 @@ Nothing of it is left behind, and edw.ini and the databases it names are not tou
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import queue
@@ -56,7 +57,7 @@ Events = queue.SimpleQueue  # of what the demo waits for: a change (None), or an
 
 def main() -> int:
     """Run the script; returns its exit code."""
-    cli.parser(__doc__).parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     password = secrets.token_urlsafe(12)
     with tempfile.TemporaryDirectory(prefix='edw-demo-') as name:
         folder = Path(name)
@@ -77,7 +78,7 @@ def main() -> int:
 
 
 def _run(file: Path, script: str, *arguments: str) -> None:
-    print(f'$ python {script} {" ".join(arguments)}', flush=True)
+    print(' '.join(['$ python', script, *arguments]), flush=True)
     if subprocess.run(_command(file, script, *arguments), check=False).returncode:
         raise EdwError(f'{script} failed, see above')
 
@@ -101,7 +102,7 @@ def _listening(file: Path, script: str, events: Events) -> Iterator[None]:
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
-    except BaseException:
+    except EdwError:
         print(f'--- last lines of {script}', *_tail(log), sep='\n', file=sys.stderr)
         raise
     finally:

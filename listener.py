@@ -110,9 +110,11 @@ def _listen(callback: Callback, step: Step) -> int:
 def _parser(step: Step) -> argparse.ArgumentParser:
     where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
     parser = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
-    parser.add_argument('--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: edw.ini)')
     parser.add_argument(
-        '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: edw.ini)'
+        '--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
+    )
+    parser.add_argument(
+        '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: as edw.ini says)'
     )
     parser.add_argument(
         '--timeout',
@@ -221,8 +223,10 @@ class Listener:
         lastproc = self._settings.viewname.split('/')[-1]
         views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW)
         self._insist(lambda: design.check(self._database, views=views, filters=(FILTER,)))
+        after = self._step.after
+        documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
         sequence = _short(self._insist(self._database.info)['update_seq'])
-        log.info('%s: listening for documents after %s from sequence: %s', self._step.name, self._step.after, sequence)
+        log.info('%s: listening for %s from sequence: %s', self._step.name, documents_wanted, sequence)
         self._feed = Feed(
             self._settings,
             self._step.after,
@@ -335,7 +339,8 @@ class Listener:
             raise Stopped
         self._stopping = True
         self._in_flight.withdraw()
-        log.info('stopping: %d callbacks still run', self._in_flight.running)
+        running = self._in_flight.running
+        log.info('stopping%s', f', after the {running} that still run' if running else '')
 
     def _insist(self, request: Callable[[], T], even_when_stopping: bool = False) -> T:
         """Answer of the server, waited for as long as it takes, or until there is no use in it any more."""
@@ -353,6 +358,7 @@ class Listener:
 
     def _give_up(self) -> None:
         """Release all that is claimed, in one request, and no more than that."""
+        log.warning('giving up %d that still run', self._in_flight.running)
         self._in_flight.give_up()
         updates = self._in_flight.unwritten
         try:

@@ -40,7 +40,10 @@ def main() -> int:
     parser.add_argument('--seed', type=_seed, metavar='N', help='the same seed gives the same events')
     parser.add_argument('--from', dest='folder', type=Path, metavar='DIR', help='register the data files in DIR')
     parser.add_argument(
-        '--settle', type=_seconds, metavar='S', help=f'leave files that changed in the last S seconds ({SETTLE:g})'
+        '--settle',
+        type=_seconds,
+        metavar='S',
+        help=f'with --from: leave files that changed in the last S seconds (default {SETTLE:g})',
     )
     arguments = parser.parse_args()
     if arguments.folder is None and arguments.settle is not None:
@@ -99,6 +102,8 @@ def register(database: Database, folder: Path, settle: float) -> int:
     done = catalogue.register(database, folder, settle, _conditions, progress)
     _complain(done.failed)
     print(f'registered {done.new} files, {len(done.known)} had a document already')
+    if not (done.new or done.known or done.unsettled or done.failed):
+        print(f'there are no data files (*.root) in {folder}')
     if done.unsettled:
         print(f'left {len(done.unsettled)} for the next call, changed in the last {settle:g} s')
     _print_sequence(database)

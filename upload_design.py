@@ -21,6 +21,7 @@ def main() -> int:
     arguments = cli.parser(__doc__).parse_args()
     database = Database(config.load(arguments.config))
     doc = design.read(DESIGN_FILE)
+    design.check_viewname(database.settings, doc)
     if database.create():
         print(f'created the database {database.url}')
     if design.upload(database, doc):

@@ -95,7 +95,7 @@ def register(
     Files that changed in the last `settle` seconds may still be written to: they are left for the next call.
     """
     if not folder.is_dir():
-        raise EdwError(f'{folder}: no such folder')
+        raise EdwError(f'{folder}: {"is not a folder" if folder.exists() else "no such folder"}')
     done = Registered()
     now = time.time()
     waiting = []
@@ -113,7 +113,10 @@ def register(
             there = present.get(file.stem)
             # The reserved name of a run whose seeding was broken off is completed.
             if there and there.get('status') != ACQUIRING:
-                done.known.append(file.name)
+                if there.get('original_file') != str(file.resolve()) and there.get('md5sum') != files.md5_of(file):
+                    done.failed.append(f'{file}: document {file.stem} is that of another file of this name; rename one')
+                else:
+                    done.known.append(file.name)
             elif file.name.startswith('_'):
                 done.failed.append(f'{file}: a document id cannot begin with an underscore; rename the file')
             else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from edw.errors import EdwError
@@ -58,6 +60,8 @@ def set_up_log(level: int) -> None:
 
 def ending(work: Callable[[], int | None]) -> int:
     """Run a script's work; returns its exit code, an expected error printed without a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` cleans up as Ctrl-C does
     try:
         return work() or 0
     except EdwError as error:

@@ -62,11 +62,12 @@ def _text(value: str) -> str:
 
 def _server(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise ValueError('must be a URL like https://HOST:PORT')
+    # The port as it stands: asking for it as a number raises an error that nobody understands.
+    port = parts.netloc.rpartition('@')[2].partition(']')[2] or parts.netloc.rpartition('@')[2]
+    if parts.scheme not in ('http', 'https') or not parts.hostname or not re.fullmatch(r'[^:]*(:\d{1,5})?', port):
+        raise ValueError('must be a URL like https://HOST:PORT, and nothing after it')
     if parts.username is not None:
         raise ValueError('must not hold a login: that goes into username and password')
-    parts.port  # noqa: B018  (raises ValueError where the port is no number)
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip('/'), '', ''))
 
 
@@ -197,6 +198,9 @@ def _read(path: Path) -> dict[tuple[str, str], tuple[str, str | Path]]:
         raise SettingsError(f'{path}: line {line} is not of the form "option = value" in a [section].') from None
     values = {}
     for section in parser.sections():
+        known = {name.lower(): name for name in OPTIONS}.get(section.lower(), section)
+        if known != section:
+            raise SettingsError(f'{path}: section [{section}] is written [{known}].')
         for option, text in parser.items(section):
             if section in OPTIONS and option not in OPTIONS[section]:
                 raise SettingsError(

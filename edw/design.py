@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edw.config import Settings
 from edw.couch import Database, Document
 from edw.errors import NoDesign, NotFound, SettingsError
 
@@ -22,6 +23,13 @@ def read(file: Path) -> Document:
     if not isinstance(doc, dict) or not str(doc.get('_id')).startswith('_design/'):
         raise SettingsError(f'{file}: is not a design document: its _id must begin with _design/')
     return doc
+
+
+def check_viewname(settings: Settings, doc: Document) -> None:
+    """Raise SettingsError unless `viewname` of the settings is a view of this design document."""
+    names = [f'{doc["_id"]}/_view/{name}' for name in doc.get('views', {})]
+    if settings.viewname not in names:
+        raise SettingsError(f'{settings.file}: [Cloudant] viewname {settings.viewname} is none of {", ".join(names)}.')
 
 
 def upload(database: Database, doc: Document) -> bool:

@@ -128,10 +128,10 @@ def refusal(settings: Settings, says: str) -> str:
     """What to tell a user whose login was refused."""
     if settings.iam_apikey:
         return f'{settings.server} refused the IAM API key: {says}\nSet iam_apikey in local.edw.ini, or EDW_IAM_APIKEY.'
-    user = f'user {settings.username!r}' if settings.username else 'a request without a login'
+    user = f'user {settings.username!r}' if settings.username else 'what ~/.netrc has for it, if anything'
     return (
         f'{settings.server} refused {user}: {says}\n'
-        'Set username and password in local.edw.ini, or EDW_USERNAME and EDW_PASSWORD.'
+        f'Set username and password in local.{settings.file.name}, or EDW_USERNAME and EDW_PASSWORD.'
     )
 
 

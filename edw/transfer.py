@@ -64,7 +64,7 @@ def transfer(source: str, folder: str, md5sum: str) -> Transfer:
         raise
     # File systems are other people's packages: each has errors of its own, and none of them is a bug of ours.
     except Exception as error:
-        reason = 'No such file' if isinstance(error, FileNotFoundError) else error
+        reason = 'No such file' if isinstance(error, FileNotFoundError) else getattr(error, 'strerror', None) or error
         raise StepError(f'{redact(source)} cannot be moved to {redact(folder)}: {reason}') from error
     hostname = urlsplit(target).hostname if is_url(target) else None
     seconds = time.perf_counter() - started
@@ -101,7 +101,11 @@ def _copy(source: str, target: str, md5sum: str) -> bool:
             if files.md5_of_stream(stream) == md5sum:
                 return False
         log.warning('%s is there already with another md5: it is replaced', redact(target))
-    target_system.makedirs(str(PurePosixPath(target_path).parent), exist_ok=True)
+    parent = str(PurePosixPath(target_path).parent)
+    try:
+        target_system.makedirs(parent, exist_ok=True)
+    except OSError as error:
+        raise StepError(f'the folder {parent} cannot be made: {error.strerror or error}') from error
     if isinstance(target_system, LocalFileSystem):
         source_system, source_path = _file_system(source)
         with files.replacing(Path(target_path)) as temporary:

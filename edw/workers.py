@@ -125,8 +125,11 @@ def checked_entry(entry: Any) -> dict[str, Any]:
     a whole batch of results.
     """
     if not isinstance(entry, dict):
-        raise TypeError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
-    return json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
+        raise StepError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
+    try:
+        return json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
 
 
 def describe(error: BaseException) -> str:

@@ -11,6 +11,7 @@ const path = require('node:path');
 const express = require('express');
 const basicAuth = require('express-basic-auth');
 const expressPouchDB = require('express-pouchdb');
+const leveldown = require('leveldown');
 
 const [port, dir] = process.argv.slice(2);
 const { EDW_LOCAL_USERNAME: username, EDW_LOCAL_PASSWORD: password } = process.env;
@@ -90,17 +91,30 @@ app.use((error, req, res, next) => {
   refuse(res, status, status < 500 ? 'bad_request' : 'internal_server_error', error.message);
 });
 
-const server = app.listen(Number(port), '127.0.0.1', () => {
-  answerStrayErrors();
-  console.log(`embedded server, data in ${path.resolve(dir)}: http://127.0.0.1:${server.address().port}/`);
-});
-server.on('error', (error) => {
-  console.error(error.code === 'EADDRINUSE' ? `port ${port} is already in use` : error.message);
+function fail(message) {
+  console.error(`error: ${message}`);
   process.exit(1);
-});
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.on(signal, () => {
-    server.close(() => process.exit(0));
-    server.closeAllConnections(); // a longpoll would keep the server open for ever
-  });
 }
+
+function listen() {
+  const server = app.listen(Number(port), '127.0.0.1', () => {
+    answerStrayErrors();
+    console.log(`embedded server, data in ${path.resolve(dir)}: http://127.0.0.1:${server.address().port}/`);
+  });
+  server.on('error', (error) => {
+    fail(error.code === 'EADDRINUSE' ? `port ${port} is already in use. Take another --port.` : error.message);
+  });
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.on(signal, () => {
+      server.close(() => process.exit(0));
+      server.closeAllConnections(); // a longpoll would keep the server open for ever
+    });
+  }
+}
+
+// A database of its own as a lock: LevelDB lets one process open a folder, and a second server must not look as if
+// it worked until the first request.
+leveldown(path.join(dir, '.running')).open((error) => {
+  if (error) fail(`${path.resolve(dir)} cannot be opened; is another server using it? Take another --dir.`);
+  listen();
+});

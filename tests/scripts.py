@@ -103,7 +103,7 @@ class Scripts:
     def listen(self, script: str | Path, *arguments: str, **options: object) -> Process:
         """Start a listener, and wait until it listens."""
         process = self.start(script, *arguments, **options)
-        process.wait_for('listening for documents')
+        process.wait_for('listening for ')
         return process
 
     def run(self, script: str | Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

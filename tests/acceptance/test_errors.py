@@ -189,7 +189,7 @@ def test_target_folder_that_cannot_be_written_to(scripts: Scripts, database: Dat
     change(scripts, 'sps = sps', 'sps = /sys/kernel/edw')
     assert scripts.run('make_metadata.py', '--events', '5').returncode == 0
     done = scripts.run('listen_newfiles.py', '--once')
-    assert done.returncode == 1 and 'cannot be moved to /sys/kernel/edw' in done.stderr
+    assert done.returncode == 1 and 'the folder /sys/kernel/edw cannot be made' in done.stderr
     change(scripts, 'sps = /sys/kernel/edw', 'sps = sps')
     # Mended, and put back: nothing was lost.
     database.put({**database.get('ma22a000_000'), 'status': 'good'})

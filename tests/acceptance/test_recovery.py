@@ -144,7 +144,7 @@ def test_a_clean_stop_leaves_no_claim_and_no_heartbeat(
     worker = database.get('x')['claim']['worker']
     wait_until(lambda: beats(database, worker) > 0)
     listener.send(number)
-    listener.wait_for('stopping: 1 callbacks still run')
+    listener.wait_for('stopping, after the 1 that still run')
     journal.with_suffix('.go').touch()
     assert listener.end() == 0
     assert settled(database) and beats(database, worker) == 0

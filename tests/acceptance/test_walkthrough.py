@@ -43,7 +43,7 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
 
     for process, step in ((first, 'move_to_sps'), (second, 'signal_processing')):
         process.wait_for('updated', times=2)
-        for said in (f'{step}: listening for documents after', 'from sequence', 'caught change: ', f'"name": "{step}"'):
+        for said in (f'{step}: listening for ', 'from sequence', 'caught change: ', f'"name": "{step}"'):
             assert said in process.output
         for doc_id in ('ma22a000_000', 'ma22a000_001'):
             for said in ('took', 'appending process results to', 'updated'):

@@ -267,7 +267,7 @@ def test_stopping_finishes_what_runs_and_gives_back_the_rest(
     with Running(callback, database.settings) as running:
         assert begun.wait(20)
         running.stop()
-        wait_until(lambda: 'stopping: 1 callbacks still run' in caplog.text)
+        wait_until(lambda: 'stopping, after the 1 that still run' in caplog.text)
         go_on.set()
     docs = [row['doc'] for row in database.all_docs(include_docs=True) if row['id'].startswith('doc')]
     assert not any('claim' in doc for doc in docs)

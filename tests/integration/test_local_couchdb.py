@@ -81,3 +81,13 @@ def test_a_port_in_use_is_one_line(scripts: Scripts, tmp_path: Path, url: str) -
     done = scripts.run('local_couchdb.py', '--port', url.rpartition(':')[2], '--dir', str(tmp_path / 'd'))
     assert done.returncode == 1
     assert 'already in use' in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_two_servers_on_one_folder(scripts: Scripts, tmp_path: Path) -> None:
+    arguments = ('--port', '0', '--dir', str(tmp_path / 'shared'))
+    first = scripts.start('local_couchdb.py', *arguments)
+    first.wait_for('http://127.0.0.1:')
+    second = scripts.run('local_couchdb.py', *arguments)
+    assert second.returncode == 1 and 'is another server using it?' in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert first.stop(signal.SIGINT) == 0
