@@ -20,7 +20,6 @@ import argparse
 import logging
 import math
 import queue
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -29,12 +28,11 @@ from typing import Any, TypeVar
 
 from edw import claims, cli, config, design, documents, results
 from edw.backoff import Outage, insist
-from edw.couch import Database, Document
+from edw.claimant import Claimant
+from edw.couch import Database
 from edw.errors import EdwError, LoginRefused, Unavailable
 from edw.feed import FILTER, Feed
-from edw.heartbeat import Heartbeat
 from edw.inflight import InFlight
-from edw.lease import Watch
 from edw.steps import Step
 from edw.subprocesses import InProcess
 from edw.workers import Callback, Executor, InThread
@@ -163,14 +161,12 @@ class Listener:
         self._step = step
         self._settings = settings
         self._once = once
-        self._worker = claims.worker_name()
         self._database = Database(settings)
+        self._claimant = Claimant(self._database, step.name)
         self._outage = Outage()
         # A SimpleQueue, because its `put` may be called in a signal handler.
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._feed: Feed | None = None
-        self._heartbeat = Heartbeat(settings, step.name, self._worker)
-        self._watch = Watch(self._database, step.name, self._worker)
         self._in_flight = InFlight(
             _executors(callback, settings, workers, timeout),
             step,
@@ -180,8 +176,6 @@ class Listener:
         )
         self._look_due = True
         self._sweep_due = -math.inf  # monotonic time
-        self._contended = False  # somebody else claimed some of what we wanted, the last time
-        self._set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict; until the next sweep
         self._unplaced: list[str] = []
         self._stopping = False
 
@@ -200,8 +194,7 @@ class Listener:
                 if self._look_is_due():
                     self._look()
                 if self._watch_is_due():
-                    self._heartbeat.tell(holds_claims=bool(self._in_flight))  # and start it again, had it died
-                    self._insist(self._watch.look)
+                    self._insist(lambda: self._claimant.watch(holds_claims=bool(self._in_flight)))
                 if self._in_flight.write_is_due:
                     self._write()
                 self._wait()
@@ -216,7 +209,7 @@ class Listener:
             if self._feed:
                 self._feed.end()
             self._in_flight.end()
-            self._heartbeat.end()
+            self._claimant.end()
         return self._in_flight.failed
 
     def _start(self) -> None:
@@ -238,17 +231,16 @@ class Listener:
     def _look(self) -> None:
         """Ask the view what waits, claim it, and give it to the workers."""
         room = self._in_flight.room
-        limit = room * (CONTENDED_PAGE if self._contended else 1) + len(self._set_aside)
+        contended = self._insist(self._claimant.is_contended)
+        limit = room * (CONTENDED_PAGE if contended else 1) + len(self._claimant.set_aside)
         page = self._insist(lambda: self._waiting(limit))
         # A row can be older than the document that comes with it.
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._step.after)]
-        free = [doc for doc in free if doc['_id'] not in self._set_aside]
-        # At random, where another listener begins at the same end and claims the same ones.
-        chosen = random.sample(free, min(room, len(free))) if self._contended else free[:room]
-        won = self._claim(chosen) if chosen else []
-        self._contended = len(won) < len(chosen)
-        for doc in won:
-            self._in_flight.submit(doc)
+        free = [doc for doc in free if doc['_id'] not in self._claimant.set_aside]
+        chosen = (self._claimant.in_own_order(free) if contended else free)[:room]
+        if chosen:
+            for doc in self._insist(lambda: self._claimant.claim(chosen, self._in_flight.ids)):
+                self._in_flight.submit(doc)
         if len(page['rows']) < limit and len(chosen) == len(free):
             # All that waited has been seen, and what comes is a change after the sequence of this page. The
             # feed begins there, so that nothing falls between the two.
@@ -267,35 +259,19 @@ class Listener:
             limit=limit,
         )
 
-    def _claim(self, docs: list[Document]) -> list[Document]:
-        self._heartbeat.tell(holds_claims=True)
-        try:
-            won, refused = claims.claim(self._database, docs, self._step.name, self._worker)
-        except Unavailable as error:
-            # The claims may have been written all the same, and then nobody else will take those documents.
-            self._outage.begins(error)
-            return self._insist(self._unknown_claims)
-        self._set_aside.update(refused)
-        return won
-
-    def _unknown_claims(self) -> list[Document]:
-        """Documents that hold a claim of this worker whose answer never arrived."""
-        held = claims.held(self._database, self._step.name, self._worker)
-        return [doc for doc in held if doc['_id'] not in self._in_flight.ids]
-
     def _write(self) -> None:
         """Write back what was finished, all in one request."""
         updates = self._in_flight.unwritten
         write = partial(results.write, self._database, updates, self._step.after)
-        self._in_flight.settle(self._insist(write, even_when_stopping=True), self._worker)
-        self._heartbeat.tell(holds_claims=bool(self._in_flight))
+        self._in_flight.settle(self._insist(write, even_when_stopping=True), self._claimant.worker)
+        self._claimant.tell(holds_claims=bool(self._in_flight))
 
     def _sweep(self) -> None:
         """Look whatever the feed says, and for what no feed tells."""
         self._sweep_due = time.monotonic() + SWEEP_INTERVAL
         self._look_due = True
-        self._set_aside.clear()
-        for doc in self._insist(self._unknown_claims):
+        self._claimant.set_aside.clear()
+        for doc in self._insist(lambda: self._claimant.unknown(self._in_flight.ids)):
             self._in_flight.submit(doc)
         unplaced = self._insist(lambda: design.unplaced(self._database, MAX_NAMED))
         if unplaced and unplaced != self._unplaced:
@@ -306,7 +282,7 @@ class Listener:
         """Wait for the next thing that happens, or the next thing that is due."""
         dues = (self._is_done, self._sweep_is_due, self._look_is_due, self._watch_is_due)
         now_due = self._in_flight.write_is_due or any(is_due() for is_due in dues)
-        due = min(self._sweep_due, self._watch.due, self._in_flight.next_due)
+        due = min(self._sweep_due, self._claimant.watch_due, self._in_flight.next_due)
         self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
@@ -319,7 +295,7 @@ class Listener:
         return not self._stopping and time.monotonic() >= self._sweep_due
 
     def _watch_is_due(self) -> bool:
-        return not self._stopping and time.monotonic() >= self._watch.due
+        return not self._stopping and time.monotonic() >= self._claimant.watch_due
 
     def _handle(self, timeout: float) -> None:
         """Let everything happen that is in the inbox; wait up to `timeout` seconds for the first of it."""
@@ -365,7 +341,7 @@ class Listener:
             if updates:
                 results.write(self._database, updates, self._step.after)
         except EdwError as error:
-            log.error('%d documents stay claimed by %s: %s', len(updates), self._worker, error)
+            log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.worker, error)
 
 
 def _throw(error: EdwError) -> None:

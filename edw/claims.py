@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 from edw import documents
@@ -21,23 +22,30 @@ def worker_name() -> str:
     return f'{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}'
 
 
-def claim(database: Database, docs: list[Document], process: str, worker: str) -> tuple[list[Document], list[str]]:
-    """Claim documents for a step.
+@dataclass(frozen=True)
+class Claimed:
+    """What became of the documents that a worker wanted; what is in none of the lists belongs to somebody else."""
 
-    Returns those that were won, with their new revision, and the ids of those that the server refuses for
-    another reason than a conflict; a conflict belongs to somebody else. Raises Unavailable where the server
-    did not answer; then some of the claims may have been written, which `held` tells.
+    won: list[Document]
+    disputed: list[Document]  # missed the quorum of a cluster
+    refused: list[str]  # ids; for another reason than a conflict
+
+
+def claim(database: Database, docs: list[Document], process: str, worker: str) -> Claimed:
+    """Claim documents for a step. Those that were won or are disputed have their new revision.
+
+    Raises Unavailable where the server did not answer; then some of the claims may have been written, which
+    `held` tells.
     """
     wanted = [documents.claimed(doc, process, worker) for doc in docs]
-    won, refused = [], []
+    claimed = Claimed([], [], [])
     for doc, row in zip(wanted, database.bulk_docs(wanted), strict=True):
-        # In a cluster, `accepted` is a write that missed its quorum: another claim may have won.
-        if row.get('ok') and not row.get('accepted'):
-            won.append({**doc, '_rev': row['rev']})
+        if row.get('ok'):
+            (claimed.disputed if row.get('accepted') else claimed.won).append({**doc, '_rev': row['rev']})
         elif row.get('error') != 'conflict':
             log.warning('%s cannot be claimed: %s', doc['_id'], row.get('reason') or row.get('error') or row)
-            refused.append(doc['_id'])
-    return won, refused
+            claimed.refused.append(doc['_id'])
+    return claimed
 
 
 def held(database: Database, process: str, worker: Any) -> list[Document]:

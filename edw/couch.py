@@ -18,6 +18,8 @@ CONNECT_TIMEOUT = 10.0  # seconds; requests has no default
 READ_TIMEOUT = 90.0  # seconds; CouchDB itself gives up on a view that is being built after 60
 FEED_HEARTBEAT = 10.0  # seconds between the newlines of a quiet feed
 FEED_SILENCE = 2.5 * FEED_HEARTBEAT  # seconds without even a newline, after which the feed is dead
+LOCKED_OUT = 'temporarily locked'  # in CouchDB's reason, after five wrong passwords from one address
+LOCKOUT_PAUSE = 60.0  # seconds; the lock ends five minutes after the last wrong one
 NO_DATABASE_REASONS = ('Database does not exist.', 'no_db_file')  # CouchDB and Cloudant; embedded server
 
 Document = dict[str, Any]
@@ -29,12 +31,19 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.url = f'{settings.server}/{quote(settings.dbname, safe="")}'
+        self._copies: int | None = None
         self._session = requests.Session()
         self._session.auth = self._login = login_for(settings)
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
         return self._request('GET', '')
+
+    def copies(self) -> int:
+        """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it."""
+        if self._copies is None:
+            self._copies = int(self.info().get('cluster', {}).get('n', 1))
+        return self._copies
 
     def create(self) -> bool:
         """Create the database. False where it was there already."""
@@ -72,6 +81,18 @@ class Database:
         query = {'include_docs': 'true'}
         rows = self._request('POST', '_all_docs', query, body={'keys': list(doc_ids)})['rows']
         return {row['id']: row['doc'] for row in rows if row.get('doc')}
+
+    def leaves(self, doc_id: str) -> list[Document]:
+        """All leaves of a document that are not deleted, as read from all its copies."""
+        query = {'open_revs': 'all', 'r': self.copies()}
+        rows = self._request('GET', _path(doc_id), query)
+        return [row['ok'] for row in rows if 'ok' in row and not row['ok'].get('_deleted')]
+
+    def conflicts(self, doc_ids: Iterable[str]) -> dict[str, list[str]]:
+        """Revisions of the other leaves of those documents that have any, by id."""
+        query = {'include_docs': 'true', 'conflicts': 'true'}
+        rows = self._request('POST', '_all_docs', query, body={'keys': list(doc_ids)})['rows']
+        return {row['id']: row['doc']['_conflicts'] for row in rows if (row.get('doc') or {}).get('_conflicts')}
 
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
         """Answer of a view, `_design/NAME/_view/NAME`; query values are given as Python objects."""
@@ -155,6 +176,8 @@ class Database:
         says = f'{status} {reason or response.reason}'
         if status == 401:
             return LoginRefused(refusal(self.settings, says))
+        if status == 403 and LOCKED_OUT in says:
+            return Unavailable(f'{url}: {says}\nSomebody at this address used a wrong password.', LOCKOUT_PAUSE)
         if status == 403:
             return Forbidden(
                 f'{url}: {says}\nAsk the administrator of the database to let user {self.settings.username!r} do this.'

@@ -127,7 +127,7 @@ def main() -> int:
     try:
         if not ear.ended_in_order:
             released = claims.release_all(database, order['process'], worker)
-            log.warning('%s is gone: its claims on %d documents are released', worker, released)
+            log.warning('%s is gone: its claims are released: %d', worker, released)
         beats.remove()
     except EdwError as error:
         log.warning('the last words of %s cannot be written: %s', worker, error)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from edw import claims
+from edw import claims, cluster
 from edw.couch import Database
 from edw.errors import NotFound
 from edw.heartbeat import document_id
@@ -29,38 +29,37 @@ class Sighting:
 
 
 class Watch:
-    """The watch of one worker over the others of its step."""
+    """The watch of one worker over the others of its step, and over its own disputed claims."""
 
     def __init__(self, database: Database, process: str, worker: str) -> None:
+        self.due = time.monotonic()
+        self.disputes = cluster.Disputes(database)
         self._database = database
         self._process = process
         self._worker = worker
         self._sightings: dict[str, Sighting] = {}
-        self.due = time.monotonic()
+        self._before: dict[str, Sighting] = {}  # those of the look before this one
 
     def look(self) -> None:
-        """Look once at every worker that holds claims, and release those of the dead ones."""
+        """Look once at every worker that holds claims, release those of the dead ones, and settle disputes."""
         settings = self._database.settings
-        holders = {json.dumps(worker): worker for worker in claims.holders(self._database, self._process)}
-        holders.pop(json.dumps(self._worker), None)
-        before, self._sightings = self._sightings, {}
-        for key, worker in holders.items():
-            counter = self._counter(worker)
-            seen = before.get(key)
-            if seen is None or seen.counter != counter:
-                seen = Sighting(counter, time.monotonic())
-            elif time.monotonic() - seen.since >= settings.lease:
-                released = claims.release_all(self._database, self._process, worker)
-                log.warning(
-                    '%s has shown no sign of life for %g s: its claims on %d documents are released',
-                    worker,
-                    settings.lease,
-                    released,
-                )
-            self._sightings[key] = seen
+        self._before, self._sightings = self._sightings, {}
+        for worker in claims.holders(self._database, self._process):
+            if worker != self._worker and self._is_dead(worker):
+                self._release(worker)
+        self.disputes.look(self._is_dead)
         now = time.monotonic()
         ends = (seen.since + settings.lease for seen in self._sightings.values())
         self.due = min([now + settings.heartbeat, *(end for end in ends if end > now)])
+
+    def _is_dead(self, worker: Any) -> bool:
+        key = json.dumps(worker)
+        if key not in self._sightings:
+            counter = self._counter(worker)
+            seen = self._before.get(key)
+            same = seen is not None and seen.counter == counter
+            self._sightings[key] = seen if same else Sighting(counter, time.monotonic())
+        return time.monotonic() - self._sightings[key].since >= self._database.settings.lease
 
     def _counter(self, worker: Any) -> Any:
         """The worker's counter; None where it has none, as a worker of another kind, or one that has just begun."""
@@ -70,3 +69,12 @@ class Watch:
             return self._database.get(document_id(worker)).get('counter')
         except NotFound:
             return None
+
+    def _release(self, worker: Any) -> None:
+        if self._database.copies() == 1:
+            released = claims.release_all(self._database, self._process, worker)
+        else:
+            held = claims.held(self._database, self._process, worker)
+            released = sum(cluster.settle(self._database, doc['_id'], doc['_rev'], self._is_dead) for doc in held)
+        lease = self._database.settings.lease
+        log.warning('%s has shown no sign of life for %g s: its claims are released: %d', worker, lease, released)

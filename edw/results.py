@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edw import documents
+from edw import cluster, documents
 from edw.couch import Database, Document
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,19 @@ def write(database: Database, updates: list[Update], after: str | int) -> list[D
         elif row.get('error'):
             written.append(Refused(f'{row["error"]}: {row.get("reason")}'))
         else:
-            written.append({**version, '_rev': row['rev']})
+            written.append(_accepted(database, update, {**version, '_rev': row['rev']}, row, after))
+    if database.copies() > 1:
+        cluster.delete_lost_claims(database, [doc for doc in written if isinstance(doc, dict)])
     return written
+
+
+def _accepted(
+    database: Database, update: Update, version: Document, row: dict[str, Any], after: str | int
+) -> Document | Refused | None:
+    """The document as written; put on another revision where the write missed its quorum in favour of that one."""
+    if row.get('accepted') and cluster.take_back(database, version):
+        return _on_newer_revision(database, update, after)
+    return version
 
 
 def _on_newer_revision(database: Database, update: Update, after: str | int) -> Document | Refused | None:
@@ -74,7 +85,7 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
             continue
         if row.get('error'):
             return Refused(f'{row["error"]}: {row.get("reason")}')
-        return {**version, '_rev': row['rev']}
+        return _accepted(database, update, {**version, '_rev': row['rev']}, row, after)
 
 
 def _holds(doc: Document, record: dict[str, Any]) -> bool:

@@ -60,7 +60,7 @@ def test_a_killed_listener_gives_its_documents_back_at_once(
     wait_until(lambda: begun_by(journal) == [first.pid])
     second = scripts.listen(STEP)
     first.kill()
-    first.wait_for('is gone: its claims on 1 documents are released')
+    first.wait_for('is gone: its claims are released: 1')
     wait_until(lambda: begun_by(journal) == [first.pid, second.pid], limit=IN_TIME)
     journal.with_suffix('.go').touch()
     wait_until(lambda: settled(database))
@@ -84,7 +84,7 @@ def test_a_machine_that_dies_loses_its_claims_after_the_lease(
     died = time.monotonic()
     wait_until(lambda: begun_by(journal)[1:] == [second.pid], limit=settings.lease + settings.heartbeat + IN_TIME)
     assert time.monotonic() - died > settings.lease / 2
-    second.wait_for('has shown no sign of life for 3 s: its claims on 1 documents are released')
+    second.wait_for('has shown no sign of life for 3 s: its claims are released: 1')
     journal.with_suffix('.go').touch()
     wait_until(lambda: settled(database))
     assert second.stop() == 0

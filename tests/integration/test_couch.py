@@ -68,6 +68,7 @@ def at(settings: Settings, url: str) -> Database:
     [
         (http('401 Unauthorized', b'{"reason": "no"}'), LoginRefused, 'EDW_PASSWORD'),
         (http('403 Forbidden', b'{"reason": "no"}'), Forbidden, 'administrator'),
+        (http('403 Forbidden', b'{"reason": "Account is temporarily locked"}'), Unavailable, 'wrong password'),
         (http('404 Not Found', b'{"reason": "Database does not exist."}'), NoDatabase, 'upload_design.py'),
         (http('404 Not Found', b'{"reason": "missing"}'), NotFound, 'missing'),
         (http('409 Conflict', b'{"reason": "c"}'), Conflict, '409'),

@@ -246,7 +246,7 @@ def test_a_claim_whose_answer_was_lost_is_found_again(database: Database) -> Non
     ids = seed(database, 3)
     loop = listener.Listener(lambda doc: {}, listener.Step(**STEP), database.settings, workers=1, batch=9, once=True)
     docs = list(database.existing(ids).values())
-    claims.claim(database, docs[:2], 'first', loop._worker)
+    claims.claim(database, docs[:2], 'first', loop._claimant.worker)
     loop.run()
     docs = database.existing(ids)
     assert all(names(doc) == ['first'] and 'claim' not in doc for doc in docs.values())
@@ -330,7 +330,7 @@ def test_settings_of_the_callback_are_those_of_its_listener(database: Database) 
 
 def test_what_no_waiting_mends_ends_it(settings: Settings, database: Database) -> None:
     with pytest.raises(LoginRefused):
-        once(lambda doc: {}, dataclasses.replace(settings, password='wrong'))
+        once(lambda doc: {}, dataclasses.replace(settings, username='nobody'))
     with pytest.raises(NoDatabase):
         once(lambda doc: {}, dataclasses.replace(settings, dbname=f'{settings.dbname}-none'))
     database.delete(database.get('_design/process'))

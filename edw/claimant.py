@@ -1,0 +1,81 @@
+"""A worker's side of claiming: its name, its signs of life, its claims won and disputed."""
+
+from __future__ import annotations
+
+import hashlib
+
+from edw import claims
+from edw.couch import Database, Document
+from edw.heartbeat import Heartbeat
+from edw.lease import Watch
+
+
+class Claimant:
+    """Claims documents of one step for one worker, and keeps the watch over the others."""
+
+    def __init__(self, database: Database, process: str) -> None:
+        self.worker = claims.worker_name()
+        self.contended = False  # somebody else claimed some of what was wanted, the last time
+        self.set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict
+        self._database = database
+        self._process = process
+        self._heartbeat = Heartbeat(database.settings, process, self.worker)
+        self._watch = Watch(database, process, self.worker)
+        self._unanswered = False
+
+    @property
+    def watch_due(self) -> float:
+        """Monotonic time of the next look at other workers."""
+        return self._watch.due
+
+    def is_contended(self) -> bool:
+        """Whether to take documents in an order of one's own, rather than the first ones like everybody else.
+
+        In a cluster always: a contended claim there is often won by nobody, and costs a heartbeat's time.
+        """
+        return self.contended or self._database.copies() > 1
+
+    def in_own_order(self, docs: list[Document]) -> list[Document]:
+        """The documents in an order that no other worker has (rendezvous hashing)."""
+        return sorted(docs, key=lambda doc: hashlib.blake2b(f'{self.worker} {doc["_id"]}'.encode()).digest())
+
+    def claim(self, docs: list[Document], known: set[str]) -> list[Document]:
+        """Claim documents; returns those that were won. `known` has the ids of those that the worker holds.
+
+        To be called again after an Unavailable: the claims may have been written all the same, and then nobody
+        else will take those documents.
+        """
+        if self._unanswered:
+            found = self.unknown(known)
+            self._unanswered = False
+            return found
+        self._heartbeat.tell(holds_claims=True)
+        self._unanswered = True
+        claimed = claims.claim(self._database, docs, self._process, self.worker)
+        self._unanswered = False
+        self.contended = len(claimed.won) < len(docs)
+        self.set_aside.update(claimed.refused)
+        self._watch.disputes.add(claimed.disputed)
+        return claimed.won
+
+    def unknown(self, known: set[str]) -> list[Document]:
+        """Documents that hold a claim of this worker whose answer never arrived, and that are the worker's."""
+        held = claims.held(self._database, self._process, self.worker)
+        docs = [doc for doc in held if doc['_id'] not in known and doc['_id'] not in self._watch.disputes]
+        if self._database.copies() == 1:
+            return docs
+        self._watch.disputes.add(docs)  # nobody said that they were won
+        return []
+
+    def tell(self, holds_claims: bool) -> None:
+        """Say whether there is anything to show signs of life for."""
+        self._heartbeat.tell(holds_claims or bool(len(self._watch.disputes)))
+
+    def watch(self, holds_claims: bool) -> None:
+        """Look after the own heartbeat process, the other workers, and disputed claims."""
+        self.tell(holds_claims)  # and start it again, had it died
+        self._watch.look()
+
+    def end(self) -> None:
+        """End the heartbeat: the worker holds nothing any more."""
+        self._heartbeat.end()

@@ -1,0 +1,221 @@
+"""The protocol for claims in a cluster, on a model: three copies, messages in any order, workers that die.
+
+Copies accept a write whose parent is one of their leaves, as CouchDB does, and tell each other of leaves at any time.
+Hypothesis looks for an order of events that breaks the promise; with the rule weakened to `ok` alone it finds one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from edw.cluster import decide, order
+
+COPIES = 3
+QUORUM = 2
+WORKERS = ('a', 'b', 'c')
+
+
+@dataclass
+class Revision:
+    parent: str | None
+    claimer: str | None  # who claims the document in this revision
+    deleted: bool = False
+    done: bool = False  # holds the result
+
+
+@dataclass
+class Write:
+    """A write on its way: copies that have not seen it yet, and what the others answered."""
+
+    worker: str
+    revision: str
+    kind: str
+    pending: set[int] = field(default_factory=lambda: set(range(COPIES)))
+    taken: int = 0
+    answered: bool = False
+
+
+class Cluster(RuleBasedStateMachine):
+    """One document on three copies, and three workers that want it."""
+
+    won_is_ok_alone = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revisions: dict[str, Revision] = {'1-start': Revision(None, None)}
+        self.copies: list[set[str]] = [{'1-start'} for _ in range(COPIES)]  # revisions that each copy knows
+        self.writes: list[Write] = []
+        self.working: dict[str, str] = {}  # worker: the revision of its won claim
+        self.disputed: dict[str, str] = {}
+        self.dead: set[str] = set()
+
+    def leaves(self, known: set[str]) -> set[str]:
+        parents = {self.revisions[revision].parent for revision in known}
+        return {revision for revision in known if revision not in parents}
+
+    def alive(self, known: set[str]) -> dict[str, Revision]:
+        return {leaf: self.revisions[leaf] for leaf in self.leaves(known) if not self.revisions[leaf].deleted}
+
+    def visible(self, known: set[str]) -> str:
+        return max(self.alive(known), key=order)
+
+    def everything(self) -> set[str]:
+        return set().union(*self.copies)
+
+    def write(self, worker: str, parent: str, kind: str, **fields: object) -> None:
+        depth = int(parent.split('-')[0]) + 1
+        # As CouchDB does, from the content: the same change on the same parent is the same revision.
+        content = f'{parent} {kind} {worker if kind in ("claim", "result") else ""}'
+        revision = f'{depth}-{hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()[:8]}'
+        self.revisions[revision] = Revision(parent, **fields)
+        self.writes.append(Write(worker, revision, kind))
+
+    def busy(self, worker: str) -> bool:
+        return worker in self.dead or any(write.worker == worker and not write.answered for write in self.writes)
+
+    @rule(worker=st.sampled_from(WORKERS), copy=st.integers(0, COPIES - 1))
+    def claim(self, worker: str, copy: int) -> None:
+        """A worker sees the document free on one copy, and claims it."""
+        if self.busy(worker) or worker in self.working or worker in self.disputed or not self.alive(self.copies[copy]):
+            return
+        leaf = self.visible(self.copies[copy])
+        if self.revisions[leaf].claimer is None and not self.revisions[leaf].done:
+            self.write(worker, leaf, 'claim', claimer=worker)
+
+    @precondition(lambda self: any(write.pending for write in self.writes))
+    @rule(data=st.data())
+    def deliver(self, data: st.DataObject) -> None:
+        """One copy gets one write."""
+        write = data.draw(st.sampled_from([write for write in self.writes if write.pending]))
+        copy = data.draw(st.sampled_from(sorted(write.pending)))
+        write.pending.discard(copy)
+        known = self.copies[copy]
+        parent = self.revisions[write.revision].parent
+        if parent in self.leaves(known) or write.revision in known:
+            known.add(write.revision)
+            write.taken += 1
+        self.answer(write)
+
+    def answer(self, write: Write) -> None:
+        if write.answered or not (write.taken >= QUORUM or not write.pending):
+            return
+        write.answered = True
+        if write.worker in self.dead:
+            return
+        if write.kind == 'claim' and write.taken:
+            if write.taken >= QUORUM or self.won_is_ok_alone:
+                self.working[write.worker] = write.revision
+            else:
+                self.disputed[write.worker] = write.revision
+        if write.kind == 'result':
+            del self.working[write.worker]
+
+    @rule(data=st.data(), one=st.integers(0, COPIES - 1), other=st.integers(0, COPIES - 1))
+    def tell(self, data: st.DataObject, one: int, other: int) -> None:
+        """One copy tells another of one of its leaves, with its ancestors."""
+        leaf = data.draw(st.sampled_from(sorted(self.leaves(self.copies[one]))))
+        while leaf is not None:
+            self.copies[other].add(leaf)
+            leaf = self.revisions[leaf].parent
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def finish(self, worker: str) -> None:
+        if worker in self.working and not self.busy(worker):
+            self.write(worker, self.working[worker], 'result', claimer=None, done=True)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def die(self, worker: str) -> None:
+        if len(self.dead) < len(WORKERS) - 1:
+            self.dead.add(worker)
+            self.working.pop(worker, None)
+            self.disputed.pop(worker, None)
+
+    def settle(self, worker: str, own: str) -> bool:
+        # A worker is known to be dead a lease after its last request: those are over by then.
+        if any(write.worker in self.dead and write.pending for write in self.writes):
+            return False
+        alive = self.alive(self.everything())
+        claims = {revision: node.claimer for revision, node in alive.items()}
+        decision = decide(own, claims, lambda claimer: claimer in self.dead)
+        if decision is None:
+            return False
+        for revision in decision.delete:
+            self.write(worker, revision, 'delete', claimer=None, deleted=True)
+        if decision.release:
+            self.write(worker, own, 'release', claimer=None)
+        return True
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def look_at_dispute(self, worker: str) -> None:
+        if worker in self.disputed and not self.busy(worker) and self.settle(worker, self.disputed[worker]):
+            del self.disputed[worker]
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def watch_over_the_dead(self, worker: str) -> None:
+        if self.busy(worker):
+            return
+        leaf = self.visible(self.everything())
+        if self.revisions[leaf].claimer in self.dead:
+            self.settle(worker, leaf)
+
+    @invariant()
+    def at_most_one_works(self) -> None:
+        assert len(self.working) <= 1, f'{self.working} all work on the document'
+
+    @invariant()
+    def the_document_is_never_deleted(self) -> None:
+        assert self.alive(self.everything()), 'every leaf is deleted'
+
+    @invariant()
+    def it_is_not_free_while_somebody_works(self) -> None:
+        if self.working:
+            visible = self.revisions[self.visible(self.everything())]
+            finishing = any(write.kind == 'result' for write in self.writes)
+            assert visible.claimer is not None or visible.done or finishing, 'free, and somebody works on it'
+
+    def teardown(self) -> None:
+        """Everything calms down: then the document has one leaf, and is free or done."""
+        for _ in range(50):
+            for write in list(self.writes):
+                for copy in sorted(write.pending):
+                    write.pending.discard(copy)
+                    if self.revisions[write.revision].parent in self.leaves(self.copies[copy]):
+                        self.copies[copy].add(write.revision)
+                        write.taken += 1
+                self.answer(write)
+            everything = self.everything()
+            for copy in self.copies:
+                copy |= everything
+            for worker in WORKERS:
+                self.finish(worker)
+                self.look_at_dispute(worker)
+            for worker in WORKERS:
+                self.watch_over_the_dead(worker)
+            if all(not write.pending for write in self.writes) and not self.working and not self.disputed:
+                break
+        alive = self.alive(self.everything())
+        assert not self.working and not self.disputed
+        lost = [node for node in alive.values() if node.claimer is not None]
+        assert len(alive) - len(lost) == 1, alive
+        assert all(node.claimer in self.dead for node in lost), alive
+
+
+LIMITS = settings(max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_the_protocol_keeps_its_promise() -> None:
+    run_state_machine_as_test(Cluster, settings=LIMITS)
+
+
+def test_with_ok_alone_it_breaks() -> None:
+    class Weakened(Cluster):
+        won_is_ok_alone = True
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Weakened, settings=settings(LIMITS, max_examples=2000, print_blob=False))
