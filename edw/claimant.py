@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 from edw import claims
 from edw.couch import Database, Document
+from edw.errors import EdwError
 from edw.heartbeat import Heartbeat
 from edw.lease import Watch
+
+log = logging.getLogger(__name__)
 
 
 class Claimant:
@@ -77,5 +81,12 @@ class Claimant:
         self._watch.look()
 
     def end(self) -> None:
-        """End the heartbeat: the worker holds nothing any more."""
+        """Settle what disputes can be settled now, and end the heartbeat: the worker holds nothing any more.
+
+        A dispute that has to wait is settled by others, to whom this worker is dead after its lease.
+        """
+        try:
+            self._watch.disputes.look(lambda worker: False)
+        except EdwError as error:
+            log.warning('%d disputed claims are left to the lease: %s', len(self._watch.disputes), error)
         self._heartbeat.end()

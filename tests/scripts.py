@@ -93,9 +93,9 @@ class Scripts:
         for process in self._started:
             process.kill()
 
-    def start(self, script: str | Path, *arguments: str, **options: object) -> Process:
-        """Start a script."""
-        command = [sys.executable, str(ROOT / script), '--config', str(self.config), *arguments]
+    def start(self, script: str | Path, *arguments: str, first: tuple[str, ...] = (), **options: object) -> Process:
+        """Start a script; `first` are arguments that it takes before all others."""
+        command = [sys.executable, str(ROOT / script), *first, '--config', str(self.config), *arguments]
         process = Process(command, **options)
         self._started.append(process)
         return process
