@@ -176,6 +176,7 @@ class Listener:
         )
         self._look_due = True
         self._sweep_due = -math.inf  # monotonic time
+        self._last_turn = time.monotonic()  # of the loop
         self._unplaced: list[str] = []
         self._stopping = False
 
@@ -188,6 +189,7 @@ class Listener:
         try:
             self._start()
             while not self._is_done():
+                self._notice_a_pause()
                 if self._sweep_is_due():
                     self._sweep()
                 self._in_flight.resume_rested()
@@ -277,6 +279,21 @@ class Listener:
         if unplaced and unplaced != self._unplaced:
             log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
         self._unplaced = unplaced
+
+    def _notice_a_pause(self) -> None:
+        """Ask whose the documents are that wait for a callback, if this process has not run for a lease's time.
+
+        Others may have taken them over meanwhile. Their results would be refused, but the work would be done twice.
+        """
+        paused = time.monotonic() - self._last_turn
+        self._last_turn = time.monotonic()
+        if paused < self._settings.lease:
+            return
+        waiting = self._in_flight.take_back()
+        if waiting:
+            log.warning('no turn for %.0f s: asking whose the %d waiting documents are', paused, len(waiting))
+            for doc in self._insist(lambda: self._claimant.unknown(self._in_flight.ids), even_when_stopping=True):
+                self._in_flight.submit(doc)
 
     def _wait(self) -> None:
         """Wait for the next thing that happens, or the next thing that is due."""

@@ -124,14 +124,19 @@ class InFlight:
                 if pause and claims.is_held(doc, worker):
                     self._resting[doc['_id']] = (time.monotonic() + pause, doc)
 
+    def take_back(self) -> list[Document]:
+        """Take back what no callback has begun with, or would begin with again; it is in flight no more."""
+        docs = self._workers.withdraw()
+        for doc in docs:
+            del self._running[doc['_id']]
+        docs += [doc for _, doc in self._resting.values()]
+        self._resting.clear()
+        return docs
+
     def withdraw(self) -> None:
         """Release what no callback has begun with, or would begin with again."""
-        not_begun = self._workers.withdraw()
-        for doc in not_begun:
-            del self._running[doc['_id']]
-        for doc in (*not_begun, *(doc for _, doc in self._resting.values())):
+        for doc in self.take_back():
             self._to_write(Update(doc, documents.released))
-        self._resting.clear()
 
     def give_up(self) -> None:
         """Release what runs, too."""

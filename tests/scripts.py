@@ -41,6 +41,10 @@ class Process:
             found = self._count(text)
         assert found >= times, f'{text!r} was said {found} times, not {times}, in:\n{self.output}'
 
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
     def send(self, number: int) -> None:
         """Send a signal."""
         self._popen.send_signal(number)

@@ -1,7 +1,8 @@
 """A step for tests: notes each callback in a journal outside the database, and takes a moment.
 
 Usage: journal_step.py NAME AFTER [options of a listener]; EDW_TEST_JOURNAL names the journal,
-EDW_TEST_SECONDS how long a callback takes. A document whose `poison` is the step's name makes it raise.
+EDW_TEST_SECONDS how long a callback takes. A document whose `poison` is the step's name makes it raise; one with
+an `original_file` has that moved by the first step, and a file derived from it by the second.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import listener
+from edw import files
+from edw.transfer import transfer
 
 JOURNAL = os.environ['EDW_TEST_JOURNAL']
 SECONDS = float(os.environ.get('EDW_TEST_SECONDS', '0'))
@@ -30,8 +34,20 @@ def callback(doc: dict) -> dict:
     time.sleep(SECONDS)  # the work
     if doc.get('poison') == NAME:
         raise ValueError('poison')
+    result = work_on_file(doc) if 'original_file' in doc else {}
     note('ends', doc['_id'])
-    return {'pid': os.getpid()}
+    return {'pid': os.getpid(), **result}
+
+
+def work_on_file(doc: dict) -> dict:
+    if not doc['process']:
+        moved = transfer(doc['original_file'], listener.settings().sps, doc['md5sum'])
+        return {'file': moved.file, 'md5sum': moved.md5sum}
+    source = Path(doc['process'][-1]['file'])
+    target = source.with_suffix('.derived')
+    with files.replacing(target) as temporary:
+        temporary.write_bytes(source.read_bytes()[::-1])
+    return {'file': str(target), 'md5sum': files.md5_of(target)}
 
 
 if __name__ == '__main__':

@@ -1,0 +1,275 @@
+"""Everything goes wrong at once, and afterwards every document has every step exactly once.
+
+EDW_CHAOS_SECONDS is how long (45), EDW_CHAOS_SEED repeats the choices of a run that is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edw import config, design, files
+from edw.couch import Database, Document
+from edw.errors import Conflict, EdwError, Unavailable
+from tests.chaos.proxy import Proxy
+from tests.conftest import Server
+from tests.scripts import ROOT, Process, Scripts, wait_until
+from upload_design import DESIGN_FILE
+
+SECONDS = float(os.environ.get('EDW_CHAOS_SECONDS', '45'))
+SEED = int(os.environ.get('EDW_CHAOS_SEED', '0')) or secrets.randbelow(2**31)
+STEPS = (('one', '0'), ('two', 'one'))
+LISTENERS = 4  # of each step
+FIRST_DOCUMENTS = 200
+POISON = 15  # every so many documents has one that no step can be done on
+LEASE = 6.0  # seconds
+CALM_DOWN = 120.0  # seconds after the last fault, in which everything has to be done
+
+
+class Chaos:
+    """The server behind a proxy, the listeners, and the faults."""
+
+    def __init__(
+        self, scripts: Scripts, database: Database, proxy: Proxy, folder: Path, server_port: int | None
+    ) -> None:
+        self.random = random.Random(SEED)
+        self.counts: Counter[str] = Counter()
+        self.listeners: list[tuple[tuple[str, str], Process]] = []
+        self.killed: list[Process] = []
+        self.paused: list[tuple[float, Process]] = []
+        self.made_bad: list[str] = []
+        self.documents: list[str] = []
+        self.server: Process | None = None
+        self.database = database
+        self._scripts = scripts
+        self._proxy = proxy
+        self._folder = folder
+        self._server_port = server_port
+
+    def start_server(self) -> None:
+        if self._server_port is not None:
+            port, folder = str(self._server_port), str(self._folder / 'couchdb')
+            self.server = self._scripts.start('local_couchdb.py', '--port', port, '--dir', folder)
+            self.server.wait_for('http://127.0.0.1:')
+
+    def start_listener(self, step: tuple[str, str]) -> None:
+        process = self._scripts.start('tests/chaos/journal_step.py', '--workers', '2', first=step)
+        self.listeners.append((step, process))
+
+    def add_documents(self, number: int) -> None:
+        raw = self._folder / 'raw'
+        raw.mkdir(exist_ok=True)
+        docs = []
+        for index in range(len(self.documents), len(self.documents) + number):
+            file = raw / f'x{index:05d}.dat'
+            file.write_bytes(self.random.randbytes(2000))
+            doc: Document = {'_id': f'x{index:05d}', 'status': 'good', 'process': [], 'original_file': str(file)}
+            doc['md5sum'] = files.md5_of(file)
+            if index % POISON == 0:
+                doc['poison'] = self.random.choice(['one', 'two'])
+            docs.append(doc)
+        # Not through the proxy; where the server is away, this is simply not the moment.
+        with contextlib.suppress(Unavailable):
+            assert all(row.get('ok') for row in self.database.bulk_docs(docs))
+            self.documents += [doc['_id'] for doc in docs]
+
+    def fault(self) -> None:
+        name = self.random.choices(
+            ['kill', 'pause', 'cut', 'edit', 'make_bad', 'make_good', 'add', 'restart_server'], [4, 2, 4, 6, 3, 4, 3, 1]
+        )[0]
+        self.counts[name] += 1
+        getattr(self, f'_{name}')()
+        self.resume(time.monotonic())
+
+    def resume(self, now: float) -> None:
+        for due, process in list(self.paused):
+            if due <= now:
+                self.paused.remove((due, process))
+                process.send(signal.SIGCONT)
+
+    def _running(self) -> list[tuple[tuple[str, str], Process]]:
+        paused = {process for _, process in self.paused}
+        return [(step, process) for step, process in self.listeners if process not in paused]
+
+    def _kill(self) -> None:
+        step, process = self.random.choice(self._running())
+        # Sometimes alone, sometimes with its heartbeat, as when a machine dies.
+        if self.random.random() < 0.3:
+            for pid in children(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        process.kill()
+        self.listeners.remove((step, process))
+        self.killed.append(process)
+        self.start_listener(step)
+
+    def _pause(self) -> None:
+        if len(self.paused) < LISTENERS:
+            _, process = self.random.choice(self._running())
+            process.send(signal.SIGSTOP)
+            self.paused.append((time.monotonic() + 1.5 * LEASE, process))
+
+    def _cut(self) -> None:
+        self._proxy.cut()
+
+    def _edit_fields(self, doc_id: str, **fields: object) -> bool:
+        try:
+            self.database.put({**self.database.get(doc_id), **fields})
+        except (Conflict, Unavailable):
+            return False
+        return True
+
+    def _edit(self) -> None:
+        self._edit_fields(self.random.choice(self.documents), operator=self.random.random())
+
+    def _make_bad(self) -> None:
+        doc_id = self.random.choice(self.documents)
+        try:
+            is_good = self.database.get(doc_id)['status'] == 'good'
+        except Unavailable:
+            return
+        if is_good and self._edit_fields(doc_id, status='under discussion'):
+            self.made_bad.append(doc_id)
+
+    def _make_good(self) -> None:
+        if self.made_bad and self._good_again(self.made_bad[0]):
+            del self.made_bad[0]
+
+    def _good_again(self, doc_id: str) -> bool:
+        try:
+            doc = self.database.get(doc_id)
+        except Unavailable:
+            return False
+        return doc['status'] != 'under discussion' or self._edit_fields(doc_id, status='good')
+
+    def _add(self) -> None:
+        self.add_documents(self.random.randint(1, 30))
+
+    def _restart_server(self) -> None:
+        if self.server is not None:
+            self.server.kill()
+            self.start_server()
+
+    def calm_down(self) -> None:
+        for _, process in self.paused:
+            process.send(signal.SIGCONT)
+        self.paused.clear()
+        for doc_id in self.made_bad:
+            wait_until(lambda doc_id=doc_id: self._good_again(doc_id))
+
+    def is_settled(self) -> bool:
+        try:
+            return all(self._settled(doc) for doc in self.database.existing(self.documents).values())
+        except EdwError:
+            return False
+
+    def _settled(self, doc: Document) -> bool:
+        if 'claim' in doc:
+            return False
+        return doc['status'] == f'{doc["poison"]} failed' if 'poison' in doc else len(doc['process']) == len(STEPS)
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ['ps', '--ppid', str(pid), '-o', 'pid='], capture_output=True, text=True, check=False
+    ).stdout
+    return [int(child) for child in listed.split()]
+
+
+@pytest.fixture
+def chaos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    journal = tmp_path / 'journal'
+    monkeypatch.setenv('EDW_TEST_JOURNAL', str(journal))
+    monkeypatch.setenv('EDW_TEST_SECONDS', '0.02')
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    # The embedded server is one of the test's own, which may be killed; another one is only cut off.
+    own = 'EDW_TEST_SERVER' not in os.environ
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1] if own else int(server.url.rpartition(':')[2])
+    proxy = Proxy(port)
+    dbname = f'edwtest-{secrets.token_hex(6)}'
+    text = server.settings_text(dbname).replace('heartbeat = 1\nlease = 3', f'heartbeat = 1\nlease = {LEASE:g}')
+    direct = tmp_path / 'direct.ini'
+    direct.write_text(text.replace(server.url, f'http://127.0.0.1:{port}'))
+    through_proxy = tmp_path / 'edw.ini'
+    through_proxy.write_text(text.replace(server.url, f'http://127.0.0.1:{proxy.port}'))
+    with Scripts(through_proxy) as scripts:
+        running = Chaos(scripts, Database(config.load(direct)), proxy, tmp_path, port if own else None)
+        running.start_server()
+        running.database.create()
+        design.upload(running.database, design.read(DESIGN_FILE))
+        yield running
+        if not own:
+            server.request('DELETE', dbname)
+    proxy.close()
+
+
+def test_chaos(chaos: Chaos, server: Server, tmp_path: Path) -> None:
+    print(f'\nchaos for {SECONDS:g} s, EDW_CHAOS_SEED={SEED}')
+    chaos.add_documents(FIRST_DOCUMENTS)
+    for step in STEPS * LISTENERS:
+        chaos.start_listener(step)
+    end = time.monotonic() + SECONDS
+    command_lines = ''
+    while time.monotonic() < end:
+        time.sleep(chaos.random.uniform(0.1, 0.8))  # faults come when they want
+        chaos.fault()
+        command_lines += subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True, check=True).stdout
+    chaos.calm_down()
+    calm = time.monotonic()
+    wait_until(chaos.is_settled, limit=CALM_DOWN, every=0.5)
+    recovery = time.monotonic() - calm
+
+    for _, process in chaos.listeners:
+        assert process.is_running(), f'a listener ended by itself:\n{process.output}'
+    for _, process in chaos.listeners:
+        assert process.stop() == 0, process.output
+    docs = chaos.database.existing(chaos.documents)
+    assert len(docs) == len(chaos.documents)
+    for doc in docs.values():
+        check(doc)
+    assert chaos.database.view('_design/process/_view/claims')['rows'] == []
+    assert chaos.database.conflicts(chaos.documents) == {}
+
+    said = ''.join(process.output for process in (*(process for _, process in chaos.listeners), *chaos.killed))
+    for where, text in (('logs', said), ('documents', json.dumps(docs)), ('command lines', command_lines)):
+        assert server.password not in text, f'the password is in the {where}'
+    begun = Counter(
+        tuple(line.split()[1:3])
+        for line in (tmp_path / 'journal').read_text().splitlines()
+        if line.startswith('begins')
+    )
+    good = {doc_id for doc_id, doc in docs.items() if 'poison' not in doc}
+    twice = sum(count - 1 for (_, doc_id), count in begun.items() if doc_id in good)
+    print(f'{len(docs)} documents, {len(docs) - len(good)} of them poison: none lost, none recorded twice')
+    print('faults:', ', '.join(f'{name} {count}' for name, count in sorted(chaos.counts.items())))
+    print(f'callbacks run again: {twice}; all done {recovery:.1f} s after the last fault')
+
+
+def check(doc: Document) -> None:
+    """One document after everything: its steps, its files, its failures."""
+    poison = doc.get('poison')
+    names = [name for name, _ in STEPS]
+    assert [entry['name'] for entry in doc['process']] == (names[: names.index(poison)] if poison else names), doc
+    assert doc['status'] == (f'{poison} failed' if poison else 'good')
+    attempts = [(failure['process'], failure['attempt']) for failure in doc.get('failures', [])]
+    if poison:
+        # Put back to good by the operator in between, it has its attempts again.
+        assert attempts[-3:] == [(poison, 1), (poison, 2), (poison, 3)] and len(attempts) % 3 == 0, doc
+    else:
+        assert attempts == [], doc
+    for entry in doc['process']:
+        assert files.md5_of(entry['file']) == entry['md5sum']
+    if doc['process']:
+        assert doc['process'][0]['md5sum'] == doc['md5sum']
