@@ -1,11 +1,12 @@
 # make demo   the whole chain on an embedded server, from nothing to finished documents
 # make test   style, then all tests; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
+# make chaos  ten minutes of everything going wrong at once; EDW_CHAOS_SEED=N repeats the choices of a run
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
@@ -14,6 +15,9 @@ test: $(VENV)/ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q
+
+chaos: $(VENV)/ready-dev
+	@EDW_CHAOS_SECONDS=$${EDW_CHAOS_SECONDS:-600} $(BIN)/python -m pytest -q -s tests/chaos/test_chaos.py
 
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; make PYTHON=python3.12 ...")'

@@ -1,0 +1,114 @@
+"""The feed against everything that goes wrong around `_changes`, on real sockets."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import time
+
+import pytest
+
+from edw import config, couch
+from edw.backoff import Outage
+from edw.errors import EdwError, Forbidden, LoginRefused, NoDatabase, NotFound
+from edw.feed import Feed
+from tests.socket_server import RESET, answering, http
+
+CHANGE = http('200 OK', b'{"results":[\n{"seq":"5-x","id":"a","changes":[]}\n],"last_seq":"5-x"}')
+ENDED = http('200 OK', b'{"results":[],"last_seq":"4-x"}')
+HEAD = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
+LIMIT = 20.0  # seconds
+
+
+def watch(url: str) -> tuple[queue.SimpleQueue, Feed]:
+    seen: queue.SimpleQueue = queue.SimpleQueue()
+    settings = dataclasses.replace(config.load(), server=url)
+    feed = Feed(settings, 0, Outage(), on_change=seen.put, on_end=seen.put)
+    feed.watch('3-x')
+    return seen, feed
+
+
+@pytest.fixture(autouse=True)
+def short_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(couch, 'FEED_SILENCE', 0.5)
+    monkeypatch.setattr('edw.feed.ENDED_PAUSE', 0.05)
+    caplog.set_level(logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    'bad',
+    [
+        b'' + RESET,  # reset before a word
+        HEAD + b'1e\r\n{"results":[\n{"seq":"4-x","i' + RESET,  # in the middle of a line
+        HEAD + b'1\r\n\n\r\n1\r\n\n\r\n' + RESET,  # between two heartbeats
+        HEAD + b'1\r\n\n\r\n',  # ended in the middle, without a reset
+        http('200 OK', b'{"results":[\n{"seq":"4-x","id":', length=500),  # half a JSON body
+        http('200 OK', b'{"results":[\n'),  # whole, and still half
+        http('200 OK', b'<html>log in to the guest network</html>'),
+        http('200 OK', b'{"ok":true}'),
+        http('429 Too Many Requests', b'{"error":"too_many_requests"}', 'Retry-After: 0'),
+        http('500 Internal Server Error', b'{"error":"unknown"}'),
+        http('502 Bad Gateway', b'<html>'),
+        http('503 Service Unavailable', b''),
+        http('504 Gateway Timeout', b''),
+    ],
+    ids=lambda answer: answer[:60].decode().split('\r')[0] or 'reset',
+)
+def test_it_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture, bad: bytes) -> None:
+    with answering(bad, bad, CHANGE) as url:
+        seen, _ = watch(url)
+        assert seen.get(timeout=LIMIT)['id'] == 'a'
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].endswith('trying again until it answers') and said[1].startswith('the server answers again, after ')
+
+
+def test_silence_longer_than_the_heartbeats_is_a_dead_connection(caplog: pytest.LogCaptureFixture) -> None:
+    started = time.monotonic()
+    # The silent connection is held open: only the clock can tell.
+    with answering(None) as silent:
+        seen, _ = watch(silent)
+        while 'timed out' not in caplog.text:
+            assert time.monotonic() - started < LIMIT
+            time.sleep(0.02)
+        assert seen.empty()
+
+
+def test_slow_headers_are_silence_too(caplog: pytest.LogCaptureFixture) -> None:
+    with answering(b'HTTP/1.1 200 OK\r\nX-Half-A-Hea', CHANGE) as url:
+        seen, _ = watch(url)
+        assert seen.get(timeout=LIMIT)['id'] == 'a'
+
+
+def test_a_feed_that_the_server_ends_goes_on_from_there(caplog: pytest.LogCaptureFixture) -> None:
+    with answering(ENDED, ENDED, CHANGE) as url:
+        seen, _ = watch(url)
+        assert seen.get(timeout=LIMIT)['id'] == 'a'
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ('answer', 'error'),
+    [
+        (http('401 Unauthorized', b'{"reason":"no"}'), LoginRefused),
+        (http('403 Forbidden', b'{"reason":"no"}'), Forbidden),
+        (http('404 Not Found', b'{"reason":"no_db_file"}'), NoDatabase),
+        (http('404 Not Found', b'{"reason":"missing json key: with_process"}'), NotFound),
+    ],
+)
+def test_what_no_waiting_mends_is_reported(answer: bytes, error: type[EdwError]) -> None:
+    with answering(answer) as url:
+        seen, _ = watch(url)
+        assert type(seen.get(timeout=LIMIT)) is error
+
+
+def test_one_change_for_each_time_it_is_told() -> None:
+    with answering(CHANGE, CHANGE) as url:
+        seen, feed = watch(url)
+        feed.watch('3-x')  # while it waits already
+        assert seen.get(timeout=LIMIT)['id'] == 'a'
+        with pytest.raises(queue.Empty):
+            seen.get(timeout=0.2)
+        feed.watch('5-x')
+        assert seen.get(timeout=LIMIT)['id'] == 'a'
