@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import uproot
 
 from edw import files
@@ -173,11 +172,3 @@ def test_the_demo_shows_what_failed_and_leaves_nothing_running(tmp_path: Path) -
     assert 'listen_analysis1.py ended with exit code 1' in done.stderr and 'no analysis today' in done.stderr
     running = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True, check=True).stdout
     assert str(copy) not in running
-
-
-@pytest.mark.parametrize(
-    'page', [*sorted((ROOT / 'docs').glob('*.md')), ROOT / 'README.md'], ids=lambda page: page.name
-)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r'\]\((?!https?://)([^)#]+)', page.read_text(encoding='utf-8')):
-        assert (page.parent / target).exists(), target
