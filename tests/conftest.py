@@ -19,8 +19,8 @@ from tests.scripts import Scripts
 from upload_design import DESIGN_FILE
 
 # Nothing of the caller's own settings may reach a test.
-for variable in [name for name in os.environ if name.startswith('EDW_') and not name.startswith('EDW_TEST_')]:
-    del os.environ[variable]
+for variable in config.ENVIRONMENT:
+    os.environ.pop(variable, None)
 
 SETTINGS = """
 [Cloudant]
