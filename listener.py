@@ -265,7 +265,10 @@ class Listener:
         """Write back what was finished, all in one request."""
         updates = self._in_flight.unwritten
         write = partial(results.write, self._database, updates, self._step.after)
-        self._in_flight.settle(self._insist(write, even_when_stopping=True), self._claimant.worker)
+        written = self._insist(write, even_when_stopping=True)
+        self._in_flight.settle(written, self._claimant.worker)
+        if None in written:
+            self._ask_whose_they_are()  # a claim was lost: the others may be, too
         self._claimant.tell(holds_claims=bool(self._in_flight))
 
     def _sweep(self) -> None:
@@ -281,18 +284,23 @@ class Listener:
         self._unplaced = unplaced
 
     def _notice_a_pause(self) -> None:
-        """Ask whose the documents are that wait for a callback, if this process has not run for a lease's time.
+        """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""
+        paused = time.monotonic() - self._last_turn
+        self._last_turn = time.monotonic()
+        if paused >= self._settings.lease:
+            log.warning('no turn for %.0f s', paused)
+            self._ask_whose_they_are()
+
+    def _ask_whose_they_are(self) -> None:
+        """Of the documents that wait for a callback, keep those that are still claimed by this worker.
 
         Others may have taken them over meanwhile. Their results would be refused, but the work would be done twice.
         """
-        paused = time.monotonic() - self._last_turn
-        self._last_turn = time.monotonic()
-        if paused < self._settings.lease:
-            return
         waiting = self._in_flight.take_back()
         if waiting:
-            log.warning('no turn for %.0f s: asking whose the %d waiting documents are', paused, len(waiting))
-            for doc in self._insist(lambda: self._claimant.unknown(self._in_flight.ids), even_when_stopping=True):
+            kept = self._insist(lambda: self._claimant.unknown(self._in_flight.ids), even_when_stopping=True)
+            log.warning('of %d documents that waited here, %d are still claimed', len(waiting), len(kept))
+            for doc in kept:
                 self._in_flight.submit(doc)
 
     def _wait(self) -> None:
