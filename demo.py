@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import queue
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,25 +35,6 @@ LIMIT = 120.0  # seconds without any change in the database after which somethin
 STOP_TIMEOUT = 20.0  # seconds for a listener to end after a signal
 TAIL = 15  # lines of a failed process that are shown
 
-SETTINGS = """\
-[Cloudant]
-server = {server}
-dbname = demo
-username = demo
-password = {password}
-viewname = _design/process/_view/lastproc
-[data]
-raw = raw
-sps = sps
-[listener]
-workers = 1
-batch = 500
-attempts = 3
-retry_pause = 2
-heartbeat = 10
-lease = 30
-"""
-
 Events = queue.SimpleQueue  # of what the demo waits for: a change (None), or an error
 
 
@@ -63,9 +46,9 @@ def main() -> int:
         folder = Path(name)
         with local_couchdb.running(folder / 'couchdb', 'demo', password) as url:
             print(f'embedded server at {url}')
-            file = folder / 'edw.ini'
-            file.touch(mode=0o600)
-            file.write_text(SETTINGS.format(server=url, password=password))
+            # A copy, because the folders of the data files are relative to it.
+            file = Path(shutil.copy(config.DEFAULT_FILE, folder))
+            os.environ.update(EDW_SERVER=url, EDW_DBNAME='demo', EDW_USERNAME='demo', EDW_PASSWORD=password)
             _run(file, 'upload_design.py')
             events: Events = queue.SimpleQueue()
             with contextlib.ExitStack() as listeners:
