@@ -17,6 +17,7 @@ that is cut, rewound or replayed can cost time, but never a document.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import queue
@@ -136,8 +137,12 @@ def _executors(callback: Callback, settings: config.Settings, workers: int, time
     return [InProcess(callback, settings, timeout) for _ in range(workers)]
 
 
-class Stopped(Exception):
-    """The listener was told to stop, and what it waits for is not worth waiting for any more."""
+class GivenUp(Exception):
+    """The listener was told twice to stop."""
+
+
+class Stopping(Exception):
+    """The listener was told to stop: what it asked for is not needed any more, but callbacks still run."""
 
 
 class Listener:
@@ -187,20 +192,13 @@ class Listener:
     def run(self) -> int:
         """Listen until told to stop. Returns how many documents the step failed on."""
         try:
-            self._start()
+            with contextlib.suppress(Stopping):
+                self._start()
             while not self._is_done():
-                self._notice_a_pause()
-                if self._sweep_is_due():
-                    self._sweep()
-                self._in_flight.resume_rested()
-                if self._look_is_due():
-                    self._look()
-                if self._watch_is_due():
-                    self._insist(lambda: self._claimant.watch(holds_claims=bool(self._in_flight)))
-                if self._in_flight.write_is_due:
-                    self._write()
-                self._wait()
-        except Stopped:
+                # A turn that is broken off is followed by one that only finishes what runs.
+                with contextlib.suppress(Stopping):
+                    self._turn()
+        except GivenUp:
             self._give_up()
         except LoginRefused:
             raise  # not another request: a server may lock the address out after a few refused ones
@@ -211,8 +209,24 @@ class Listener:
             if self._feed:
                 self._feed.end()
             self._in_flight.end()
-            self._claimant.end()
+            self._claimant.end(holds_claims=bool(self._in_flight))
         return self._in_flight.failed
+
+    def _turn(self) -> None:
+        self._notice_a_pause()
+        if self._sweep_is_due():
+            self._sweep()
+        self._in_flight.resume_rested()
+        if self._look_is_due():
+            self._look()
+        if time.monotonic() >= self._claimant.watch_due:
+            watch = partial(self._claimant.watch, holds_claims=bool(self._in_flight))
+            self._insist(watch, even_when_stopping=True)
+        if self._in_flight.write_is_due:
+            self._write()
+        if self._stopping:
+            self._in_flight.withdraw()  # a document that failed meanwhile is not tried again now
+        self._wait()
 
     def _start(self) -> None:
         lastproc = self._settings.viewname.split('/')[-1]
@@ -234,11 +248,12 @@ class Listener:
         """Ask the view what waits, claim it, and give it to the workers."""
         room = self._in_flight.room
         contended = self._insist(self._claimant.is_contended)
-        limit = room * (CONTENDED_PAGE if contended else 1) + len(self._claimant.set_aside)
+        limit = room * (CONTENDED_PAGE if contended else 1) + len(self._claimant.set_aside | self._in_flight.ids)
         page = self._insist(lambda: self._waiting(limit))
         # A row can be older than the document that comes with it.
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._step.after)]
-        free = [doc for doc in free if doc['_id'] not in self._claimant.set_aside]
+        passed_over = self._claimant.set_aside | self._in_flight.ids
+        free = [doc for doc in free if doc['_id'] not in passed_over]
         chosen = (self._claimant.in_own_order(free) if contended else free)[:room]
         if chosen:
             for doc in self._insist(lambda: self._claimant.claim(chosen, self._in_flight.ids)):
@@ -268,6 +283,7 @@ class Listener:
         written = self._insist(write, even_when_stopping=True)
         self._in_flight.settle(written, self._claimant.worker)
         if None in written:
+            self._look_due = True  # for a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
         self._claimant.tell(holds_claims=bool(self._in_flight))
 
@@ -305,9 +321,10 @@ class Listener:
 
     def _wait(self) -> None:
         """Wait for the next thing that happens, or the next thing that is due."""
-        dues = (self._is_done, self._sweep_is_due, self._look_is_due, self._watch_is_due)
+        dues = (self._is_done, self._sweep_is_due, self._look_is_due)
         now_due = self._in_flight.write_is_due or any(is_due() for is_due in dues)
-        due = min(self._sweep_due, self._claimant.watch_due, self._in_flight.next_due)
+        sweep_due = math.inf if self._stopping else self._sweep_due
+        due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due)
         self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
@@ -318,9 +335,6 @@ class Listener:
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due
-
-    def _watch_is_due(self) -> bool:
-        return not self._stopping and time.monotonic() >= self._claimant.watch_due
 
     def _handle(self, timeout: float) -> None:
         """Let everything happen that is in the inbox; wait up to `timeout` seconds for the first of it."""
@@ -337,7 +351,7 @@ class Listener:
 
     def _told_to_stop(self) -> None:
         if self._stopping:
-            raise Stopped
+            raise GivenUp
         self._stopping = True
         self._in_flight.withdraw()
         running = self._in_flight.running
@@ -355,7 +369,7 @@ class Listener:
         try:
             return insist(request, self._outage, pause)
         except Unavailable:
-            raise Stopped from None
+            raise Stopping from None
 
     def _give_up(self) -> None:
         """Release all that is claimed, in one request, and no more than that."""
@@ -364,7 +378,8 @@ class Listener:
         updates = self._in_flight.unwritten
         try:
             if updates:
-                results.write(self._database, updates, self._step.after)
+                written = results.write(self._database, updates, self._step.after)
+                self._in_flight.settle(written, self._claimant.worker)
         except EdwError as error:
             log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.worker, error)
 

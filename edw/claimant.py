@@ -80,8 +80,8 @@ class Claimant:
         self.tell(holds_claims)  # and start it again, had it died
         self._watch.look()
 
-    def end(self) -> None:
-        """Settle what disputes can be settled now, and end the heartbeat: the worker holds nothing any more.
+    def end(self, holds_claims: bool) -> None:
+        """Settle what disputes can be settled now, and end the heartbeat, which gives back what is still claimed.
 
         A dispute that has to wait is settled by others, to whom this worker is dead after its lease.
         """
@@ -89,4 +89,4 @@ class Claimant:
             self._watch.disputes.look(lambda worker: False)
         except EdwError as error:
             log.warning('%d disputed claims are left to the lease: %s', len(self._watch.disputes), error)
-        self._heartbeat.end()
+        self._heartbeat.end(holds_claims or self._unanswered)

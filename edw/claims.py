@@ -63,12 +63,6 @@ def holders(database: Database, process: str) -> list[Any]:
     return [row['key'][1] for row in rows]
 
 
-def release_all(database: Database, process: str, worker: Any) -> int:
-    """Release the claims of a worker that is gone; returns how many. A conflict is somebody else's release."""
-    docs = [documents.released(doc) for doc in held(database, process, worker)]
-    return sum(bool(row.get('ok')) for row in database.bulk_docs(docs)) if docs else 0
-
-
 def is_held(doc: Document, worker: Any) -> bool:
     """Whether the claim on a document is this worker's."""
     holder = doc.get('claim')

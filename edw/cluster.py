@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edw import documents
+from edw import claims, documents
 from edw.couch import Database, Document
 
 log = logging.getLogger(__name__)
@@ -102,23 +102,33 @@ def delete_leaves(database: Database, doc_id: str, revisions: tuple[str, ...] | 
     database.bulk_docs([{'_id': doc_id, '_rev': revision, '_deleted': True} for revision in revisions])
 
 
-def delete_lost_claims(database: Database, docs: list[Document]) -> None:
-    """Delete the leaves of claims that were lost to documents whose results were written now."""
+def delete_lost_claims(database: Database, docs: list[Document], worker: Any) -> None:
+    """Delete the leaves of claims that others lost, in documents whose results this worker has written now."""
     for doc_id, revisions in database.conflicts([doc['_id'] for doc in docs]).items():
         leaves = database.leaves(doc_id)
-        lost = [leaf['_rev'] for leaf in leaves if leaf['_rev'] in revisions and _claimer(leaf) is not None]
+        # One with a claim of this worker is an edit, which somebody made while the step ran.
+        lost = [leaf['_rev'] for leaf in leaves if leaf['_rev'] in revisions and _claimer(leaf) not in (None, worker)]
         if lost:
             delete_leaves(database, doc_id, lost)
 
 
-def take_back(database: Database, written: Document) -> bool:
-    """Take back a result that missed its quorum, if another write of the same moment is the one that counts.
+def release_all(database: Database, process: str, worker: Any, is_dead: Callable[[Any], bool]) -> int:
+    """Release the claims of a worker that is gone; returns how many. A conflict is somebody else's release."""
+    held = claims.held(database, process, worker)
+    if database.copies() > 1:
+        return sum(settle(database, doc['_id'], doc['_rev'], is_dead) for doc in held)
+    docs = [documents.released(doc) for doc in held]
+    return sum(bool(row.get('ok')) for row in database.bulk_docs(docs)) if docs else 0
 
-    That is any leaf without a claim: an edit or a release, on which the result has to be put again. False where
-    there is none: then the result stands, and spreads to the other copies by itself.
+
+def take_back(database: Database, written: Document, worker: Any) -> bool:
+    """Take back a result that missed its quorum, if an edit or a release of the same moment is what counts.
+
+    An edit still has the claim of this worker, a release has none. False where there is neither: then the result
+    stands, and spreads to the other copies by itself.
     """
     others = [leaf for leaf in database.leaves(written['_id']) if leaf['_rev'] != written['_rev']]
-    if all(_claimer(leaf) is not None for leaf in others):
+    if all(_claimer(leaf) not in (None, worker) for leaf in others):
         return False
     delete_leaves(database, written['_id'], [written['_rev']])
     return True

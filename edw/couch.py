@@ -10,7 +10,7 @@ from urllib.parse import quote
 import requests
 
 from edw.config import Settings
-from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, Unavailable
+from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, TooLarge, Unavailable
 from edw.login import login_for, refusal, verification
 from edw.redact import redact
 
@@ -67,7 +67,14 @@ class Database:
 
     def bulk_docs(self, docs: list[Document]) -> list[dict[str, Any]]:
         """Write many documents. One row per document, in order: `ok` and `rev`, or `error` and `reason`."""
-        rows = self._request('POST', '_bulk_docs', body={'docs': docs})
+        try:
+            rows = self._request('POST', '_bulk_docs', body={'docs': docs})
+        except TooLarge as error:
+            # Of the request, or of one document in it: it must not take the others with it.
+            if len(docs) == 1:
+                return [{'id': docs[0]['_id'], 'error': 'too_large', 'reason': str(error)}]
+            middle = len(docs) // 2
+            return self.bulk_docs(docs[:middle]) + self.bulk_docs(docs[middle:])
         if not isinstance(rows, list) or len(rows) != len(docs):
             raise Unavailable(f'{self.url}: the answer to _bulk_docs has not one row for each document')
         return rows
@@ -163,6 +170,9 @@ class Database:
                 verify=verification(self.settings),
             )
         except requests.exceptions.SSLError as error:
+            if 'CERTIFICATE_VERIFY_FAILED' not in str(error):
+                # A connection that broke in the middle of a record is no matter of trust.
+                raise Unavailable(f'{self.settings.server} cannot be reached: {_cause(error)}') from None
             raise DatabaseError(
                 f'{self.settings.server}: its certificate is not trusted: {_cause(error)}\n'
                 'If it is of your own authority, set ca_bundle in local.edw.ini to its certificate.'
@@ -186,6 +196,8 @@ class Database:
             return NoDatabase(f'{self.url}: no such database. Make it with: python upload_design.py')
         if status == 404:
             return NotFound(f'{url}: {says}')
+        if status == 413:
+            return TooLarge(f'{url}: {says}')
         if status in (409, 412):
             return Conflict(f'{url}: {says}')
         if response.is_redirect:

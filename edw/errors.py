@@ -43,6 +43,10 @@ class Conflict(DatabaseError):
     """409: the document has another revision by now."""
 
 
+class TooLarge(DatabaseError):
+    """413: a document, or a request with many, is larger than the server takes."""
+
+
 class Unavailable(DatabaseError):
     """Refused or reset connections, timeouts, 429, 5xx, half an answer: what waiting can mend.
 

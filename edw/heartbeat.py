@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from edw import claims, cli
+from edw import cli, cluster
 from edw.config import Settings
 from edw.couch import Database
 from edw.errors import Conflict, EdwError, NotFound, Unavailable
@@ -57,12 +57,13 @@ class Heartbeat:
             self._start()  # it ended in this very moment
             self._child.stdin.write(word)
 
-    def end(self) -> None:
-        """End the process; the worker holds no claims any more, or gives up those that it holds."""
+    def end(self, holds_claims: bool) -> None:
+        """End the process. Where claims are left, it gives them back first, as it does for a worker that dies."""
         if not self._is_alive():
             return
         try:
-            self._child.stdin.write(ENDS)
+            if not holds_claims:
+                self._child.stdin.write(ENDS)
             self._child.stdin.close()
             self._child.wait(END_TIMEOUT)
         except (BrokenPipeError, subprocess.TimeoutExpired):
@@ -119,14 +120,16 @@ def main() -> int:
     ear = _Ear()
     ear.start()
     beats = _Beats(database, order['process'], worker, settings.lease)
-    while not ear.ended.wait(settings.heartbeat):
+    parent = os.getppid()
+    # By the parent too: children of the callback's own may hold the pipe open after their worker's death.
+    while not ear.ended.wait(settings.heartbeat) and os.getppid() == parent:
         # Also for claims that came and went in between: to others a fast worker holds some all the time.
         if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
             ear.held_claims = ear.holds_claims
             beats.beat()
     try:
         if not ear.ended_in_order:
-            released = claims.release_all(database, order['process'], worker)
+            released = cluster.release_all(database, order['process'], worker, lambda other: False)
             log.warning('%s is gone: its claims are released: %d', worker, released)
         beats.remove()
     except EdwError as error:
@@ -148,10 +151,12 @@ class _Beats:
     def beat(self) -> None:
         self._doc['counter'] += 1
         try:
-            self._doc['_rev'] = self._database.put(self._doc)['rev']
-        except Conflict:
-            # An earlier one was written whose answer was lost; the next beat is soon enough.
-            self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
+            try:
+                self._doc['_rev'] = self._database.put(self._doc)['rev']
+            except Conflict:
+                # Of an earlier beat whose answer was lost, or of the process before this one.
+                self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
+                self._doc['_rev'] = self._database.put(self._doc)['rev']
         except Unavailable as error:
             if not self._late and time.monotonic() - self._written > self._lease:
                 self._late = True

@@ -46,6 +46,7 @@ class InFlight:
         self._running: dict[str, Document] = {}
         self._resting: dict[str, tuple[float, Document]] = {}  # with the monotonic time of the next attempt
         self._unwritten: list[tuple[Update, float]] = []  # with seconds until another attempt; 0: there is none
+        self._unwritable: set[str] = set()  # ids of those that the server refuses in any form
         self._write_due = math.inf  # monotonic time
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
 
@@ -55,7 +56,8 @@ class InFlight:
     @property
     def ids(self) -> set[str]:
         """Ids of all of them."""
-        return {*self._running, *self._resting, *(update.doc['_id'] for update, _ in self._unwritten)}
+        unwritten = (update.doc['_id'] for update, _ in self._unwritten)
+        return {*self._running, *self._resting, *unwritten, *self._unwritable}
 
     @property
     def running(self) -> int:
@@ -103,6 +105,10 @@ class InFlight:
 
     def finish(self, outcome: Outcome) -> None:
         """Turn the outcome of a callback into something to write."""
+        # By the revision of the claim: a document that was lost and claimed again is another piece of work.
+        running = self._running.get(outcome.doc['_id'])
+        if running is None or running['_rev'] != outcome.doc['_rev']:
+            return
         del self._running[outcome.doc['_id']]
         self._seconds_each += 0.5 * (outcome.seconds - self._seconds_each)
         if outcome.entry is None:
@@ -128,7 +134,7 @@ class InFlight:
         """Take back what no callback has begun with, or would begin with again; it is in flight no more."""
         docs = self._workers.withdraw()
         for doc in docs:
-            del self._running[doc['_id']]
+            self._running.pop(doc['_id'], None)
         docs += [doc for _, doc in self._resting.values()]
         self._resting.clear()
         return docs
@@ -164,10 +170,11 @@ class InFlight:
 
     def _refused(self, update: Update, refused: Refused) -> None:
         """Record that the server refuses the result; where it refuses that too, nothing is left to write."""
-        if update.record is not None and 'error' not in update.record:
+        if update.record is not None and not update.is_failure:
             self._fail(update.doc, f'the database refused the result: {refused}', final=True)
         else:
             log.error('%s cannot be written, and stays claimed: %s', update.doc['_id'], refused)
+            self._unwritable.add(update.doc['_id'])
 
     def _to_write(self, update: Update, pause: float = 0.0) -> None:
         self._unwritten.append((update, pause))

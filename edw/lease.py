@@ -38,17 +38,20 @@ class Watch:
         self._process = process
         self._worker = worker
         self._sightings: dict[str, Sighting] = {}
+        self._looked = self.due  # monotonic time of the last look
         self._before: dict[str, Sighting] = {}  # those of the look before this one
 
     def look(self) -> None:
         """Look once at every worker that holds claims, release those of the dead ones, and settle disputes."""
         settings = self._database.settings
-        self._before, self._sightings = self._sightings, {}
+        # A counter that stood still while nobody looked, as in an outage, says nothing: its writer was cut off too.
+        blind = time.monotonic() - self._looked > 2 * settings.heartbeat
+        self._before, self._sightings = {} if blind else self._sightings, {}
         for worker in claims.holders(self._database, self._process):
             if worker != self._worker and self._is_dead(worker):
                 self._release(worker)
         self.disputes.look(self._is_dead)
-        now = time.monotonic()
+        now = self._looked = time.monotonic()
         ends = (seen.since + settings.lease for seen in self._sightings.values())
         self.due = min([now + settings.heartbeat, *(end for end in ends if end > now)])
 
@@ -71,10 +74,6 @@ class Watch:
             return None
 
     def _release(self, worker: Any) -> None:
-        if self._database.copies() == 1:
-            released = claims.release_all(self._database, self._process, worker)
-        else:
-            held = claims.held(self._database, self._process, worker)
-            released = sum(cluster.settle(self._database, doc['_id'], doc['_rev'], self._is_dead) for doc in held)
+        released = cluster.release_all(self._database, self._process, worker, self._is_dead)
         lease = self._database.settings.lease
         log.warning('%s has shown no sign of life for %g s: its claims are released: %d', worker, lease, released)

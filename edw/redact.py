@@ -19,6 +19,6 @@ def keep_secret(secret: str) -> None:
 def redact(text: str) -> str:
     """`text` without the user information of URLs and without any secret of this process."""
     text = USER_INFORMATION.sub('', text)
-    for secret in _secrets:
+    for secret in tuple(_secrets):  # another thread may learn one meanwhile
         text = text.replace(secret, '***')
     return text

@@ -25,6 +25,7 @@ class Update:
     doc: Document
     change: Callable[[Document], Document]
     record: dict[str, Any] | None = None
+    is_failure: bool = False
 
 
 class Refused(Exception):
@@ -48,7 +49,8 @@ def write(database: Database, updates: list[Update], after: str | int) -> list[D
         else:
             written.append(_accepted(database, update, {**version, '_rev': row['rev']}, row, after))
     if database.copies() > 1:
-        cluster.delete_lost_claims(database, [doc for doc in written if isinstance(doc, dict)])
+        ours = updates[0].doc['claim']['worker']
+        cluster.delete_lost_claims(database, [doc for doc in written if isinstance(doc, dict)], ours)
     return written
 
 
@@ -56,7 +58,7 @@ def _accepted(
     database: Database, update: Update, version: Document, row: dict[str, Any], after: str | int
 ) -> Document | Refused | None:
     """The document as written; put on another revision where the write missed its quorum in favour of that one."""
-    if row.get('accepted') and cluster.take_back(database, version):
+    if row.get('accepted') and cluster.take_back(database, version, update.doc['claim']['worker']):
         return _on_newer_revision(database, update, after)
     return version
 

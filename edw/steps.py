@@ -59,4 +59,4 @@ def failure(doc: Document, error: str, time: float, step: Step, attempts: int, f
         recorded = documents.with_failure(doc, record)
         return documents.given_up(recorded, step.failed) if final or attempt >= attempts else recorded
 
-    return Update(doc, change, record), attempt
+    return Update(doc, change, record, is_failure=True), attempt

@@ -19,7 +19,7 @@ from edw.config import Settings, current
 from edw.couch import Document
 from edw.errors import SettingsError
 from edw.redact import keep_secret
-from edw.workers import Callback, Outcome, run_callback
+from edw.workers import Callback, Ended, Outcome, run_callback
 
 SPAWN = multiprocessing.get_context('spawn')
 
@@ -77,7 +77,7 @@ class InProcess:
         # The listener may end at any moment: a process must not be started after it was told to kill them.
         with self._lock:
             if self._killed:
-                raise SystemExit  # of this thread, whose outcome nobody waits for
+                raise Ended
             self._connection, theirs = SPAWN.Pipe()
             process = SPAWN.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
             process.start()

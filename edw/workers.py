@@ -41,6 +41,10 @@ class Outcome:
     final: bool = False
 
 
+class Ended(Exception):
+    """The executor was killed: nobody waits for an outcome."""
+
+
 class Executor(Protocol):
     """Runs the callback on one document at a time; `kill` breaks off what runs, if that is possible."""
 
@@ -101,7 +105,18 @@ class Workers:
 
     def _work(self, execute: Executor) -> None:
         while True:
-            self._report(execute(self._jobs.get()))
+            doc = self._jobs.get()
+            try:
+                outcome = execute(doc)
+            except Ended:
+                return
+            # Whatever it is, from an exception that cannot be printed to no memory for a process: without an outcome
+            # the document would stay claimed, and the thread be missing.
+            except BaseException as error:
+                log.exception('%s: the step could not be run', doc['_id'])
+                now = time.time()
+                outcome = Outcome(doc, now, now, 0.0, error=f'{type(error).__name__}: the step could not be run')
+            self._report(outcome)
 
 
 def run_callback(callback: Callback, doc: Document) -> Outcome:

@@ -14,7 +14,7 @@ import listener
 from edw import claims, config, couch
 from edw.config import Settings
 from edw.couch import Database
-from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, Unprocessable
+from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, TooLarge, Unprocessable
 from tests.scripts import wait_until
 
 STEP = {'name': 'first', 'after': 0, 'failed': 'first failed'}
@@ -381,3 +381,72 @@ def test_a_step_that_cannot_be(settings: Settings, step: dict[str, Any]) -> None
 @pytest.fixture(autouse=True)
 def all_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+def test_one_signal_while_the_server_is_away_lets_callbacks_finish(database: Database) -> None:
+    """Stopped during an outage: the callback's result is waited for, and written when the server is back."""
+    (doc_id,) = seed(database)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
+        assert go_on.wait(20)
+        return {}
+
+    with Running(callback, database.settings, workers=2) as running:
+        assert begun.wait(20)
+        away = threading.Event()
+        request = running.loop._database._session.request
+
+        def refuse(*arguments: Any, **options: Any) -> Any:
+            if go_on.is_set():
+                return request(*arguments, **options)
+            away.set()
+            raise couch.requests.ConnectionError('away')
+
+        running.loop._database._session.request = refuse
+        database.put({'_id': 'wakes', 'status': 'good', 'process': []})
+        assert away.wait(20)
+        running.stop()
+        wait_until(lambda: running.loop._stopping)
+        go_on.set()
+    assert names(database.get(doc_id)) == ['first'] and 'claim' not in database.get(doc_id)
+    assert database.get('wakes')['process'] == []
+
+
+def test_a_document_that_was_lost_and_claimed_again_is_two_pieces_of_work(database: Database) -> None:
+    (doc_id,) = seed(database)
+    first, go_on = threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        calls.append(doc['_rev'])
+        first.set()
+        assert go_on.wait(20)
+        return {}
+
+    with Running(callback, database.settings, workers=2):
+        assert first.wait(20)
+        doc = database.get(doc_id)
+        database.put({field: value for field, value in doc.items() if field != 'claim'})  # set free by hand
+        database.put({'_id': 'wakes', 'status': 'good', 'process': []})
+        wait_until(lambda: len(calls) == 2)
+        go_on.set()
+        wait_until(lambda: names(database.get(doc_id)) == ['first'] and names(database.get('wakes')) == ['first'])
+    assert 'claim' not in database.get(doc_id)
+
+
+def test_a_batch_that_is_too_large_is_divided(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = seed(database, 20)
+    request = Database._request
+
+    def limited(self: Database, method: str, path: str, query: Any = None, body: Any = None, **options: Any) -> Any:
+        if path == '_bulk_docs' and (len(body['docs']) > 3 or any('huge' in doc['_id'] for doc in body['docs'])):
+            raise TooLarge('the request entity is too large')
+        return request(self, method, path, query, body, **options)
+
+    database.put({'_id': 'huge', 'status': 'good', 'process': []})
+    monkeypatch.setattr(Database, '_request', limited)
+    once(lambda doc: {}, database.settings)
+    assert all(names(doc) == ['first'] for doc in database.existing(ids).values())
+    assert database.get('huge')['process'] == []
