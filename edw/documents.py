@@ -63,7 +63,8 @@ def given_up(doc: Document, status: str) -> Document:
 def next_attempt(doc: Document, process: str, attempts: int) -> int:
     """Number of the attempt that a step is about to make, from 1.
 
-    A document that was made good again after its last attempt failed begins anew.
+    A document that was made good again after its last attempt failed begins anew. One that was given up earlier,
+    because trying again was useless, goes on counting.
     """
     for failure in reversed(_failures(doc)):
         if isinstance(failure, dict) and failure.get('process') == process:
