@@ -106,15 +106,16 @@ function listen() {
   });
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.on(signal, () => {
-      server.close(() => process.exit(0));
+      server.close(() => lock.close(() => process.exit(0)));
       server.closeAllConnections(); // a longpoll would keep the server open for ever
     });
   }
 }
 
 // A database of its own as a lock: LevelDB lets one process open a folder, and a second server must not look as if
-// it worked until the first request.
-leveldown(path.join(dir, '.running')).open((error) => {
+// it worked until the first request. Kept in a variable of the module: what is collected as garbage is closed.
+const lock = leveldown(path.join(dir, '.running'));
+lock.open((error) => {
   if (error) fail(`${path.resolve(dir)} cannot be opened; is another server using it? Take another --dir.`);
   listen();
 });
