@@ -89,12 +89,7 @@ def _listening(file: Path, script: str, events: Events) -> Iterator[None]:
         print(f'--- last lines of {script}', *_tail(log), sep='\n', file=sys.stderr)
         raise
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        local_couchdb.stop(process, STOP_TIMEOUT)
 
 
 def _tail(log: Path) -> list[str]:

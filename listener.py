@@ -248,11 +248,11 @@ class Listener:
         """Ask the view what waits, claim it, and give it to the workers."""
         room = self._in_flight.room
         contended = self._insist(self._claimant.is_contended)
-        limit = room * (CONTENDED_PAGE if contended else 1) + len(self._claimant.set_aside | self._in_flight.ids)
+        passed_over = self._claimant.set_aside | self._in_flight.ids
+        limit = room * (CONTENDED_PAGE if contended else 1) + len(passed_over)
         page = self._insist(lambda: self._waiting(limit))
         # A row can be older than the document that comes with it.
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._step.after)]
-        passed_over = self._claimant.set_aside | self._in_flight.ids
         free = [doc for doc in free if doc['_id'] not in passed_over]
         chosen = (self._claimant.in_own_order(free) if contended else free)[:room]
         if chosen:

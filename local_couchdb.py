@@ -81,12 +81,17 @@ def running(folder: Path, username: str, password: str, port: int = 0) -> Iterat
                 raise EdwError(f'the embedded server did not start; see {log.name}')
             yield ready.split()[-1].rstrip('/')
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process, STOP_TIMEOUT)
+
+
+def stop(process: subprocess.Popen, timeout: float) -> None:
+    """End a process in order, or at once if it has not ended after `timeout` seconds."""
+    process.terminate()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _command(port: int, folder: Path) -> list[str]:

@@ -73,7 +73,7 @@ class Claimant:
 
     def tell(self, holds_claims: bool) -> None:
         """Say whether there is anything to show signs of life for."""
-        self._heartbeat.tell(holds_claims or bool(len(self._watch.disputes)))
+        self._heartbeat.tell(holds_claims or len(self._watch.disputes) > 0)
 
     def watch(self, holds_claims: bool) -> None:
         """Look after the own heartbeat process, the other workers, and disputed claims."""
