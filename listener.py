@@ -10,17 +10,16 @@ A step is a script of a few lines::
     if __name__ == '__main__':
         raise SystemExit(listener.main(callback, name='my_step', after='signal_processing', failed='my step failed'))
 
-The view is the truth, the feed only says "look again". So no place in the feed is ever stored, and a feed
-that is cut, rewound or replayed can cost time, but never a document.
+The view is the truth: it is read at the start, whenever something is in doubt, and once a minute. After that the
+feed brings each document that comes to wait. No place in the feed is ever stored, and a feed that is cut, rewound
+or replayed can cost time, but never a document.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import math
-import queue
 import signal
 import time
 from collections.abc import Callable
@@ -30,9 +29,10 @@ from typing import Any, TypeVar
 from edw import claims, cli, config, design, documents, results
 from edw.backoff import Outage, insist
 from edw.claimant import Claimant
-from edw.couch import Database
+from edw.couch import Database, Document
 from edw.errors import EdwError, LoginRefused, Unavailable
-from edw.feed import FILTER, Feed
+from edw.feed import Feed
+from edw.inbox import Inbox
 from edw.inflight import InFlight
 from edw.steps import Step
 from edw.subprocesses import InProcess
@@ -89,7 +89,7 @@ def settings() -> config.Settings:
 
 
 def _listen(callback: Callback, step: Step) -> int:
-    arguments = _parser(step).parse_args()
+    arguments = cli.listener_parser(step.name, step.after).parse_args()
     cli.set_up_log(arguments.level)
     settings = config.load(arguments.config)
     listener = Listener(
@@ -104,31 +104,6 @@ def _listen(callback: Callback, step: Step) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.stop())
     return 1 if listener.run() and arguments.once else 0
-
-
-def _parser(step: Step) -> argparse.ArgumentParser:
-    where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
-    parser = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
-    parser.add_argument(
-        '--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
-    )
-    parser.add_argument(
-        '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: as edw.ini says)'
-    )
-    parser.add_argument(
-        '--timeout',
-        type=cli.seconds,
-        metavar='S',
-        help='give up a callback after S seconds, and count that as a failed attempt. Callbacks run in processes '
-        'then, not in threads: the callback must be a function at the top level of its script, the script must call '
-        'listener.main under if __name__ == "__main__", and nothing that it keeps in memory is shared. A callback '
-        'that ends its process costs that attempt, not the listener',
-    )
-    parser.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
-    loudness = parser.add_mutually_exclusive_group()
-    for flag, level, text in (('-v', logging.DEBUG, 'say more'), ('-q', logging.WARNING, 'say only what is wrong')):
-        loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
-    return parser
 
 
 def _executors(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> list[Executor]:
@@ -169,9 +144,11 @@ class Listener:
         self._database = Database(settings)
         self._claimant = Claimant(self._database, step.name)
         self._outage = Outage()
-        # A SimpleQueue, because its `put` may be called in a signal handler.
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._feed: Feed | None = None
+        self._since: str | int | None = None  # sequence up to which all that waited has been seen
+        self._feed_is_asked = False
+        self._caught: list[Document] = []  # came with the feed, and nobody has tried to claim them yet
         self._in_flight = InFlight(
             _executors(callback, settings, workers, timeout),
             step,
@@ -219,6 +196,9 @@ class Listener:
         self._in_flight.resume_rested()
         if self._look_is_due():
             self._look()
+        elif self._caught and self._has_room():
+            self._take_caught()
+        self._watch_the_feed()
         if time.monotonic() >= self._claimant.watch_due:
             watch = partial(self._claimant.watch, holds_claims=bool(self._in_flight))
             self._insist(watch, even_when_stopping=True)
@@ -231,7 +211,7 @@ class Listener:
     def _start(self) -> None:
         lastproc = self._settings.viewname.split('/')[-1]
         views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW)
-        self._insist(lambda: design.check(self._database, views=views, filters=(FILTER,)))
+        self._insist(lambda: design.check(self._database, views=views, filters=(design.FILTER,)))
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
         sequence = _short(self._insist(self._database.info)['update_seq'])
@@ -240,8 +220,9 @@ class Listener:
             self._settings,
             self._step.after,
             self._outage,
-            on_change=lambda change: self._inbox.put(lambda: self._caught(change)),
+            on_changes=lambda changes: self._inbox.put(lambda: self._catch(changes)),
             on_end=lambda error: self._inbox.put(lambda: _throw(error)),
+            by_selector=self._insist(self._database.knows_selectors),
         )
 
     def _look(self) -> None:
@@ -255,14 +236,34 @@ class Listener:
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._step.after)]
         free = [doc for doc in free if doc['_id'] not in passed_over]
         chosen = (self._claimant.in_own_order(free) if contended else free)[:room]
-        if chosen:
-            for doc in self._insist(lambda: self._claimant.claim(chosen, self._in_flight.ids)):
-                self._in_flight.submit(doc)
+        self._claim(chosen)
         if len(page['rows']) < limit and len(chosen) == len(free):
             # All that waited has been seen, and what comes is a change after the sequence of this page. The
-            # feed begins there, so that nothing falls between the two.
+            # feed goes on there, so that nothing falls between the two.
             self._look_due = False
-            self._feed.watch(page['update_seq'])
+            self._since = page['update_seq']
+            self._caught.clear()
+
+    def _take_caught(self) -> None:
+        """Claim documents as they came with the feed, and give them to the workers."""
+        room = self._in_flight.room
+        passed_over = self._claimant.set_aside | self._in_flight.ids
+        chosen, self._caught = self._caught[:room], self._caught[room:]
+        self._watch_the_feed()  # so that the next page is read while this one is claimed
+        self._claim([doc for doc in chosen if doc['_id'] not in passed_over])
+
+    def _claim(self, docs: list[Document]) -> None:
+        # Whoever won one that is lost here makes a change of it when it is free again.
+        if docs:
+            for doc in self._insist(lambda: self._claimant.claim(docs, self._in_flight.ids)):
+                self._in_flight.submit(doc)
+
+    def _watch_the_feed(self) -> None:
+        # Not while there are documents at hand, which only get older.
+        idle = not (self._feed_is_asked or self._caught or self._look_due or self._stopping)
+        if idle and self._since is not None:
+            self._feed_is_asked = True
+            self._feed.watch(self._since, self._in_flight.target)
 
     def _waiting(self, limit: int) -> dict[str, Any]:
         after = self._step.after
@@ -322,32 +323,34 @@ class Listener:
     def _wait(self) -> None:
         """Wait for the next thing that happens, or the next thing that is due."""
         dues = (self._is_done, self._sweep_is_due, self._look_is_due)
-        now_due = self._in_flight.write_is_due or any(is_due() for is_due in dues)
+        can_take = bool(self._caught) and self._has_room()
+        now_due = can_take or self._in_flight.write_is_due or any(is_due() for is_due in dues)
         sweep_due = math.inf if self._stopping else self._sweep_due
         due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due)
-        self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
+        self._inbox.handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
-        return not self._in_flight and (self._stopping or (self._once and not self._look_due))
+        return not self._in_flight and (self._stopping or (self._once and not self._look_due and not self._caught))
 
     def _look_is_due(self) -> bool:
-        return self._look_due and not self._stopping and self._in_flight.room > 0
+        return self._look_due and self._has_room()
+
+    def _has_room(self) -> bool:
+        return not self._stopping and self._in_flight.room > 0
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due
 
-    def _handle(self, timeout: float) -> None:
-        """Let everything happen that is in the inbox; wait up to `timeout` seconds for the first of it."""
-        try:
-            self._inbox.get(timeout=timeout)()
-            while True:
-                self._inbox.get_nowait()()
-        except queue.Empty:
+    def _catch(self, changes: list[dict[str, Any]]) -> None:
+        self._feed_is_asked = False
+        last = changes[-1]
+        log.info('caught change: %s %s', _short(last.get('seq')), last.get('id') if len(changes) == 1 else len(changes))
+        docs = [change.get('doc') for change in changes]
+        if None in docs or last.get('seq') is None:
+            self._look_due = True  # deleted meanwhile, or a server that tells less: the view knows
             return
-
-    def _caught(self, change: dict[str, Any]) -> None:
-        log.info('caught change: %s %s', _short(change.get('seq')), change.get('id'))
-        self._look_due = True
+        self._since = last['seq']
+        self._caught += [doc for doc in docs if documents.is_free(doc, self._step.after)]
 
     def _told_to_stop(self) -> None:
         if self._stopping:
@@ -363,7 +366,7 @@ class Listener:
         def pause(seconds: float) -> bool:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0 and (even_when_stopping or not self._stopping):
-                self._handle(left)
+                self._inbox.handle(left)
             return self._stopping and not even_when_stopping
 
         try:

@@ -45,6 +45,11 @@ class Database:
             self._copies = int(self.info().get('cluster', {}).get('n', 1))
         return self._copies
 
+    def knows_selectors(self) -> bool:
+        """Whether `_changes` has the filter `_selector`: CouchDB from version 2, but not the embedded server."""
+        welcome = self._request('GET', '', url=self.settings.server)
+        return 'couchdb' in welcome and not str(welcome.get('version', '1')).startswith(('0.', '1.'))
+
     def create(self) -> bool:
         """Create the database. False where it was there already."""
         try:
@@ -109,20 +114,25 @@ class Database:
         """State of the design document's index."""
         return self._request('GET', f'{design}/_info').get('view_index', {})
 
-    def longpoll(self, since: str | int, changes_filter: str | None = None, **parameters: str) -> dict[str, Any]:
-        """Wait until a document (that the filter lets through) changes after the sequence `since`.
+    def longpoll(
+        self, since: str | int, *, selector: dict[str, Any] | None = None, limit: int = 1, **query: Any
+    ) -> dict[str, Any]:
+        """Wait until a document (that the selector or filter lets through) changes after the sequence `since`.
 
-        Returns `results`, which hold that change, or nothing where the server ended the feed for reasons of
-        its own, and `last_seq`. Raises Unavailable when not even a heartbeat comes for FEED_SILENCE.
+        Returns `results`, which hold that change and those that followed it until the answer was written, `limit` of
+        them at most, or nothing where the server ended the feed for reasons of its own; and `last_seq`.
+        Raises Unavailable when not even a heartbeat comes for FEED_SILENCE.
         """
         query = {
             'feed': 'longpoll',
             'since': since,
-            'limit': 1,
+            'limit': limit,
             'heartbeat': int(1000 * FEED_HEARTBEAT),
-            **({'filter': changes_filter, **parameters} if changes_filter else {}),
+            **query,
         }
-        answer = self._request('GET', '_changes', query, read_timeout=FEED_SILENCE)
+        body = None if selector is None else {'selector': selector}
+        method = 'GET' if selector is None else 'POST'
+        answer = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
         if 'results' not in answer or 'last_seq' not in answer:
             raise Unavailable(f'{self.url}/_changes: the answer has no results')
         return answer
@@ -140,8 +150,9 @@ class Database:
         query: dict[str, Any] | None = None,
         body: Any = None,
         read_timeout: float = READ_TIMEOUT,
+        url: str = '',
     ) -> Any:
-        url = f'{self.url}/{path}' if path else self.url
+        url = url or (f'{self.url}/{path}' if path else self.url)
         response = self._send(method, url, query, body, read_timeout)
         # A session or token that expired: one more login, and one only.
         if response.status_code == 401 and self._login is not None and self._login.renew():

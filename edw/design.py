@@ -12,6 +12,7 @@ from edw.errors import NoDesign, NotFound, SettingsError
 
 FUNCTIONS = ('language', 'views', 'filters')  # what makes two design documents do the same
 UNPLACED_VIEW = 'unplaced'
+FILTER = 'with_process'
 
 
 def read(file: Path) -> Document:

@@ -8,6 +8,7 @@ from typing import Any
 from edw.couch import Document
 
 GOOD = 'good'
+LONGEST_CHAIN = 8  # steps up to which the selector is exact; each one more costs the server time
 
 
 def last_step(doc: Document) -> str | int | None:
@@ -30,6 +31,26 @@ def is_free(doc: Document | None, after: str | int) -> bool:
         return False
     last = last_step(doc)
     return last == after and type(last) is type(after)
+
+
+def free_selector(after: str | int) -> dict[str, Any]:
+    """The same condition as a Mango selector, for the `_selector` filter of `_changes`.
+
+    Mango knows no last element of a list, so that each length has an alternative of its own. Of chains longer than
+    LONGEST_CHAIN all pass that have the step somewhere, and `is_free` decides.
+    """
+    no_claim: list[dict[str, Any]] = [{'claim': {'$exists': False}}, {'claim': None}]
+    if after == 0:
+        return {'status': GOOD, 'process': {'$size': 0}, '$or': no_claim}
+    lengths = range(1, LONGEST_CHAIN + 1)
+    is_last = [{'process': {'$size': length}, f'process.{length - 1}.name': after} for length in lengths]
+    is_last.append({f'process.{LONGEST_CHAIN}': {'$exists': True}})
+    # In one `$or`, because PouchDB cannot have two at once.
+    return {
+        'status': GOOD,
+        'process': {'$elemMatch': {'name': after}},
+        '$or': [{**unclaimed, **last} for unclaimed in no_claim for last in is_last],
+    }
 
 
 def claimed(doc: Document, process: str, worker: str) -> Document:

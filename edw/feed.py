@@ -1,4 +1,8 @@
-"""The `_changes` feed as an alarm clock: it says that something changed, and the view says what waits."""
+"""The `_changes` feed of the documents that wait for one step, taken a page at a time.
+
+A page is asked for when there is room for it, and answered as soon as one document waits. So a document that
+comes alone is here at once, a burst comes in few requests, and a feed that nobody asks costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from edw import documents
 from edw.backoff import Outage, insist
 from edw.config import Settings
 from edw.couch import Database
+from edw.design import FILTER
 from edw.errors import EdwError, Unavailable
 
-FILTER = 'with_process'
 ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
 
 
@@ -21,38 +26,46 @@ class _Ended(Exception):
 
 
 class Feed:
-    """A thread that waits for one change at a time, each time it is told to watch."""
+    """A thread that waits for the next changes, each time it is told to watch."""
 
     def __init__(
         self,
         settings: Settings,
         after: str | int,
         outage: Outage,
-        on_change: Callable[[dict[str, Any]], None],
+        on_changes: Callable[[list[dict[str, Any]]], None],
         on_end: Callable[[EdwError], None],
+        by_selector: bool = False,
     ) -> None:
-        """`on_change` gets each change, `on_end` the error that no waiting mends; both in the feed's thread."""
+        """`on_changes` gets the changes, with their documents, `on_end` the error that no waiting mends.
+
+        Both are called in the feed's thread. `by_selector`: filter with a selector, which CouchDB does about twenty
+        times as fast as with the function of the design document.
+        """
         self._database = Database(settings)
-        self._filter = f'{settings.design.removeprefix("_design/")}/{FILTER}'
-        self._after = str(after)
+        self._query: dict[str, Any] = {'include_docs': 'true'}
+        if by_selector:
+            self._query.update(filter='_selector', selector=documents.free_selector(after))
+        else:
+            self._query.update(filter=f'{settings.design.removeprefix("_design/")}/{FILTER}', last=after)
         self._outage = outage
-        self._on_change = on_change
+        self._on_changes = on_changes
         self._on_end = on_end
-        self._since: str | int | None = None  # where to wait from; None while there is nothing to wait for
+        self._wanted: tuple[str | int, int] | None = None  # sequence to wait from, most changes; None: do not wait
         self._watching = False
         self._ended = False
         self._told = threading.Condition()
         # A daemon: a longpoll can be quiet for hours, and nothing is lost when it is cut.
         threading.Thread(target=self._run, name='feed', daemon=True).start()
 
-    def watch(self, since: str | int) -> None:
-        """Report the next change after the sequence `since`, once.
+    def watch(self, since: str | int, limit: int = 1) -> None:
+        """Report the next changes after the sequence `since`, once, and `limit` of them at most.
 
         A wait that is under way goes on: it began at an older sequence, so that it misses nothing either.
         """
         with self._told:
             if not self._watching:
-                self._watching, self._since = True, since
+                self._watching, self._wanted = True, (since, limit)
                 self._told.notify()
 
     def end(self) -> None:
@@ -65,32 +78,32 @@ class Feed:
         try:
             while not self._ended:
                 with self._told:
-                    self._told.wait_for(lambda: self._ended or self._since is not None)
+                    self._told.wait_for(lambda: self._ended or self._wanted is not None)
                     if self._ended:
                         return
-                    since, self._since = self._since, None
-                change = self._next_change(since)
+                    (since, limit), self._wanted = self._wanted, None
+                changes = self._next_changes(since, limit)
                 # Before the report, so that a `watch` in answer to it is not taken for one too many.
                 with self._told:
                     self._watching = False
-                self._on_change(change)
+                self._on_changes(changes)
         except _Ended:
             return
         except EdwError as error:
             self._on_end(error)
 
-    def _next_change(self, since: str | int) -> dict[str, Any]:
+    def _next_changes(self, since: str | int, limit: int) -> list[dict[str, Any]]:
         while True:
-            answer = insist(partial(self._longpoll, since), self._outage, self._pause)
+            answer = insist(partial(self._longpoll, since, limit), self._outage, self._pause)
             if answer['results']:
-                return answer['results'][0]
+                return answer['results']
             # The server ended a quiet feed, as it does for maintenance: go on from there, but not in a hot loop.
             since = answer['last_seq']
             self._pause(ENDED_PAUSE)
 
-    def _longpoll(self, since: str | int) -> dict[str, Any]:
+    def _longpoll(self, since: str | int, limit: int) -> dict[str, Any]:
         try:
-            return self._database.longpoll(since, self._filter, last=self._after)
+            return self._database.longpoll(since, limit=limit, **self._query)
         except Unavailable:
             if self._ended:
                 raise _Ended from None  # nobody is there to be told of an outage

@@ -66,13 +66,17 @@ class InFlight:
 
     @property
     def room(self) -> int:
-        """How many to claim now: about WORK_AHEAD's work, so that slow callbacks leave work for other machines."""
-        pace = self._number_of_workers / max(self._seconds_each, 1e-6)
-        target = max(self._number_of_workers, min(self._batch, int(pace * WORK_AHEAD)))
+        """How many to claim now, so that slow callbacks leave work for other machines."""
         taken = len(self._running) + len(self._unwritten)
-        room = min(target - taken, self._batch - taken - len(self._resting))
-        # Not for a few at a time while the workers have enough: a look costs the same for one as for many.
-        return max(room, 0) if taken < self._number_of_workers or room >= target // 2 else 0
+        room = min(self.target - taken, self._batch - taken - len(self._resting))
+        # Not for a few at a time while the workers have enough: a claim costs the same for one as for many.
+        return max(room, 0) if taken < self._number_of_workers or room >= self.target // 2 else 0
+
+    @property
+    def target(self) -> int:
+        """How many to have claimed at once: about WORK_AHEAD's work, and one for each worker at least."""
+        pace = self._number_of_workers / max(self._seconds_each, 1e-6)
+        return max(self._number_of_workers, min(self._batch, int(pace * WORK_AHEAD)))
 
     @property
     def unwritten(self) -> list[Update]:

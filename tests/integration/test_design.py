@@ -86,10 +86,33 @@ def test_view_filter_and_listener_agree_on_what_waits(
     assert {row['id'] for row in rows} == waiting
     path = f'{database.settings.dbname}/_changes'
     changes = server.request('GET', path, params={'filter': 'process/with_process', 'last': after}).json()
-    # The feed cannot tell a step named '0' from none, and may wake a listener in vain; it never fails to.
+    if database.knows_selectors():
+        body = {'selector': documents.free_selector(after)}
+        selected = server.request('POST', path, params={'filter': '_selector'}, json=body).json()
+        assert {row['id'] for row in selected['results']} == waiting
+    # The function cannot tell a step named '0' from none, and may wake a listener in vain; it never fails to.
     assert {row['id'] for row in changes['results']} >= waiting
     if after not in (0, '0', ''):
         assert {row['id'] for row in changes['results']} == waiting
+
+
+@pytest.mark.parametrize('length', [1, 2, documents.LONGEST_CHAIN, documents.LONGEST_CHAIN + 1])
+def test_the_selector_misses_no_chain(database: Database, server: Server, length: int) -> None:
+    process = [{'name': f'step{number}'} for number in range(length)]
+    if not database.knows_selectors():
+        pytest.skip('the embedded server does not know selectors')
+    database.put({'_id': 'chain', 'status': 'good', 'process': process})
+    path = f'{database.settings.dbname}/_changes'
+
+    def selects(after: str) -> bool:
+        body = {'selector': documents.free_selector(after)}
+        changes = server.request('POST', path, params={'filter': '_selector'}, json=body).json()
+        return [row['id'] for row in changes['results']] == ['chain']
+
+    assert selects(f'step{length - 1}')
+    assert not selects('another')
+    if 1 < length <= documents.LONGEST_CHAIN:
+        assert not selects('step0')
 
 
 def test_claims_status_and_unplaced(database: Database, odd: dict[str, dict[str, Any]]) -> None:

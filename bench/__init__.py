@@ -1,0 +1,1 @@
+"""How fast the suite is: measured side by side with the original's pattern, a floor, and task queues."""

@@ -1,0 +1,52 @@
+"""The processes of a contender: started with their output in files, waited for, and ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+from local_couchdb import stop
+
+ROOT = Path(__file__).resolve().parent.parent
+POLL = 0.02  # seconds between two looks at an output
+LIMIT = 60.0  # seconds for a process to be ready
+STOP_TIMEOUT = 20.0  # seconds for a process to end after a signal
+
+
+class Processes:
+    """Processes that are ended with the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.started: list[subprocess.Popen] = []
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for process in self.started:
+            process.terminate()
+        for process in self.started:
+            stop(process, STOP_TIMEOUT)
+
+    def start(self, command: list[str], ready: str, **environment: str) -> None:
+        """Start a process in the project's folder; it is ready when it has said `ready`."""
+        log = self._folder / f'{len(self.started)}.log'
+        with open(log, 'wb') as stream:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, **environment}, stdout=stream, stderr=subprocess.STDOUT
+            )
+        self.started.append(process)
+        wait_for(process, log, ready)
+
+
+def wait_for(process: subprocess.Popen, log: Path, text: str) -> None:
+    """Wait until a process has said a text into its log."""
+    limit = time.monotonic() + LIMIT
+    while text not in (said := log.read_text(errors='replace')):
+        if process.poll() is not None or time.monotonic() > limit:
+            raise RuntimeError(f'{process.args[:4]} is not ready, exit code {process.returncode}:\n{said[-2000:]}')
+        time.sleep(POLL)

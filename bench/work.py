@@ -1,0 +1,50 @@
+"""The work that every contender does: documents, and two steps on each whose callbacks do nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+STEPS = ('move_to_sps', 'signal_processing')
+
+Document = dict[str, Any]
+
+
+def documents(start: int, number: int) -> list[Document]:
+    """New documents as `make_metadata.py` makes them, with the ids `bench_START` and on."""
+    return [
+        {
+            '_id': f'bench_{index:07d}',
+            'run': 'ma22a000',
+            'conditions': {
+                'volts': {'detector_a': [8, -8, 2, -2], 'detector_b': [4, -4, 1.5, -1.5]},
+                'temperature': 0.015842423014516688,
+            },
+            'original_file': f'/mnt/data/raw/bench_{index:07d}.root',
+            'size': 1029837,
+            'md5sum': '977f5c2288038a593d04eb35b08670b2',
+            'datecreated': 1378222673.477208,
+            'status': 'good',
+            'process': [],
+        }
+        for index in range(start, start + number)
+    ]
+
+
+def finished(start: int, number: int) -> list[Document]:
+    """Documents that are through both steps."""
+    docs = documents(start, number)
+    for doc in docs:
+        doc['process'] = [entry(step, doc) for step in STEPS]
+    return docs
+
+
+def callback(doc: Document) -> dict[str, Any]:
+    """Do nothing, and return what a step returns."""
+    return {'file': doc['original_file'], 'md5sum': doc['md5sum'], 'log': 'ok'}
+
+
+def entry(step: str, doc: Document) -> dict[str, Any]:
+    """What a step appends to `process`, for contenders that make it themselves."""
+    now = time.time()
+    return {'name': step, 'hostname': 'bench', **callback(doc), 'started': now, 'finished': now}
