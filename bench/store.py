@@ -18,9 +18,7 @@ from edw.couch import Database
 BULK = 1000  # documents in one request
 POLL = 0.01  # seconds between two looks at the sequence
 LIMIT = 900.0  # seconds after which a contender is taken for stuck
-import os
-
-DESIGN = Path(os.environ.get('DZ') or Path(__file__).resolve().parent.parent / 'design.process.json')
+DESIGN = Path(__file__).resolve().parent.parent / 'design.process.json'
 
 
 class Store:
