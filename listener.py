@@ -227,7 +227,7 @@ class Listener:
 
     def _look(self) -> None:
         """Ask the view what waits, claim it, and give it to the workers."""
-        room = self._in_flight.room
+        room = self._in_flight.room()
         contended = self._insist(self._claimant.is_contended)
         passed_over = self._claimant.set_aside | self._in_flight.ids
         limit = room * (CONTENDED_PAGE if contended else 1) + len(passed_over)
@@ -246,11 +246,13 @@ class Listener:
 
     def _take_caught(self) -> None:
         """Claim documents as they came with the feed, and give them to the workers."""
-        room = self._in_flight.room
+        self._claim(self._next_caught(self._in_flight.room()))
+
+    def _next_caught(self, number: int) -> list[Document]:
         passed_over = self._claimant.set_aside | self._in_flight.ids
-        chosen, self._caught = self._caught[:room], self._caught[room:]
+        chosen, self._caught = self._caught[:number], self._caught[number:]
         self._watch_the_feed()  # so that the next page is read while this one is claimed
-        self._claim([doc for doc in chosen if doc['_id'] not in passed_over])
+        return [doc for doc in chosen if doc['_id'] not in passed_over]
 
     def _claim(self, docs: list[Document]) -> None:
         # Whoever won one that is lost here makes a change of it when it is free again.
@@ -278,11 +280,25 @@ class Listener:
         )
 
     def _write(self) -> None:
-        """Write back what was finished, all in one request."""
+        """Write back what was finished, and claim what comes next, all in one request."""
         updates = self._in_flight.unwritten
-        write = partial(results.write, self._database, updates, self._step.after)
-        written = self._insist(write, even_when_stopping=True)
+        room = 0 if self._stopping or self._look_due else self._in_flight.room(all_written=True)
+        wanted = self._next_caught(room) if room else []
+        written: results.Written = []
+
+        def write_with(claimed: list[Document]) -> list[dict[str, Any]]:
+            nonlocal written
+            written, rows = results.write_along(self._database, updates, self._step.after, claimed)
+            return rows
+
+        won = []
+        if wanted:
+            won = self._insist(lambda: self._claimant.claim(wanted, self._in_flight.ids, write_with))
+        if not written:
+            self._insist(lambda: write_with([]), even_when_stopping=True)
         self._in_flight.settle(written, self._claimant.worker)
+        for doc in won:
+            self._in_flight.submit(doc)
         if None in written:
             self._look_due = True  # for a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
@@ -336,7 +352,7 @@ class Listener:
         return self._look_due and self._has_room()
 
     def _has_room(self) -> bool:
-        return not self._stopping and self._in_flight.room > 0
+        return not self._stopping and self._in_flight.room() > 0
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due

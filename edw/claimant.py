@@ -43,24 +43,29 @@ class Claimant:
         """The documents in an order that no other worker has (rendezvous hashing)."""
         return sorted(docs, key=lambda doc: hashlib.blake2b(f'{self.worker} {doc["_id"]}'.encode()).digest())
 
-    def claim(self, docs: list[Document], known: set[str]) -> list[Document]:
+    def claim(self, docs: list[Document], known: set[str], bulk_docs: claims.BulkDocs | None = None) -> list[Document]:
         """Claim documents; returns those that were won. `known` has the ids of those that the worker holds.
 
         To be called again after an Unavailable: the claims may have been written all the same, and then nobody
         else will take those documents.
         """
+        found: list[Document] = []
         if self._unanswered:
             found = self.unknown(known)
             self._unanswered = False
-            return found
+            if self._database.copies() > 1:
+                return found
+            # Of the others, no change will tell that they are free, because they were before.
+            held = {doc['_id'] for doc in found}
+            docs = [doc for doc in docs if doc['_id'] not in held]
         self._heartbeat.tell(holds_claims=True)
         self._unanswered = True
-        claimed = claims.claim(self._database, docs, self._process, self.worker)
+        claimed = claims.claim(self._database, docs, self._process, self.worker, bulk_docs)
         self._unanswered = False
-        self.contended = len(claimed.won) < len(docs)
+        self.contended = len(claimed.won) < len(docs) and not found
         self.set_aside.update(claimed.refused)
         self._watch.disputes.add(claimed.disputed)
-        return claimed.won
+        return found + claimed.won
 
     def unknown(self, known: set[str]) -> list[Document]:
         """Documents that hold a claim of this worker whose answer never arrived, and that are the worker's."""

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from edw.couch import Database, Document
 CLAIMS_VIEW = 'claims'
 
 log = logging.getLogger(__name__)
+
+BulkDocs = Callable[[list[Document]], list[dict[str, Any]]]  # Database.bulk_docs, or what writes others with them
 
 
 def worker_name() -> str:
@@ -31,7 +34,9 @@ class Claimed:
     refused: list[str]  # ids; for another reason than a conflict
 
 
-def claim(database: Database, docs: list[Document], process: str, worker: str) -> Claimed:
+def claim(
+    database: Database, docs: list[Document], process: str, worker: str, bulk_docs: BulkDocs | None = None
+) -> Claimed:
     """Claim documents for a step. Those that were won or are disputed have their new revision.
 
     Raises Unavailable where the server did not answer; then some of the claims may have been written, which
@@ -39,7 +44,7 @@ def claim(database: Database, docs: list[Document], process: str, worker: str) -
     """
     wanted = [documents.claimed(doc, process, worker) for doc in docs]
     claimed = Claimed([], [], [])
-    for doc, row in zip(wanted, database.bulk_docs(wanted), strict=True):
+    for doc, row in zip(wanted, (bulk_docs or database.bulk_docs)(wanted), strict=True):
         if row.get('ok'):
             (claimed.disputed if row.get('accepted') else claimed.won).append({**doc, '_rev': row['rev']})
         elif row.get('error') != 'conflict':
@@ -59,7 +64,9 @@ def held(database: Database, process: str, worker: Any) -> list[Document]:
 def holders(database: Database, process: str) -> list[Any]:
     """The workers that hold claims for a step, as the claims name them."""
     viewname = f'{database.settings.design}/_view/{CLAIMS_VIEW}'
-    rows = database.view(viewname, startkey=[process], endkey=[process, {}], group=True)['rows']
+    # Of the index as it is: to wait until it has caught up with a burst would hold up those who work on it. It is
+    # brought up to date after the answer, for the next look.
+    rows = database.view(viewname, startkey=[process], endkey=[process, {}], group=True, stale='update_after')['rows']
     return [row['key'][1] for row in rows]
 
 

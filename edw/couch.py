@@ -138,7 +138,9 @@ class Database:
         return answer
 
     def _view(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
-        answer = self._request('GET', path, {name: json.dumps(value) for name, value in query.items()})
+        # `stale` is a word, all others are JSON.
+        parameters = {name: value if name == 'stale' else json.dumps(value) for name, value in query.items()}
+        answer = self._request('GET', path, parameters)
         if 'rows' not in answer:
             raise Unavailable(f'{self.url}/{path}: the answer has no rows')
         return answer

@@ -32,16 +32,27 @@ class Refused(Exception):
     """The database will not take this version of the document, whatever its revision."""
 
 
-def write(database: Database, updates: list[Update], after: str | int) -> list[Document | Refused | None]:
+Written = list[Document | Refused | None]
+
+
+def write(database: Database, updates: list[Update], after: str | int) -> Written:
     """Write the updates of a step that comes after step `after`.
 
     For each one, in order: the document as written; None where the claim was lost, so that the result is
     dropped; Refused where the server does not accept the new version.
     Safe to call again after an Unavailable: what was written before is recognised.
     """
+    return write_along(database, updates, after, [])[0]
+
+
+def write_along(
+    database: Database, updates: list[Update], after: str | int, others: list[Document]
+) -> tuple[Written, list[dict[str, Any]]]:
+    """The same, and in the same request other documents, whose rows are returned as they are."""
     versions = [update.change(update.doc) for update in updates]
-    written: list[Document | Refused | None] = []
-    for update, version, row in zip(updates, versions, database.bulk_docs(versions), strict=True):
+    rows = database.bulk_docs(versions + others)
+    written: Written = []
+    for update, version, row in zip(updates, versions, rows[: len(versions)], strict=True):
         if row.get('error') == 'conflict':
             written.append(_on_newer_revision(database, update, after))
         elif row.get('error'):
@@ -51,7 +62,7 @@ def write(database: Database, updates: list[Update], after: str | int) -> list[D
     if database.copies() > 1:
         ours = updates[0].doc['claim']['worker']
         cluster.delete_lost_claims(database, [doc for doc in written if isinstance(doc, dict)], ours)
-    return written
+    return written, rows[len(versions) :]
 
 
 def _accepted(
