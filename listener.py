@@ -251,7 +251,8 @@ class Listener:
     def _next_caught(self, number: int) -> list[Document]:
         passed_over = self._claimant.set_aside | self._in_flight.ids
         chosen, self._caught = self._caught[:number], self._caught[number:]
-        self._watch_the_feed()  # so that the next page is read while this one is claimed
+        if not self._claimant.contended:
+            self._watch_the_feed()  # so that the next page is read while this one is claimed
         return [doc for doc in chosen if doc['_id'] not in passed_over]
 
     def _claim(self, docs: list[Document]) -> None:
@@ -282,7 +283,8 @@ class Listener:
     def _write(self) -> None:
         """Write back what was finished, and claim what comes next, all in one request."""
         updates = self._in_flight.unwritten
-        room = 0 if self._stopping or self._look_due else self._in_flight.room(all_written=True)
+        alone = not (self._stopping or self._look_due or self._claimant.contended)
+        room = self._in_flight.room(all_written=True) if alone else 0
         wanted = self._next_caught(room) if room else []
         written: results.Written = []
 
@@ -343,6 +345,8 @@ class Listener:
         now_due = can_take or self._in_flight.write_is_due or any(is_due() for is_due in dues)
         sweep_due = math.inf if self._stopping else self._sweep_due
         due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due)
+        if (self._caught or self._look_due) and self._claimant.next_try > time.monotonic():
+            due = min(due, self._claimant.next_try)
         self._inbox.handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
@@ -352,7 +356,8 @@ class Listener:
         return self._look_due and self._has_room()
 
     def _has_room(self) -> bool:
-        return not self._stopping and self._in_flight.room() > 0
+        in_step = time.monotonic() < self._claimant.next_try  # with another worker
+        return not self._stopping and not in_step and self._in_flight.room() > 0
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due

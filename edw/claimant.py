@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import random
+import time
 
 from edw import claims
 from edw.couch import Database, Document
 from edw.errors import EdwError
 from edw.heartbeat import Heartbeat
 from edw.lease import Watch
+
+LOST_PAUSE = 0.1  # seconds, at most, after a claim of which nothing was won
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +25,7 @@ class Claimant:
     def __init__(self, database: Database, process: str) -> None:
         self.worker = claims.worker_name()
         self.contended = False  # somebody else claimed some of what was wanted, the last time
+        self.next_try = -math.inf  # monotonic time before which claiming would meet the same worker again
         self.set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict
         self._database = database
         self._process = process
@@ -63,6 +69,9 @@ class Claimant:
         claimed = claims.claim(self._database, docs, self._process, self.worker, bulk_docs)
         self._unanswered = False
         self.contended = len(claimed.won) < len(docs) and not found
+        if docs and not claimed.won:
+            # Somebody else reads the same pages at the same moment. A random pause, and the two are out of step.
+            self.next_try = time.monotonic() + random.uniform(0, LOST_PAUSE)
         self.set_aside.update(claimed.refused)
         self._watch.disputes.add(claimed.disputed)
         return found + claimed.won
