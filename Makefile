@@ -1,12 +1,13 @@
 # make demo   the whole chain on an embedded server, from nothing to finished documents
 # make test   style, then all tests; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
+# make bench  documents/s beside the original's pattern and the floor; SERVER=http://HOST:5984 for another server
 # make chaos  ten minutes of everything going wrong at once; EDW_CHAOS_SEED=N repeats the choices of a run
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos clean
+.PHONY: demo test bench chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
@@ -15,6 +16,9 @@ test: $(VENV)/ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q
+
+bench: $(VENV)/ready
+	@$(BIN)/python -m bench $(if $(SERVER),--server $(SERVER))
 
 chaos: $(VENV)/ready-dev
 	@EDW_CHAOS_SECONDS=$${EDW_CHAOS_SECONDS:-600} $(BIN)/python -m pytest -q -s tests/chaos/test_chaos.py

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +37,6 @@ class OnCouchDB:
     module: str
     ready: str
     writes: int  # that each document gets after it was put in
-    listeners_more: bool = field(default=True)  # are of use to it
 
     @contextlib.contextmanager
     def running(self, listeners: int) -> Iterator[Processes]:

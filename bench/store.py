@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from bench.work import STEPS, Document, documents, finished
+from bench.work import STEPS, Document, documents
 from edw import config, design, warming
 from edw.couch import Database
 
@@ -52,12 +52,6 @@ class Store:
     def warm(self) -> None:
         """Build the views."""
         warming.build_views(self.database, self._design)
-
-    def fill(self, number: int) -> None:
-        """Put in finished documents, and build the views."""
-        for docs in _chunks(finished(self._take(number), number)):
-            self.database.bulk_docs(docs)
-        self.warm()
 
     def new(self, number: int) -> list[Document]:
         """New documents that are not in the database yet."""

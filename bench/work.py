@@ -31,14 +31,6 @@ def documents(start: int, number: int) -> list[Document]:
     ]
 
 
-def finished(start: int, number: int) -> list[Document]:
-    """Documents that are through both steps."""
-    docs = documents(start, number)
-    for doc in docs:
-        doc['process'] = [entry(step, doc) for step in STEPS]
-    return docs
-
-
 def callback(doc: Document) -> dict[str, Any]:
     """Do nothing, and return what a step returns."""
     return {'file': doc['original_file'], 'md5sum': doc['md5sum'], 'log': 'ok'}
