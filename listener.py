@@ -30,7 +30,7 @@ from edw import claims, cli, config, design, documents, results
 from edw.backoff import Outage, insist
 from edw.claimant import Claimant
 from edw.couch import Database, Document
-from edw.errors import EdwError, LoginRefused, Unavailable
+from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.feed import Feed
 from edw.inbox import Inbox
 from edw.inflight import InFlight
@@ -179,8 +179,12 @@ class Listener:
             self._give_up()
         except LoginRefused:
             raise  # not another request: a server may lock the address out after a few refused ones
-        except EdwError:
+        except EdwError as error:
             self._give_up()
+            if type(error) is NotFound:
+                # A database that is being deleted may not say so yet, but only that something in it is missing.
+                with contextlib.suppress(Unavailable):
+                    self._check_design()
             raise
         finally:
             if self._feed:
@@ -209,9 +213,7 @@ class Listener:
         self._wait()
 
     def _start(self) -> None:
-        lastproc = self._settings.viewname.split('/')[-1]
-        views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW)
-        self._insist(lambda: design.check(self._database, views=views, filters=(design.FILTER,)))
+        self._insist(self._check_design)
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
         sequence = _short(self._insist(self._database.info)['update_seq'])
@@ -224,6 +226,11 @@ class Listener:
             on_end=lambda error: self._inbox.put(lambda: _throw(error)),
             by_selector=self._insist(self._database.knows_selectors),
         )
+
+    def _check_design(self) -> None:
+        lastproc = self._settings.viewname.split('/')[-1]
+        views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW)
+        design.check(self._database, views=views, filters=(design.FILTER,))
 
     def _look(self) -> None:
         """Ask the view what waits, claim it, and give it to the workers."""

@@ -8,6 +8,7 @@
 
 const { AsyncLocalStorage } = require('node:async_hooks');
 const path = require('node:path');
+const { setTimeout: pause } = require('node:timers/promises');
 const express = require('express');
 const basicAuth = require('express-basic-auth');
 const expressPouchDB = require('express-pouchdb');
@@ -39,6 +40,27 @@ function answerStrayErrors() {
       if (res) refuse(res, 500, 'internal_server_error', String((error && error.message) || error));
     });
   }
+}
+
+// PouchDB makes a database anew, and empty, for a request that opens it while it is being deleted. So requests that
+// have not begun to answer come first, and those that come meanwhile are told what will be true.
+const DELETE_PAUSE = 5; // milliseconds between two looks at what is under way
+const beingDeleted = new Set();
+const underWay = new Map(); // responses of each database
+async function deleteAlone(req, res, next) {
+  const { db } = req.params;
+  if (beingDeleted.has(db)) return refuse(res, 404, 'not_found', 'no_db_file');
+  if (!underWay.has(db)) underWay.set(db, new Set());
+  const others = underWay.get(db);
+  if (req.method === 'DELETE' && req.path === '/') {
+    beingDeleted.add(db);
+    res.on('close', () => beingDeleted.delete(db));
+    while ([...others].some((other) => !other.headersSent)) await pause(DELETE_PAUSE);
+  } else {
+    others.add(res);
+    res.on('close', () => others.delete(res));
+  }
+  return next();
 }
 
 // An unknown filter makes PouchDB throw from a callback, and `_selector` is taken for a missing filter.
@@ -74,6 +96,7 @@ app.use(
   }),
 );
 app.use(express.json({ limit: MAX_BODY, strict: false }));
+app.use('/:db', deleteAlone);
 app.all('/:db/_changes', checkFilter);
 app.use(
   // The login is checked above, and compression would hold back the heartbeats of `_changes`.
