@@ -13,6 +13,7 @@ import listener
 def callback(doc: dict) -> dict:
     match doc['do']:
         case 'hang':
+            print('hanging', flush=True)
             threading.Event().wait()
         case 'segfault':
             ctypes.string_at(0)

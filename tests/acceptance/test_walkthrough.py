@@ -95,7 +95,7 @@ def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, da
     scripts.run('make_metadata.py', '3', '--events', '2000')
     assert scripts.run('listen_newfiles.py', '--once').returncode == 0
     listener = scripts.start('listen_analysis1.py')
-    listener.wait_for('took ')
+    listener.wait_for('appending process results to')  # the first is done, and the next has begun
     assert listener.stop() == 0
     docs = documents(database)
     assert not any('claim' in doc for doc in docs)
