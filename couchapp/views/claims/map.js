@@ -1,5 +1,5 @@
 function(doc) {
   if (doc.claim !== undefined && doc.claim !== null) {
-    emit([doc.claim.process, doc.claim.worker], 1);
+    emit([doc.claim.process, doc.claim.worker], typeof doc.claim.since === 'number' ? doc.claim.since : null);
   }
 }
