@@ -159,5 +159,5 @@ def serve(exporter: Exporter, host: str, port: int) -> WSGIServer:
         server, _ = start_http_server(port, host, exporter.registry)
     except OSError as error:
         raise EdwError(f'--metrics: {host}:{port} cannot be listened on: {error.strerror or error}') from None
-    log.info('metrics: http://%s:%d/metrics', host, server.server_port)
+    log.info('metrics: http://%s:%d/metrics', f'[{host}]' if ':' in host else host, server.server_port)
     return server
