@@ -54,7 +54,7 @@ def chain_of(edges: Edges, active: Collection[str] = ()) -> Chain:
     }
 
     def nearness(place: Place, step: str) -> tuple[bool, bool, int, str]:
-        return following[place] == step, place in active, position.get(place, -1), str(place)
+        return following[place] == step, place in active, position.get(place, -1), repr(place)
 
     before = {step: max(places, key=lambda place: nearness(place, step)) for step, places in leading.items()}
     return Chain(steps, following, before)

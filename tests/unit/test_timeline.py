@@ -46,7 +46,7 @@ def test_a_long_history() -> None:
             {
                 'name': 'move',
                 'hostname': 'a',
-                'file': '/sps/x.root',
+                'file': '/sps/x',
                 'log': '7 bytes',
                 'started': 110,
                 'finished': 112.5,
