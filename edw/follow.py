@@ -44,6 +44,7 @@ def changes(database: Database, since: Sequence, outage: Outage, pause: Callable
 def in_thread(
     settings: Settings,
     since: Sequence,
+    outage: Outage,
     on_change: Callable[[Sequence], object],
     on_end: Callable[[EdwError], object],
     ended: threading.Event,
@@ -55,7 +56,7 @@ def in_thread(
 
     def run() -> None:
         try:
-            for sequence in changes(Database(settings), since, Outage(), ended.wait):
+            for sequence in changes(Database(settings), since, outage, ended.wait):
                 if ended.is_set():
                     return
                 on_change(sequence)
