@@ -15,8 +15,9 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
     """
     wrong = []
     if status.failed:
-        newest = max(status.failures, key=lambda failure: failure.newest or 0.0)
-        wrong.append(f'{number(status.failed, "document")} failed, {safe(newest.doc_id)}: {shortened(newest.error)}')
+        newest = sorted(status.failures, key=lambda failure: failure.newest or 0.0)[-1:]
+        named = [f', {safe(failure.doc_id)}: {shortened(failure.error)}' for failure in newest]
+        wrong.append(f'{number(status.failed, "document")} failed{"".join(named)}')
     if max_wait is not None:
         for step in status.steps:
             if step.waiting_since is not None and status.time - step.waiting_since > max_wait:
