@@ -28,6 +28,7 @@ from edw.backoff import Outage, insist
 from edw.config import Settings
 from edw.couch import Database, Document
 from edw.errors import EdwError, NoDatabase, NotFound
+from edw.redact import redact
 from edw.status import Status
 
 AGES_INTERVAL = 10.0  # seconds after which ages and heartbeats are looked at again though nothing changed
@@ -131,8 +132,9 @@ def _document(database: Database, doc_id: str) -> Document:
 def _show_document(doc: Document, as_json: bool) -> None:
     events = timeline.timeline(doc)
     if as_json:
-        shown = {'_id': doc['_id'], 'status': doc.get('status'), 'events': [asdict(event) for event in events]}
-        print(json.dumps(shown), flush=True)
+        found = doc.get('status')
+        shown = {'_id': doc['_id'], 'status': redact(found) if isinstance(found, str) else found}
+        print(json.dumps({**shown, 'events': [asdict(event) for event in events]}), flush=True)
         return
     console = tables.console()
     table = tables.history(doc, events)

@@ -29,9 +29,8 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
             if silent and worker.since is not None and status.time - worker.since > max_wait:
                 held = number(worker.claims, 'document')
                 since = age(status.time - worker.since)
-                wrong.append(
-                    f'{held} of {safe(worker.step)} held by {safe(worker.worker)}, which is silent, for {since}'
-                )
+                where = f'{safe(worker.step)} held for {since} by {safe(worker.worker)}'
+                wrong.append(f'{held} of {where}, which is silent')
     if wrong:
         return '; '.join(wrong), False
     waiting = sum(step.waiting for step in status.steps)
