@@ -12,7 +12,7 @@ from rich.text import Text
 from edw import views
 from edw.at_work import WorkerStatus, is_silent
 from edw.couch import Document
-from edw.display import age, moment, number, safe, shortened
+from edw.display import MINUTE, age, moment, number, safe, shortened
 from edw.status import NAMED, FailureKind, Status, StepStatus, is_left_alone
 from edw.timeline import DONE, FAILED, Event
 
@@ -83,7 +83,8 @@ def history(doc: Document, events: list[Event]) -> Group:
     for event in events:
         style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')
         text = '  '.join(filter(None, (event.file, event.text)))
-        took = '-' if event.duration is None else f'{event.duration:.4g} s'
+        short = event.duration is not None and event.duration < MINUTE
+        took = f'{event.duration:.3f} s' if short else age(event.duration)
         _add(table, (moment(event.time), event.what, event.step, event.hostname, took, text), style)
     return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(status))}'), Text(), table)
 

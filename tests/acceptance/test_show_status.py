@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,23 +182,39 @@ def test_nothing_of_a_document_is_obeyed_by_the_terminal(scripts: Scripts, datab
         assert server.password not in done.stdout and 'hidden' not in done.stdout, arguments
 
 
-def on_a_terminal(scripts: Scripts, *arguments: str) -> str:
-    """What the script writes to a terminal."""
+Then = tuple[str, Callable[[subprocess.Popen], object]]
+
+
+def on_a_terminal(scripts: Scripts, *arguments: str, when: tuple[Then, ...] = ()) -> str:
+    """What the script writes to a terminal until it ends; `when` is (text, what to do when it is written), in order."""
     command = [sys.executable, str(ROOT / SCRIPT), '--config', str(scripts.config), *arguments]
     ours, its = pty.openpty()
     environment = {**os.environ, 'TERM': 'xterm', 'COLUMNS': '80'}
+    written = ''
+    left = list(when)
     with subprocess.Popen(command, stdout=its, stderr=its, stdin=its, env=environment) as process:
         os.close(its)
-        written = b''
         try:
-            while part := os.read(ours, 65536):
-                written += part
-        except OSError:
-            pass  # Linux says so when the other end is closed
+            while select.select([ours], [], [], LIMIT)[0] and (part := os.read(ours, 65536)):
+                written += part.decode(errors='replace')
+                if left and left[0][0] in written:
+                    left.pop(0)[1](process)
+        except OSError as error:
+            if error.errno != errno.EIO:  # as Linux says that the other end is closed
+                raise
         finally:
             os.close(ours)
-        assert process.wait(LIMIT) == 0, written
-    return written.decode()
+            if left:
+                process.kill()
+        assert process.wait(LIMIT) == 0 and not left, written
+    return written
+
+
+def test_watch_on_a_terminal(scripts: Scripts, database: Database) -> None:
+    add = '0 documents', lambda _: new_document(database, 'x')
+    end = '1 waiting', lambda process: process.send_signal(signal.SIGINT)
+    shown = on_a_terminal(scripts, '--watch', when=(add, end))
+    assert shown.index('0 documents') < shown.index('1 waiting') and 'Traceback' not in shown
 
 
 def test_colours_only_on_a_terminal(scripts: Scripts, database: Database) -> None:
