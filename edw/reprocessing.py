@@ -18,6 +18,7 @@ from edw.documents import GOOD
 from edw.errors import SettingsError
 
 BATCH = 500  # documents in one request
+NO_DOCUMENT = 'no such document'  # why a document is not selected
 FAILED_VIEW, RUNS_VIEW, STATUS_VIEW = 'failed', 'runs', 'status'
 
 Change = Callable[[Document], Document]
@@ -83,7 +84,7 @@ class Selection:
     def __post_init__(self) -> None:
         if not (self.ids or self.id_range or self.failed) and self.run is None and self.status is None:
             raise SettingsError(
-                'Say which documents: their ids, --run RUN, --range FIRST LAST, --where-status TEXT, or --failed [STEP].'
+                'Say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, or --failed [STEP].'
             )
         if self.step is not None and not self.failed:
             raise SettingsError(f'step {self.step} selects nothing by itself, only what failed in it')
@@ -124,7 +125,7 @@ def select_documents(
         found = database.existing(batch)
         for doc_id in batch:
             doc = found.get(doc_id)
-            reason = 'no such document' if doc is None else selection.misses(doc)
+            reason = NO_DOCUMENT if doc is None else selection.misses(doc)
             if reason is None and doc is not None:
                 yield doc
             elif on_missed is not None and reason is not None:
