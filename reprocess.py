@@ -50,6 +50,7 @@ class Plan:
 
 def main() -> int:
     """Run the script; returns its exit code."""
+    sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
     parser = _parser()
     arguments = parser.parse_intermixed_args()
     selection, change = _selection(parser, arguments), _change(parser, arguments)
