@@ -126,10 +126,11 @@ class Watcher:
             files = catalogue.data_files(self._folder)
         except (EdwError, OSError):
             return  # gone: the next look at the folder says so
-        self._scan_due = time.monotonic() + SCAN_INTERVAL
         self._done &= {file.name for file in files}
         new = [file for file in files if file.name not in self._done]
         settled = [file for file in new if catalogue.is_settled(file, self._settle)]
+        wait = SCAN_INTERVAL if len(settled) == len(new) else min(SCAN_INTERVAL, max(FOLDER_INTERVAL, self._settle))
+        self._scan_due = time.monotonic() + wait
         done = Registered()
         for start in range(0, len(settled), SLICE):
             done.add(self._register(settled[start : start + SLICE]))
