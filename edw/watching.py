@@ -21,7 +21,7 @@ from edw.errors import EdwError, Unavailable
 from edw.inbox import Inbox
 
 SCAN_INTERVAL = 60.0  # seconds after which the folder is looked through whatever the system tells of it
-FOLDER_INTERVAL = 2.0  # seconds between two looks whether the folder is still the same; one `stat` each
+FOLDER_INTERVAL = 1.0  # seconds between two looks whether the folder is still the same; one `stat` each
 SLICE = 20  # files that are registered before the next look at what else happened
 MAX_NAMED = 5  # files that one line of the log names
 
