@@ -33,7 +33,7 @@ from edw.couch import Database, Document
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.feed import Feed
 from edw.inbox import Inbox
-from edw.inflight import InFlight
+from edw.inflight import QUICK, InFlight
 from edw.metrics import UNHEARD, Metrics, waiting
 from edw.steps import Step
 from edw.subprocesses import InProcess
@@ -41,6 +41,7 @@ from edw.workers import Callback, Executor, InThread
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 CONTENDED_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
+MANY = 10  # documents whose claiming takes longer than asking the feed
 MAX_NAMED = 5  # documents that one warning names
 
 log = logging.getLogger('listener')
@@ -216,12 +217,14 @@ class Listener:
             self._look()
         elif self._caught and self._has_room():
             self._take_caught()
-        self._watch_the_feed()
+        if self._in_flight.is_quick:
+            self._inbox.handle(QUICK)  # so that a result is on its way before the feed is asked for more
         if time.monotonic() >= self._claimant.watch_due:
             watch = partial(self._claimant.watch, holds_claims=bool(self._in_flight))
             self._insist(watch, even_when_stopping=True)
         if self._in_flight.write_is_due:
             self._write()
+        self._watch_the_feed()
         if self._stopping:
             self._in_flight.withdraw()  # a document that failed meanwhile is not tried again now
         self._wait()
@@ -272,7 +275,7 @@ class Listener:
     def _next_caught(self, number: int) -> list[Document]:
         passed_over = self._claimant.set_aside | self._in_flight.ids
         chosen, self._caught = self._caught[:number], self._caught[number:]
-        if not self._claimant.contended:
+        if len(chosen) >= MANY and not self._claimant.contended:
             self._watch_the_feed()  # so that the next page is read while this one is claimed
         return [doc for doc in chosen if doc['_id'] not in passed_over]
 

@@ -93,12 +93,19 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
         raise
     docs[0]['_rev'] = reserved['_rev']
     print('uploading', number, 'documents to', database.url)
+    uploaded = 0
+
+    def on_batch(size: int) -> None:
+        nonlocal uploaded
+        uploaded += size  # the bar counts only where it is shown
+        bar.update(size)
+
     with progress_bar(total=number, desc='uploading', unit=' documents') as bar:
         try:
-            refused = catalogue.insert(database, docs, bar.update)
+            refused = catalogue.insert(database, docs, on_batch)
         except EdwError as error:
             way_out = f'Register what is missing with: python make_metadata.py --from {raw} --settle 0'
-            raise EdwError(f'{error}\nAt least {bar.n} of {number} documents were uploaded. {way_out}') from None
+            raise EdwError(f'{error}\nAt least {uploaded} of {number} documents were uploaded. {way_out}') from None
     _complain(refused.values())
     print('uploaded', number - len(refused), 'documents of run', run)
     _print_sequence(database)

@@ -34,10 +34,14 @@ def waiting_since(doc: Document) -> float | None:
     if not isinstance(process, list):
         return None
     if not process:
-        since = doc.get('datecreated')
+        times = [doc.get('datecreated')]
     else:
-        since = process[-1].get('finished') if isinstance(process[-1], dict) else None
-    return float(since) if type(since) in (int, float) else None
+        times = [process[-1].get('finished') if isinstance(process[-1], dict) else None]
+    # One that failed, or was cut, and was put back after that.
+    for records in (doc.get('failures'), doc.get('superseded')):
+        if isinstance(records, list) and records and isinstance(records[-1], dict):
+            times.append(records[-1].get('time'))
+    return max((float(time) for time in times if type(time) in (int, float)), default=None)
 
 
 def is_free(doc: Document | None, after: str | int) -> bool:

@@ -19,6 +19,8 @@ from edw.workers import Executor, Outcome, Workers
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
 
+QUICK = 0.005  # seconds; a wait of which nobody takes notice
+
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +50,7 @@ class InFlight:
         self._workers = Workers(executors, report)
         self._running: dict[str, Document] = {}
         self._resting: dict[str, tuple[float, Document]] = {}  # with the monotonic time of the next attempt
-        self._unwritten: list[tuple[Update, float]] = []  # with seconds until another attempt; 0: there is none
+        self._unwritten: list[tuple[Update, float | None]] = []  # with seconds until another attempt, if there is one
         self._unwritable: set[str] = set()  # ids of those that the server refuses in any form
         self._write_due = math.inf  # monotonic time
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
@@ -82,6 +84,11 @@ class InFlight:
         """How many to have claimed at once: about WORK_AHEAD's work, and one for each worker at least."""
         pace = self._number_of_workers / max(self._seconds_each, 1e-6)
         return max(self._number_of_workers, min(self._batch, int(pace * WORK_AHEAD)))
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether all that runs will be finished at once, at the pace last seen."""
+        return 0 < len(self._running) * self._seconds_each / self._number_of_workers < QUICK
 
     @property
     def unwritten(self) -> list[Update]:
@@ -138,7 +145,7 @@ class InFlight:
                 self._refused(update, doc)
             elif doc is not None:
                 log.info('updated %s', doc['_id'])
-                if pause and claims.is_held(doc, worker):
+                if pause is not None and claims.is_held(doc, worker):
                     self._resting[doc['_id']] = (time.monotonic() + pause, doc)
 
     def take_back(self) -> list[Document]:
@@ -187,6 +194,6 @@ class InFlight:
             log.error('%s cannot be written, and stays claimed: %s', update.doc['_id'], refused)
             self._unwritable.add(update.doc['_id'])
 
-    def _to_write(self, update: Update, pause: float = 0.0) -> None:
+    def _to_write(self, update: Update, pause: float | None = None) -> None:
         self._unwritten.append((update, pause))
         self._write_due = min(self._write_due, time.monotonic() + WRITE_DELAY)

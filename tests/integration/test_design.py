@@ -96,6 +96,27 @@ def test_view_filter_and_listener_agree_on_what_waits(
         assert {row['id'] for row in changes['results']} == waiting
 
 
+def test_view_and_listener_agree_since_when_a_document_waits(database: Database) -> None:
+    done = {'name': 'a', 'finished': 20}
+    docs = [
+        *ODD_DOCUMENTS,
+        {'status': 'good', 'process': [], 'datecreated': 10},
+        {'status': 'good', 'process': [], 'datecreated': '10'},
+        {'status': 'good', 'process': [done], 'datecreated': 10},
+        {'status': 'good', 'process': [done], 'failures': [{'time': 30}, {'time': 15}]},
+        {'status': 'good', 'process': [done], 'failures': [{'time': 30}], 'superseded': [{'time': 40}]},
+        {'status': 'good', 'process': [{'name': 'a'}], 'superseded': [{'time': 40}, None]},
+        {'status': 'good', 'process': [{'name': 'a'}], 'failures': [{'time': 25}], 'superseded': {'time': 40}},
+    ]
+    expected = {}
+    for number, doc in enumerate(docs):
+        doc_id = database.put({**doc, '_id': f'doc{number:02d}'})['id']
+        last = documents.last_step(doc)
+        if last is not None and documents.is_free(doc, last):
+            expected[doc_id] = [last, documents.waiting_since(doc)]
+    assert {row['id']: row['key'] for row in view(database, 'waiting', reduce=False)} == expected
+
+
 @pytest.mark.parametrize('length', [1, 2, documents.LONGEST_CHAIN, documents.LONGEST_CHAIN + 1])
 def test_the_selector_misses_no_chain(database: Database, server: Server, length: int) -> None:
     process = [{'name': f'step{number}'} for number in range(length)]

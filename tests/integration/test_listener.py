@@ -152,6 +152,17 @@ def test_failures_are_recorded_tried_again_and_given_up(database: Database) -> N
     assert attempts == {poison: 3, flaky: 3, 'doc0002': 1}
 
 
+def test_a_step_is_tried_again_without_a_pause(database: Database) -> None:
+    (doc_id,) = seed(database)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError('no')
+
+    assert once(callback, dataclasses.replace(database.settings, retry_pause=0)) == 1
+    doc = database.get(doc_id)
+    assert [failure['attempt'] for failure in doc['failures']] == [1, 2, 3] and 'claim' not in doc
+
+
 def test_a_document_made_good_again_has_all_its_attempts(database: Database) -> None:
     (doc_id,) = seed(database)
 
