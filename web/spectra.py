@@ -1,0 +1,97 @@
+"""Calibration spectra of analysed files, as numbers and as a picture."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.spectrum import Spectrum, read_energies, spectra
+from detector.spectrum_plot import figure
+from detector.traces import DataFileError
+from edw.couch import Document
+from edw.errors import StepError
+from edw.redact import redact
+from edw.transfer import is_url, local_copy
+
+STEP = 'signal_processing'  # whose entry names the file of amplitudes
+MOST_FILES = 100  # put together in one spectrum
+MOST_REMOTE = 10  # of them, at most, from other machines: each is copied first
+KEPT = 32  # spectra
+
+Key = tuple[tuple[str, int], ...]  # files, with the time of their last change
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A spectrum over some files; `missing` says which could not be read, and why; `left_out` were too many."""
+
+    spectra: list[Spectrum]
+    picture: bytes  # SVG
+    files: int
+    missing: list[str]
+    left_out: int
+
+
+def amplitudes_of(doc: Document) -> str | None:
+    """The file that the last signal_processing of a document left; None where there is none."""
+    process = doc.get('process')
+    for entry in reversed(process if isinstance(process, list) else []):
+        if isinstance(entry, dict) and entry.get('name') == STEP:
+            return entry['file'] if isinstance(entry.get('file'), str) and entry['file'] else None
+    return None
+
+
+class Spectra:
+    """Makes spectra one at a time, and keeps the last KEPT."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Key, Drawn] = OrderedDict()
+        self._lock = threading.Lock()  # one at a time: it is work for a processor, and browsers come in crowds
+
+    def of(self, locations: list[str]) -> Drawn:
+        """The spectrum over the files of amplitudes at some locations, paths or URLs; those it can read."""
+        chosen = _chosen(locations)
+        key = tuple((location, _changed(location)) for location in chosen)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = _draw(chosen, len(locations) - len(chosen))
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+
+def _chosen(locations: list[str]) -> list[str]:
+    remote = [location for location in locations if is_url(location)][:MOST_REMOTE]
+    local = [location for location in locations if not is_url(location)]
+    return [*local, *remote][:MOST_FILES]
+
+
+def _changed(location: str) -> int:
+    try:
+        return 0 if is_url(location) else Path(location).stat().st_mtime_ns
+    except (OSError, ValueError):
+        return -1  # not there; a name with a null character is none
+
+
+def _draw(locations: list[str], left_out: int) -> Drawn:
+    energies, missing = [], []
+    for location in locations:
+        try:
+            with local_copy(location) as path:
+                energies.append(read_energies(path))
+        except (DataFileError, StepError, OSError, ValueError) as error:
+            missing.append(redact(str(error)))
+    made = spectra(energies) if energies else []
+    return Drawn(made, _svg(made) if made else b'', len(energies), missing, left_out)
+
+
+def _svg(made: list[Spectrum]) -> bytes:
+    stream = io.BytesIO()
+    options: dict[str, Any] = {'metadata': {'Date': None}}
+    figure(made, transparent=True).savefig(stream, format='svg', **options)
+    return stream.getvalue()
