@@ -2,5 +2,6 @@
 
 Simulated: `pulses`, `noise`, `source` and `acquisition`, which writes the data files. The analysis is a real
 one and takes nothing from the simulation but the nominal pulse shapes and gains: `traces` reads a file,
-`template`, `optimum_filter` and `calibration` are its parts, and `analysis` puts them together.
+`template`, `optimum_filter` and `calibration` are its parts, and `analysis` puts them together. `spectrum`
+and `spectrum_plot` show what came out of it, over many files, beside the tabulated lines of `source`.
 """

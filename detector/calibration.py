@@ -26,6 +26,7 @@ FEWEST_IN_FIT = 10  # events in the peak for a resolution, which has a relative 
 START_SIGMA = 0.5  # keV, where the fit begins
 ITERATIONS = 200  # at most
 PRECISION = 1e-5  # keV, of σ, at which the fit ends
+LEAST_BACKGROUND = 0.5  # events near a line; less is none
 SIGMA_TO_FWHM = 2 * np.sqrt(2 * np.log(2))  # of a normal distribution
 
 
@@ -39,16 +40,28 @@ class Gain:
 
 @dataclass(frozen=True)
 class Line:
-    """A fitted line: a Gaussian peak on a flat background."""
+    """A fitted line: a Gaussian peak on a flat background.
+
+    The uncertainties are standard deviations; infinite where the fit does not tell them.
+    """
 
     position: float  # keV
     sigma: float  # keV
     events: float  # in the peak
+    background: float  # events per keV
+    position_uncertainty: float  # keV
+    sigma_uncertainty: float  # keV
+    events_uncertainty: float
 
     @property
     def fwhm(self) -> float:
         """Full width at half maximum, in keV."""
         return float(SIGMA_TO_FWHM * self.sigma)
+
+    @property
+    def fwhm_uncertainty(self) -> float:
+        """Its standard deviation, in keV."""
+        return float(SIGMA_TO_FWHM * self.sigma_uncertainty)
 
 
 def calibrate(amplitudes: FloatArray, nominal: float) -> Gain:
@@ -104,7 +117,41 @@ def fit_line(energies: FloatArray, line: float, fewest: int) -> Line | None:
         part = events / near.size
         if abs(sigma - before) < PRECISION:
             break
-    return Line(position, sigma, float(events))
+    background = (near.size - events) / (2 * FIT_WINDOW)
+    uncertainties = _uncertainties(near, position, sigma, float(part))
+    return Line(position, sigma, float(events), float(background), *uncertainties)
+
+
+def _uncertainties(near: FloatArray, position: float, sigma: float, part: float) -> tuple[float, float, float]:
+    """Standard deviations of position and σ (keV) and of the number of events, fitted to the energies (n,) near a line.
+
+    From the inverse of the observed information, which T. A. Louis (J. R. Stat. Soc. B 44 (1982) 226) gives for fits
+    by expectation maximisation; written so that a peak without background (`part` 1) divides nothing by zero.
+    """
+    flat = 1 / (2 * FIT_WINDOW)
+    away = near - position
+    peak = np.exp(-0.5 * np.square(away / sigma)) / (np.sqrt(2 * np.pi) * sigma)
+    density = part * peak + (1 - part) * flat
+    in_peak = part * peak / density
+    # Derivatives of the peak's log likelihood, by position and σ.
+    score = np.array([away / sigma**2, np.square(away) / sigma**3 - 1 / sigma])
+    information = np.empty((3, 3))
+    information[:2, :2] = -(in_peak * (1 - in_peak) * score) @ score.T
+    information[0, 0] += in_peak.sum() / sigma**2
+    information[[0, 1], [1, 0]] += 2 * (in_peak @ away) / sigma**3
+    information[1, 1] += 3 * (in_peak @ np.square(away)) / sigma**4 - in_peak.sum() / sigma**2
+    information[2, :2] = information[:2, 2] = -score @ (peak * flat / np.square(density))
+    information[2, 2] = np.sum(np.square((peak - flat) / density))
+    # With no background the likelihood still rises where `part` ends: its curvature there says nothing about `part`.
+    free = 3 if near.size * (1 - part) > LEAST_BACKGROUND else 2
+    information = information[:free, :free]
+    if np.linalg.eigvalsh(information)[0] <= 0:
+        return np.inf, np.inf, np.inf  # the fit ended short of a maximum
+    variances = np.zeros(3)
+    variances[:free] = np.diag(np.linalg.inv(information))
+    # The number of events near the line has a Poisson distribution of its own.
+    of_events = part**2 * near.size + near.size**2 * variances[2]
+    return float(np.sqrt(variances[0])), float(np.sqrt(variances[1])), float(np.sqrt(of_events))
 
 
 def _counted(ordered: FloatArray, energy: float, gains: FloatArray) -> np.ndarray:

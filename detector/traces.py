@@ -45,6 +45,24 @@ def reading(path: Path) -> Iterator[None]:
         raise DataFileError(f'{path}: cannot be read as a ROOT file: {reason or type(error).__name__}') from error
 
 
+def check_start(path: Path) -> None:
+    """Raises DataFileError for a file that is not there, empty, or begins as no ROOT file does."""
+    try:
+        with open(path, 'rb') as stream:
+            start = stream.read(len(MAGIC))
+    except OSError as error:
+        raise DataFileError(f'{path}: {error.strerror}') from error
+    if start != MAGIC:
+        raise DataFileError(f'{path}: {"not a ROOT file" if start else "an empty file"}')
+
+
+def check_length(path: Path, root: uproot.ReadOnlyDirectory) -> None:
+    """Raises DataFileError for an open file that is shorter than its header says."""
+    length, expected = path.stat().st_size, root.file.fEND
+    if length < expected:
+        raise DataFileError(f'{path}: cut short, {length} of {expected} bytes')
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[DataFile]:
     """A data file, open within the block.
@@ -52,12 +70,12 @@ def opened(path: Path) -> Iterator[DataFile]:
     Raises DataFileError if it is not there, empty, cut short, not a ROOT file, without the trees of a data
     file or without events, or if it was sampled in another way than SAMPLING, SAMPLES and PRETRIGGER say.
     """
-    _check_start(path)
+    check_start(path)
     with contextlib.ExitStack() as stack:
         with reading(path):
             # What has been analysed is not needed again: without a cache, memory is bounded by the steps.
             root = stack.enter_context(uproot.open(path, array_cache=None))
-            _check_length(path, root)
+            check_length(path, root)
             _check_header(path, root)
             for tree in ('events', 'noise'):
                 _check_traces(path, root, tree)
@@ -85,22 +103,6 @@ def random_triggers(file: DataFile, most: int) -> dict[str, np.ndarray]:
     """The first random triggers, `most` at most: traces (n, SAMPLES) in ADU of each detector. Raises DataFileError."""
     with reading(file.path):
         return file.root['noise'].arrays([model.name for model in DETECTORS], entry_stop=most, library='np')
-
-
-def _check_start(path: Path) -> None:
-    try:
-        with open(path, 'rb') as stream:
-            start = stream.read(len(MAGIC))
-    except OSError as error:
-        raise DataFileError(f'{path}: {error.strerror}') from error
-    if start != MAGIC:
-        raise DataFileError(f'{path}: {"not a ROOT file" if start else "an empty file"}')
-
-
-def _check_length(path: Path, root: uproot.ReadOnlyDirectory) -> None:
-    length, expected = path.stat().st_size, root.file.fEND
-    if length < expected:
-        raise DataFileError(f'{path}: cut short, {length} of {expected} bytes')
 
 
 def _tree(path: Path, root: uproot.ReadOnlyDirectory, name: str) -> uproot.TTree:

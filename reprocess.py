@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Put documents back, so that steps are done again: those that failed, or those that some step is to do anew.
+
+reprocess.py --failed [STEP]        make documents good again that were given up (in STEP): the step is tried again
+reprocess.py --from STEP ...        cut `process` back to before STEP, so that it and all behind it are done again;
+                                    a document that was given up is made good by it too
+reprocess.py ID ... --failed        what to put back: documents by their ids, --run, --range and --where-status;
+reprocess.py --run RUN --from STEP  of several conditions all must be met
+
+Shows what would be changed, and asks. Failures and cut entries stay in the document. A document that a worker is at
+is left alone. Exit code 1: some were not put back, or the answer was no.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from tqdm import tqdm
+
+from edw import cli, config, design, reprocessing
+from edw.couch import Database, Document
+from edw.errors import EdwError, SettingsError
+from edw.reprocessing import Change, PutBack, Selection
+
+MAX_EXAMPLES = 5  # documents whose changes are shown, and documents named in one line
+MAX_GROUPS = 20  # lines of the table
+
+# Quiet where stderr is not a terminal.
+progress_bar = partial(tqdm, unit=' documents', disable=None)
+
+
+@dataclass
+class Plan:
+    """What would be changed: the revision of each document by its id, and what to show of it."""
+
+    revisions: dict[str, str] = field(default_factory=dict)
+    groups: Counter[tuple[str, str]] = field(default_factory=Counter)  # by run and status
+    examples: list[str] = field(default_factory=list)
+    left: PutBack = field(default_factory=PutBack)
+    missing: list[str] = field(default_factory=list)  # ids that were named, and do not exist
+    missed: list[str] = field(default_factory=list)  # documents that were named, and do not meet the conditions
+
+
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = _parser()
+    arguments = parser.parse_intermixed_args()
+    selection, change = _selection(parser, arguments), _change(parser, arguments)
+    if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
+        raise SettingsError('There is no terminal to ask at. Give --yes to put back, or --dry-run to look only.')
+    database = Database(config.load(arguments.config))
+    if selection.viewname is not None:
+        design.check(database, views=(selection.viewname,))
+    plan = look(database, selection, change, arguments.force)
+    if not plan.revisions and selection.step and database.existing([selection.step]):
+        raise SettingsError(f'{selection.step} is a document, not a step: name documents before --failed.')
+    show(plan)
+    if arguments.dry_run:
+        return 0
+    if not plan.revisions:
+        return 0 if plan.left.is_complete and not plan.missing else 1
+    if not (arguments.yes or _confirmed(len(plan.revisions))):
+        print('nothing was changed')
+        return 1
+    done = write(database, plan, change, arguments.force)
+    print(f'put back {len(done.done)} documents')
+    return 0 if done.is_complete and plan.left.is_complete and not plan.missing else 1
+
+
+def look(database: Database, selection: Selection, change: Change, force: bool) -> Plan:
+    """Find out what would be changed. Only ids and revisions are kept of all documents."""
+    plan = Plan()
+
+    def note_missed(doc_id: str, reason: str) -> None:
+        if selection.ids:
+            is_there = reason != reprocessing.NO_DOCUMENT
+            (plan.missed if is_there else plan.missing).append(f'{doc_id} {reason}' if is_there else doc_id)
+
+    with progress_bar(desc='looking') as bar:
+        for doc in reprocessing.select_documents(database, selection, note_missed):
+            bar.update()
+            version = reprocessing.wanted(doc, change, force, plan.left)
+            if version is None:
+                continue
+            plan.revisions[doc['_id']] = doc['_rev']
+            plan.groups[str(doc.get('run', '-')), doc['status']] += 1
+            if len(plan.examples) < MAX_EXAMPLES:
+                plan.examples.append(f'{doc["_id"]}: {difference(doc, version)}')
+    return plan
+
+
+def show(plan: Plan) -> None:
+    """Print what would be changed, and what would not."""
+    if plan.revisions:
+        head = ('run', 'status', 'documents')
+        groups = sorted(plan.groups.items())
+        lines = [(run, status, str(number)) for (run, status), number in groups[:MAX_GROUPS]]
+        widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
+        for line in (head, *lines):
+            print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        if len(groups) > MAX_GROUPS:
+            print(f'and {len(groups) - MAX_GROUPS} more lines')
+        print(f'{len(plan.revisions)} documents would be put back:')
+        print(*(f'  {example}' for example in plan.examples), sep='\n')
+        if len(plan.revisions) > len(plan.examples):
+            print(f'  and {len(plan.revisions) - len(plan.examples)} more')
+    else:
+        print('there is nothing to put back')
+    if plan.left.unchanged:
+        print(f'{len(plan.left.unchanged)} documents are as wanted already: {_named(plan.left.unchanged)}')
+    if plan.missed:
+        print(f'{len(plan.missed)} documents do not meet the conditions: {_named(plan.missed, "; ")}')
+    if plan.left.claimed:
+        print(
+            f'{len(plan.left.claimed)} are left alone, a worker is at them (see --force): {_named(plan.left.claimed)}'
+        )
+    for text in [*plan.left.refused, *(f'{doc_id}: there is no such document' for doc_id in plan.missing)]:
+        print(f'error: {text}', file=sys.stderr)
+
+
+def difference(before: Document, after: Document) -> str:
+    """What is changed in a document, in words."""
+    words = []
+    if before.get('status') != after.get('status'):
+        words.append(f'status {before["status"]!r} becomes {after["status"]!r}')
+    cut = before['process'][len(after['process']) :]
+    if cut:
+        names = [str(entry.get('name')) if isinstance(entry, dict) else '?' for entry in cut]
+        words.append(f'{", ".join(names)} cut from process')
+    if 'claim' in before and 'claim' not in after:
+        claim = before['claim']
+        words.append(f'the claim of {claim.get("worker") if isinstance(claim, dict) else claim} removed')
+    return '; '.join(words)
+
+
+def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBack:
+    """Change what was shown, as it was shown: a document that was changed since then is left alone."""
+    deleted: list[str] = []
+
+    def as_shown() -> Iterator[Document]:
+        now = Selection(ids=tuple(plan.revisions))
+        for doc in reprocessing.select_documents(database, now, lambda doc_id, _: deleted.append(doc_id)):
+            # On the revision that was shown, so that the server refuses what would undo somebody else's change.
+            yield {**doc, '_rev': plan.revisions[doc['_id']]}
+
+    with progress_bar(total=len(plan.revisions), desc='putting back') as bar:
+        try:
+            result = reprocessing.put_back(database, as_shown(), change, force, bar.update)
+        except EdwError as error:
+            raise EdwError(
+                f'{error}\nAt least {bar.n} of {len(plan.revisions)} were put back. Run the same again for the others.'
+            ) from None
+    result.conflicts += deleted
+    for doc_id in result.conflicts:
+        print(f'error: {doc_id}: somebody else changed or deleted it meanwhile; it is left alone', file=sys.stderr)
+    for doc_id in result.claimed:
+        print(f'error: {doc_id}: a worker claimed it meanwhile; it is left alone', file=sys.stderr)
+    for text in result.refused:
+        print(f'error: {text}', file=sys.stderr)
+    return result
+
+
+def _parser() -> ArgumentParser:
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        'ids', nargs='*', metavar='ID', help='document to put back; before --failed, which takes a STEP'
+    )
+    parser.add_argument('--failed', nargs='?', const='', metavar='STEP', help='documents that were given up (in STEP)')
+    parser.add_argument('--from', dest='step', metavar='STEP', help='cut process back to before STEP')
+    parser.add_argument('--run', metavar='RUN', help='documents of a run')
+    parser.add_argument(
+        '--range', nargs=2, metavar=('FIRST', 'LAST'), help='documents by their ids, both ends included'
+    )
+    parser.add_argument('--where-status', dest='status', metavar='TEXT', help='documents with this status')
+    parser.add_argument('--force', action='store_true', help='also what a worker is at: its result will be refused')
+    asking = parser.add_mutually_exclusive_group()
+    asking.add_argument('--yes', action='store_true', help='do not ask; for scripts')
+    asking.add_argument('--dry-run', action='store_true', help='only show what would be changed')
+    return parser
+
+
+def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
+    if arguments.failed is None and arguments.step is None:
+        parser.error('add what to do: --failed makes documents good again, --from STEP has steps done again')
+    if arguments.range and arguments.range[0] > arguments.range[1]:
+        parser.error(f'--range: {arguments.range[0]} comes after {arguments.range[1]}')
+    try:
+        return Selection(
+            ids=tuple(arguments.ids),
+            id_range=tuple(arguments.range) if arguments.range else None,
+            run=arguments.run,
+            status=arguments.status,
+            failed=arguments.failed is not None,
+            step=arguments.failed or None,
+        )
+    except SettingsError as error:
+        parser.error(str(error))
+
+
+def _change(parser: ArgumentParser, arguments: Namespace) -> Change:
+    if arguments.step is None:
+        return reprocessing.made_good
+    if not arguments.step:
+        parser.error('--from needs the name of a step')
+    return partial(reprocessing.cut_before, step=arguments.step, now=time.time(), hostname=socket.gethostname())
+
+
+def _confirmed(number: int) -> bool:
+    print(f'Put back {number} documents? [y/N] ', end='', flush=True)
+    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+
+
+def _named(items: list[str], separator: str = ', ') -> str:
+    more = f' and {len(items) - MAX_EXAMPLES} more' if len(items) > MAX_EXAMPLES else ''
+    return separator.join(items[:MAX_EXAMPLES]) + more
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))
