@@ -10,14 +10,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from edw import follow, status
-from edw.backoff import pauses
+from edw.backoff import LONGEST_PAUSE, Outage, insist, pauses
 from edw.config import Settings
 from edw.couch import Database
-from edw.errors import EdwError, LoginRefused
+from edw.errors import EdwError, LoginRefused, Unavailable
 from edw.redact import redact
 from edw.status import RunStatus, Status
 from web import render, throughput
@@ -63,7 +63,7 @@ class Live:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()  # set and replaced with every snapshot
         self._watchers = 0
-        self._ended = False
+        self._ended = threading.Event()
         self._wake = threading.Condition()
         self._changed = True
         self.latest: Snapshot | None = None
@@ -78,7 +78,7 @@ class Live:
     def end(self) -> None:
         """Let all watchers go, and read no more."""
         with self._wake:
-            self._ended = True
+            self._ended.set()
             self._wake.notify_all()
         self._news.set()
 
@@ -96,7 +96,7 @@ class Live:
         self._watch(1)
         seen = None
         try:
-            while not self._ended:
+            while not self._ended.is_set():
                 news = self._news
                 if self.latest is not None and self.latest is not seen:
                     seen = self.latest
@@ -117,11 +117,30 @@ class Live:
     def _publish(self, snapshot: Snapshot) -> None:
         self.latest = snapshot
         self._news.set()
-        if not self._ended:
+        if not self._ended.is_set():
             self._news = asyncio.Event()
 
+    def _tell(self) -> None:
+        with self._wake:
+            self._changed = True
+            self._wake.notify_all()
+
     def _follow(self) -> None:
-        raise NotImplementedError
+        """The feed's thread."""
+        outage = _Outage(self._tell)
+        while not self._ended.is_set():
+            database = Database(self._settings)
+            try:
+                since = insist(database.info, outage, self._ended.wait)['update_seq']
+                self._tell()
+                for _ in follow.changes(database, since, outage, self._ended.wait):
+                    self._tell()
+            except LoginRefused:
+                return  # the reader meets it too, and says so
+            except EdwError as error:
+                log.warning('%s; trying again in %g s', error, LONGEST_PAUSE)
+                self._tell()
+                self._ended.wait(LONGEST_PAUSE)
 
     def _read(self) -> None:
         """The reader's thread."""
@@ -156,21 +175,40 @@ class Live:
             return time.monotonic() - began
 
         with self._wake:
-            self._wake.wait_for(lambda: self._ended, pause)
-            while not self._ended and passed() < QUIET_PAUSE:
+            self._wake.wait_for(self._ended.is_set, pause)
+            while not self._ended.is_set() and passed() < QUIET_PAUSE:
                 due = pause if self._watchers else max(pause, UNWATCHED_PAUSE)
                 if self._changed and passed() >= due:
                     break
                 self._wake.wait((due if self._changed else QUIET_PAUSE) - passed())
-            return self._ended
+            return self._ended.is_set()
 
     def _show(self, reading: Reading | None, error: EdwError | None) -> None:
-        html = render.html('live.html', reading=reading, error=error and redact(str(error)), now=time.time())
+        html = render.html(
+            'live.html',
+            reading=reading,
+            error=None if error is None else redact(str(error)),
+            now=time.time(),
+            lease=self._settings.lease,
+        )
         snapshot = Snapshot(reading, error, html)
         try:
             self._loop.call_soon_threadsafe(self._publish, snapshot)
         except RuntimeError:
             log.debug('the server has ended, nobody is there to be told')
+
+
+class _Outage(Outage):
+    """Has the reader look as soon as the feed breaks, so that the pages say at once that they are not of now."""
+
+    def __init__(self, on_begin: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_begin = on_begin
+
+    def begins(self, error: Unavailable) -> None:
+        """A request of the feed failed."""
+        super().begins(error)
+        self._on_begin()
 
 
 def read(database: Database) -> Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -11,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from edw import documents, status
-from edw.couch import Document
-from edw.reprocessing import FAILED_VIEW, failed_step, is_failed
+from edw import documents, status, views
+from edw.couch import Database, Document
+from edw.reprocessing import failed_step, is_failed
 from edw.timeline import timeline
 from web import access, render
 from web.live import Live, Snapshot
@@ -77,7 +78,7 @@ def runs(request: Request) -> Response:
     """All runs, the newest first."""
     with request.app.state.databases.lent() as database:
         found = status.runs(database, MOST_RUNS)
-    return render.page('runs.html', **frame(request, 'Runs'), runs=found, most=MOST_RUNS)
+    return render.page('runs.html', **frame(request, 'Runs'), runs=found, most=MOST_RUNS, steps=_step_names(request))
 
 
 def run(request: Request) -> Response:
@@ -131,16 +132,16 @@ def failures(request: Request) -> Response:
     )
 
 
-def failed_rows(database: Any, step: str | None, kind: str, limit: int) -> list[dict[str, Any]]:
+def failed_rows(database: Database, step: str | None, kind: str, limit: int) -> list[dict[str, Any]]:
     """Rows of the view `failed` of a step and a kind: `id`, `key` with the time last, and the error as `value`."""
-    return database.view(
-        f'{database.settings.design}/_view/{FAILED_VIEW}',
-        startkey=[step, kind, {}],
-        endkey=[step, kind],
-        descending=True,
-        reduce=False,
-        limit=limit,
-    )['rows']
+    ends = {'startkey': [step, kind, views.LAST], 'endkey': [step, kind]}
+    return views.rows(database, 'failed', descending=True, reduce=False, limit=limit, **ends)
+
+
+def _step_names(request: Request) -> list[str]:
+    """In the order of the chain, as far as it is known by now."""
+    snapshot = request.app.state.live.latest
+    return [step.name for step in snapshot.reading.status.steps] if snapshot and snapshot.reading else []
 
 
 def _asked(request: Request, name: str) -> str:
@@ -150,8 +151,8 @@ def _asked(request: Request, name: str) -> str:
     return value
 
 
-def _facts(doc: Document) -> list[tuple[str, Any]]:
-    """What people look for first; values of any kind."""
+def _facts(doc: Document) -> list[tuple[str, str]]:
+    """What people look for first; a value that is no text as JSON."""
     named = {
         'status': doc.get('status'),
         'last step': documents.last_step(doc) or None,
@@ -161,8 +162,12 @@ def _facts(doc: Document) -> list[tuple[str, Any]]:
     }
     conditions = doc.get('conditions')
     if isinstance(conditions, dict):
-        named.update({f'condition {name}': value for name, value in conditions.items()})
-    return [(name, value) for name, value in named.items() if value is not None]
+        named.update(conditions)
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in named.items()
+        if value is not None
+    ]
 
 
 def _steps_done(doc: Document) -> list[str]:

@@ -6,8 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edw.couch import Document
-from edw.status import RUNS_VIEW
+from edw import views
+from edw.couch import Database, Document
 from web import pages, render
 from web.spectra import Drawn, amplitudes_of
 
@@ -47,10 +47,8 @@ def _drawn(request: Request) -> Drawn:
     return request.app.state.spectra.of(files)
 
 
-def _docs_of_run(database: object, run: str) -> list[Document]:
-    viewname = f'{database.settings.design}/_view/{RUNS_VIEW}'
-    rows = database.view(
-        viewname, startkey=[run], endkey=[run, {}], reduce=False, include_docs=True, limit=MOST_DOCUMENTS
-    )['rows']
+def _docs_of_run(database: Database, run: str) -> list[Document]:
+    ends = {'startkey': [run], 'endkey': [run, views.LAST]}
+    rows = views.rows(database, 'runs', reduce=False, include_docs=True, limit=MOST_DOCUMENTS, **ends)
     docs = {row['id']: row['doc'] for row in rows if row.get('doc')}
     return [docs[doc_id] for doc_id in sorted(docs)]

@@ -13,6 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from edw.at_work import is_silent
+from edw.status import is_left_alone
+from web.progress import segments
+
 FOLDER = Path(__file__).resolve().parent
 LONGEST_JSON = 200_000  # characters of a document that a page shows
 THIN_SPACE = '\u202f'  # between thousands; it does not break
@@ -98,7 +102,11 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(
-    number=number, moment=moment, since=since, duration=duration, pretty_json=pretty_json
+_environment.filters.update(number=number, moment=moment, since=since, duration=duration, pretty_json=pretty_json)
+_environment.globals.update(
+    address=address,
+    time_zone=time_zone,
+    segments=segments,
+    is_left_alone=is_left_alone,
+    is_silent=is_silent,
 )
-_environment.globals.update(address=address, time_zone=time_zone)
