@@ -1,0 +1,104 @@
+"""The order of the steps, as told by what was done to the documents. Pure functions.
+
+No setting lists the steps: each listener knows only its own name and that of the step before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+# An edge below both is odd: a document that somebody edited by hand must not turn the chain of all others round.
+RARE_COUNT = 10  # times that an edge was followed
+RARE_SHARE = 0.01  # of the times of the edge that leads most often to the same step
+
+Place = str | int  # a document's last step, 0 where nothing has been done yet
+Edges = Mapping[tuple[Place, str], int]  # (last step before, step): how often the step was done after it
+
+
+@dataclass(frozen=True)
+class Chain:
+    """`steps` in order; `next` is the step that documents of a place wait for, `before` the place before a step.
+
+    A place that no step was ever done after is not in `next`: its documents are finished.
+    """
+
+    steps: list[str]
+    next: dict[Place, str]
+    before: dict[str, Place]
+
+
+def chain_of(edges: Edges, active: Collection[str] = ()) -> Chain:
+    """The chain that the edges make: each step after all that lead to it, odd edges and cycles disregarded.
+
+    Where several steps were done after the same one, as when a step was put between two or taken out, the first of
+    those that are `active` (worked on now or lately) is the next.
+    """
+    kept = _without_odd(edges)
+    steps = _in_order(kept, {step for _, step in edges})
+    position: dict[Place, int] = {0: -1, **{step: number for number, step in enumerate(steps)}}
+    after: defaultdict[Place, list[str]] = defaultdict(list)
+    leading: defaultdict[str, list[Place]] = defaultdict(list)
+    for place, step in kept:
+        if position.get(place, -1) < position[step]:
+            after[place].append(step)
+            leading[step].append(place)
+    if not after[0]:
+        after[0] = [step for place, step in edges if place == 0]
+    following = {
+        place: min(steps, key=lambda step: (step not in active, position[step]))
+        for place, steps in after.items()
+        if steps
+    }
+
+    def nearness(place: Place, step: str) -> tuple[bool, bool, int, str]:
+        return following[place] == step, place in active, position.get(place, -1), repr(place)
+
+    before = {step: max(places, key=lambda place: nearness(place, step)) for step, places in leading.items()}
+    return Chain(steps, following, before)
+
+
+def _without_odd(edges: Edges) -> dict[tuple[Place, str], int]:
+    strongest: defaultdict[str, int] = defaultdict(int)
+    for (_, step), count in edges.items():
+        strongest[step] = max(strongest[step], count)
+    return {
+        (place, step): count
+        for (place, step), count in edges.items()
+        if place != step and (count >= RARE_COUNT or count >= RARE_SHARE * strongest[step])
+    }
+
+
+def _in_order(edges: Edges, steps: set[str]) -> list[str]:
+    """Topological order; of steps that could be next, the one done most often. Of a cycle, the one best led to."""
+    done: defaultdict[str, int] = defaultdict(int)
+    open_edges: dict[str, set[Place]] = {step: set() for step in steps}
+    leads_to: defaultdict[Place, list[str]] = defaultdict(list)
+    led: defaultdict[str, int] = defaultdict(int)  # how often a step was done after what is in order already
+    for (place, step), count in edges.items():
+        done[step] += count
+        if place in steps:
+            open_edges[step].add(place)
+            leads_to[place].append(step)
+        else:
+            led[step] += count
+    ready = [(-done[step], step) for step in steps if not open_edges[step]]
+    heapq.heapify(ready)
+    ordered: dict[str, None] = {}
+    while len(ordered) < len(steps):
+        if ready:
+            step = heapq.heappop(ready)[1]
+        else:
+            left = (step for step in steps if step not in ordered)
+            step = min(left, key=lambda step: (-led[step], -done[step], step))
+        if step in ordered:
+            continue  # was the best of a cycle before its last edge was gone
+        ordered[step] = None
+        for follower in leads_to[step]:
+            led[follower] += edges[step, follower]
+            open_edges[follower].discard(step)
+            if not open_edges[follower] and follower not in ordered:
+                heapq.heappush(ready, (-done[follower], follower))
+    return list(ordered)

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Show what waits, runs, is done and has failed, step by step.
+
+show_status.py              once
+show_status.py --watch      again with every change, until Ctrl-C
+show_status.py --doc ID     what happened to one document
+show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+
+from rich.live import Live
+
+from edw import alarm, cli, config, design, follow, status, tables, timeline
+from edw.backoff import Outage, insist
+from edw.config import Settings
+from edw.couch import Database, Document
+from edw.errors import EdwError, NoDatabase, NotFound
+from edw.status import Status
+
+AGES_INTERVAL = 10.0  # seconds after which ages and heartbeats are looked at again though nothing changed
+
+Show = Callable[[Status], None]
+
+
+def main() -> int:
+    """Run the script; returns its exit code."""
+    arguments = _arguments()
+    sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
+    settings = config.load(arguments.config)
+    try:
+        if arguments.watch:
+            return _watch(settings, arguments.json)
+        return _once(Database(settings), arguments)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; Python would complain of it again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _once(database: Database, arguments: argparse.Namespace) -> int:
+    if arguments.doc is not None:
+        _show_document(_document(database, arguments.doc), arguments.json)
+        return 0
+    design.check(database, views=status.VIEWS)
+    found = status.read(database)
+    if arguments.check:
+        line, is_well = alarm.judged(found, database.settings.lease, arguments.max_wait)
+        print(line, flush=True)
+        return 0 if is_well else 1
+    with _screen(database, arguments.json, is_live=False) as show:
+        show(found)
+    return 0
+
+
+def _watch(settings: Settings, as_json: bool) -> int:
+    database = Database(settings)
+    outage = Outage()
+    ended = threading.Event()
+    told: queue.SimpleQueue[follow.Sequence | EdwError] = queue.SimpleQueue()
+    with contextlib.suppress(KeyboardInterrupt), _screen(database, as_json, is_live=True) as show:
+        cli.set_up_log(logging.WARNING)
+        insist(lambda: design.check(database, views=status.VIEWS), outage, ended.wait)
+        since = insist(database.info, outage, ended.wait)['update_seq']
+        follow.in_thread(settings, since, outage, on_change=told.put, on_end=told.put, ended=ended)
+        while True:
+            show(insist(partial(status.read, database), outage, ended.wait))
+            with contextlib.suppress(queue.Empty):
+                news = told.get(timeout=AGES_INTERVAL)
+                while True:
+                    if isinstance(news, EdwError):
+                        raise news
+                    news = told.get_nowait()
+    ended.set()
+    return 0
+
+
+@contextlib.contextmanager
+def _screen(database: Database, as_json: bool, is_live: bool) -> Iterator[Show]:
+    """A function that shows the status: as a line of JSON, as plain text, or on a terminal in colours, in place."""
+    console = tables.console()
+
+    def overview(found: Status) -> tables.Group:
+        return tables.overview(found, database.url, database.settings.lease)
+
+    if as_json:
+        yield lambda found: print(json.dumps(status.as_json(found)), flush=True)
+    elif not console.is_terminal:
+        yield lambda found: print(tables.plain(console, overview(found)) + '\n' * is_live, flush=True)
+    elif not is_live:
+        yield lambda found: console.print(overview(found))
+    else:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda found: live.update(overview(found), refresh=True)
+
+
+def _document(database: Database, doc_id: str) -> Document:
+    missing = EdwError(f'{database.url}: there is no document {doc_id!r}')
+    # Other ids that begin with an underscore are no documents, but what else the server answers.
+    if not doc_id or (doc_id.startswith('_') and not doc_id.startswith('_design/')):
+        raise missing
+    try:
+        return database.get(doc_id)
+    except NoDatabase:
+        raise
+    except NotFound:
+        database.info()  # a missing database may not say so itself
+        raise missing from None
+
+
+def _show_document(doc: Document, as_json: bool) -> None:
+    events = timeline.timeline(doc)
+    if as_json:
+        shown = {'_id': doc['_id'], 'status': doc.get('status'), 'events': [asdict(event) for event in events]}
+        print(json.dumps(shown), flush=True)
+        return
+    console = tables.console()
+    table = tables.history(doc, events)
+    if console.is_terminal:
+        console.print(table)
+    else:
+        print(tables.plain(console, table), flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = cli.parser(__doc__)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument('--watch', action='store_true', help='show it again with every change, until Ctrl-C')
+    kind.add_argument('--doc', metavar='ID', help='show the history of one document')
+    kind.add_argument(
+        '--check', action='store_true', help='exit with 1 if anything has failed, and say on one line what'
+    )
+    parser.add_argument(
+        '--max-wait', type=cli.seconds, metavar='S', help='with --check: also if a document waits for longer than S s'
+    )
+    parser.add_argument('--json', action='store_true', help='one line of JSON, with --watch one for each look')
+    arguments = parser.parse_args()
+    if arguments.max_wait is not None and not arguments.check:
+        parser.error('--max-wait goes with --check')
+    if arguments.json and arguments.check:
+        parser.error('--json does not go with --check')
+    return arguments
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))

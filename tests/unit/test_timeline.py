@@ -1,0 +1,88 @@
+"""One document's history, out of any JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edw.timeline import Event, timeline
+
+FIELDS = ('process', 'failures', 'superseded', 'claim', 'datecreated', 'original_file', 'run')
+PARTS = ('name', 'process', 'started', 'finished', 'time', 'since', 'hostname', 'file', 'log', 'error', 'attempt')
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*PARTS, 'worker', 'from', 'entries']) | st.text(max_size=4), inner)
+    ),
+    max_leaves=12,
+)
+documents = st.dictionaries(st.sampled_from(FIELDS), anything) | anything
+
+
+@given(documents)
+def test_any_json_has_a_timeline(doc: Any) -> None:
+    events = timeline(doc)
+    assert bool(events) == isinstance(doc, dict)
+    for event in events:
+        assert all(isinstance(part, str) for part in (event.what, event.step, event.hostname, event.file, event.text))
+        assert event.time is None or isinstance(event.time, float)
+    json.dumps([event.__dict__ for event in events], allow_nan=False)
+    if isinstance(doc, dict) and isinstance(doc.get('process'), list):
+        assert sum(event.what == 'done' for event in events) == len(doc['process'])
+
+
+def test_a_long_history() -> None:
+    doc = {
+        '_id': 'x',
+        'run': 'ma22a000',
+        'original_file': '/raw/x.root',
+        'datecreated': 100,
+        'process': [
+            {
+                'name': 'move',
+                'hostname': 'a',
+                'file': '/sps/x',
+                'log': '7 bytes',
+                'started': 110,
+                'finished': 112.5,
+            },
+            {'name': 'analyse', 'started': 300, 'finished': 301},
+        ],
+        'failures': [
+            {'process': 'move', 'error': 'StepError: no disk', 'hostname': 'a', 'time': 105, 'attempt': 1},
+        ],
+        'superseded': [
+            {
+                'time': 200,
+                'hostname': 'desk',
+                'from': 'analyse',
+                'entries': [{'name': 'analyse', 'hostname': 'b', 'started': 150, 'finished': 160}],
+            }
+        ],
+        'claim': {'process': 'plot', 'worker': 'c:77:ab12cd34', 'since': 302},
+    }
+    assert timeline(doc) == [
+        Event(100, 'made', '', '', None, '/raw/x.root', 'run ma22a000'),
+        Event(105, 'failed', 'move', 'a', None, '', 'attempt 1: StepError: no disk'),
+        Event(112.5, 'done', 'move', 'a', 2.5, '/sps/x', '7 bytes'),
+        Event(160, 'superseded', 'analyse', 'b', 10, '', ''),
+        Event(200, 'put back', 'analyse', 'desk', None, '', '1 entry superseded'),
+        Event(301, 'done', 'analyse', '', 1, '', ''),
+        Event(302, 'claimed', 'plot', 'c', None, '', 'c:77:ab12cd34'),
+    ]
+
+
+def test_entries_of_the_original_scripts_stay_in_their_order() -> None:
+    doc = {'datecreated': 5, 'process': [{'name': 'b'}, {'name': 'a', 'finished': 9}, {'name': 'c'}], 'claim': 'x'}
+    assert [event.step or event.what for event in timeline(doc)] == ['made', 'b', 'a', 'c', 'claimed']
+
+
+@pytest.mark.parametrize('field', ['file', 'log', 'hostname'])
+def test_a_login_in_a_url_is_not_shown(field: str) -> None:
+    events = timeline({'process': [{'name': 'move', field: 'sftp://me:hidden@host/x'}]})
+    assert 'hidden' not in str(events) and 'sftp://host/x' in str(events)
