@@ -84,7 +84,7 @@ class Selection:
     def __post_init__(self) -> None:
         if not (self.ids or self.id_range or self.failed) and self.run is None and self.status is None:
             raise SettingsError(
-                'Say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, or --failed [STEP].'
+                'say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, or --failed [STEP].'
             )
         if self.step is not None and not self.failed:
             raise SettingsError(f'step {self.step} selects nothing by itself, only what failed in it')

@@ -1,0 +1,208 @@
+"""Selecting and putting back documents on a server, beside others who write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+import listener
+from edw import reprocessing
+from edw.couch import Database, Document
+from edw.documents import GOOD
+from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
+
+CHAIN = [{'name': 'first', 'file': 'a'}, {'name': 'second', 'file': 'b'}]
+FAILURE = {'process': 'second', 'error': 'StepError: no', 'hostname': 'h', 'time': 1.5, 'attempt': 3}
+CLAIM = {'process': 'second', 'worker': 'h:1:abc', 'since': 1.5}
+cut = partial(cut_before, now=9.5, hostname='here')
+
+DOCS: dict[str, dict[str, Any]] = {
+    'r0_0': {'run': 'r0', 'status': GOOD, 'process': CHAIN},
+    'r0_1': {'run': 'r0', 'status': 'second failed', 'process': CHAIN[:1], 'failures': [FAILURE]},
+    'r0_2': {'run': 'r0', 'status': 'first failed', 'process': [], 'failures': [{**FAILURE, 'process': 'first'}]},
+    'r1_0': {'run': 'r1', 'status': 'failed move to sps', 'process': []},  # by the original scripts
+    'r1_1': {'run': 'r1', 'status': 'second failed', 'process': CHAIN[:1], 'failures': [None, FAILURE, 'text']},
+    'r1_2': {'run': 'r1', 'status': 'second failed', 'process': 'none', 'failures': [FAILURE]},
+    'r1_3': {'run': 'r1', 'status': 'acquiring'},
+    'r10_0': {'run': 'r10', 'status': GOOD, 'process': CHAIN[:1], 'claim': CLAIM},
+    'x': {'status': 'second failed', 'process': CHAIN[:1], 'failures': [FAILURE]},
+    'y': {'run': ['r0'], 'status': {'failed': True}, 'failures': [FAILURE]},
+}
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    assert all(row.get('ok') for row in database.bulk_docs([{'_id': doc_id, **doc} for doc_id, doc in DOCS.items()]))
+    return database
+
+
+def seed(database: Database, number: int, **fields: Any) -> list[str]:
+    docs = [{'_id': f'doc{index:04d}', 'run': 'r', 'status': GOOD, 'process': [], **fields} for index in range(number)]
+    assert all(row.get('ok') for row in database.bulk_docs(docs))
+    return [doc['_id'] for doc in docs]
+
+
+def edit(database: Database, doc_id: str, **fields: Any) -> None:
+    """What an operator does: read, change, write."""
+    database.put({**database.get(doc_id), **fields})
+
+
+def edited_after_reading(
+    database: Database, docs: Iterator[Document], doc_id: str, **fields: Any
+) -> Iterator[Document]:
+    """The documents, one of which is changed by somebody else before the first is taken from here."""
+    read = list(docs)
+    edit(database, doc_id, **fields)
+    yield from read
+
+
+@pytest.mark.parametrize(
+    ('selection', 'ids'),
+    [
+        (Selection(failed=True), ['r0_1', 'r0_2', 'r1_0', 'r1_1', 'r1_2', 'x']),
+        (Selection(failed=True, step='second'), ['r0_1', 'r1_2', 'x']),
+        (Selection(failed=True, step='first'), ['r0_2']),
+        (Selection(failed=True, step='secon'), []),
+        (Selection(failed=True, run='r1'), ['r1_0', 'r1_1', 'r1_2']),
+        (Selection(failed=True, step='second', run='r1'), ['r1_2']),
+        (Selection(failed=True, status='failed move to sps'), ['r1_0']),
+        (Selection(status='second failed'), ['r0_1', 'r1_1', 'r1_2', 'x']),
+        (Selection(status=GOOD), ['r0_0', 'r10_0']),
+        (Selection(status='no such'), []),
+        (Selection(run='r1'), ['r1_0', 'r1_1', 'r1_2', 'r1_3']),
+        (Selection(run='r1', status='acquiring'), ['r1_3']),
+        (Selection(id_range=('r0_1', 'r1_0')), ['r0_1', 'r0_2', 'r10_0', 'r1_0']),
+        (Selection(id_range=('A', 'r0_0')), ['r0_0']),  # the design document is between them
+        (Selection(id_range=('r0_0', 'x'), run='r0', failed=True), ['r0_1', 'r0_2']),
+        (Selection(ids=('x', 'nowhere', 'r0_0', 'x')), ['x', 'r0_0']),
+        (Selection(ids=('x', 'r0_0'), failed=True), ['x']),
+    ],
+)
+@pytest.mark.parametrize('batch', [2, 500])
+def test_selections(
+    filled: Database, monkeypatch: pytest.MonkeyPatch, selection: Selection, ids: list[str], batch: int
+) -> None:
+    monkeypatch.setattr(reprocessing, 'BATCH', batch)
+    selected = [doc['_id'] for doc in select_documents(filled, selection)]
+    assert sorted(selected) == sorted(ids) and len(set(selected)) == len(selected)
+
+
+def test_the_view_and_the_document_tell_the_same(filled: Database) -> None:
+    rows = filled.view(f'{filled.settings.design}/_view/failed', reduce=False)['rows']
+    docs = filled.existing(DOCS)
+    expected = {doc_id: reprocessing.failed_step(doc) for doc_id, doc in docs.items() if reprocessing.is_failed(doc)}
+    assert {row['id']: row['key'][0] for row in rows} == expected
+
+
+def test_what_was_named_and_is_not_selected_is_told(filled: Database) -> None:
+    missed: dict[str, str] = {}
+    selection = Selection(ids=('x', 'r0_0', 'nowhere', 'r0_2'), failed=True, step='second')
+    assert [doc['_id'] for doc in select_documents(filled, selection, missed.__setitem__)] == ['x']
+    assert missed == {
+        'r0_0': 'has not failed',
+        'nowhere': reprocessing.NO_DOCUMENT,
+        'r0_2': 'has not failed in second',
+    }
+
+
+def test_a_document_that_changed_since_its_row_was_read_is_looked_at_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reprocessing, 'BATCH', 2)
+    ids = seed(database, 5, status='first failed')
+    selected = select_documents(database, Selection(failed=True))
+    assert next(selected)['_id'] == ids[0]
+    # The ids have been read, and the documents of the first batch.
+    edit(database, ids[2], status=GOOD)
+    database.delete(database.get(ids[3]))
+    assert [doc['_id'] for doc in selected] == [ids[1], ids[4]]
+
+
+def test_failed_documents_are_made_good(filled: Database) -> None:
+    before = filled.existing(DOCS)
+    result = put_back(filled, select_documents(filled, Selection(failed=True)), made_good)
+    assert sorted(result.done) == ['r0_1', 'r0_2', 'r1_0', 'r1_1', 'x']
+    assert result.unchanged == result.claimed == result.conflicts == [] and not result.is_complete
+    assert result.refused == ['r1_2: its process is missing or no list; correct the document by hand']
+    for doc_id, doc in filled.existing(DOCS).items():
+        if doc_id in result.done:
+            assert doc == {**before[doc_id], 'status': GOOD, '_rev': doc['_rev']} and doc['_rev'].startswith('2-')
+        else:
+            assert doc == before[doc_id]
+
+
+def test_a_run_is_cut_back_and_done_again(filled: Database) -> None:
+    result = put_back(filled, select_documents(filled, Selection(run='r0')), partial(cut, step='second'))
+    # Of r0_2 there is nothing to cut: its status alone is changed.
+    assert sorted(result.done) == ['r0_0', 'r0_1', 'r0_2'] and result.is_complete
+    doc = filled.get('r0_0')
+    assert doc['process'] == CHAIN[:1] and doc['status'] == GOOD
+    assert doc['superseded'] == [{'time': 9.5, 'hostname': 'here', 'from': 'second', 'entries': CHAIN[1:]}]
+    step = {'name': 'second', 'after': 'first', 'failed': 'f', 'settings': filled.settings, 'once': True}
+    assert listener.run(lambda doc: {'file': 'anew'}, **step) == 0
+    doc = filled.get('r0_0')
+    assert [entry['file'] for entry in doc['process']] == ['a', 'anew']
+    assert doc['superseded'][0]['entries'] == CHAIN[1:]
+    assert [failure['attempt'] for failure in filled.get('r0_1')['failures']] == [3]
+
+
+def test_what_is_as_wanted_is_not_written(filled: Database) -> None:
+    change = partial(cut, step='second')
+    docs = filled.existing(['r0_0', 'r0_1'])
+    assert put_back(filled, docs.values(), change).done == ['r0_0', 'r0_1']
+    sequence = filled.info()['update_seq']
+    again = put_back(filled, filled.existing(docs).values(), change)
+    assert again == PutBack(unchanged=['r0_0', 'r0_1']) and again.is_complete
+    assert filled.info()['update_seq'] == sequence
+
+
+def test_a_claimed_document_is_left_alone_unless_forced(filled: Database) -> None:
+    docs = [filled.get('r10_0')]
+    change = partial(cut, step='first')
+    assert put_back(filled, docs, change) == PutBack(claimed=['r10_0'])
+    assert filled.get('r10_0') == docs[0]
+    assert put_back(filled, docs, change, force=True) == PutBack(done=['r10_0'])
+    doc = filled.get('r10_0')
+    assert 'claim' not in doc and doc['process'] == [] and doc['superseded'][0]['entries'] == CHAIN[:1]
+
+
+@pytest.mark.parametrize('force', [False, True])
+def test_a_change_between_reading_and_writing_is_not_undone(database: Database, force: bool) -> None:
+    ids = seed(database, 4, status='first failed')
+    docs = select_documents(database, Selection(failed=True))
+    late = edited_after_reading(database, docs, ids[1], note='look at this', status='under discussion')
+    result = put_back(database, late, made_good, force)
+    assert result == PutBack(done=[ids[0], *ids[2:]], conflicts=[ids[1]]) and not result.is_complete
+    doc = database.get(ids[1])
+    assert doc['status'] == 'under discussion' and doc['note'] == 'look at this'
+
+
+def test_a_claim_between_reading_and_writing_wins(database: Database) -> None:
+    (doc_id,) = seed(database, 1, process=CHAIN)
+    docs = select_documents(database, Selection(ids=(doc_id,)))
+    late = edited_after_reading(database, docs, doc_id, claim=CLAIM)
+    assert put_back(database, late, partial(cut, step='first'), force=True) == PutBack(conflicts=[doc_id])
+    assert database.get(doc_id)['claim'] == CLAIM
+
+
+def test_many_in_batches(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reprocessing, 'BATCH', 7)
+    ids = seed(database, 30, status='first failed')
+    batches: list[int] = []
+    result = put_back(database, select_documents(database, Selection(failed=True)), made_good, on_batch=batches.append)
+    assert sorted(result.done) == ids and batches == [7, 7, 7, 7, 2]
+    assert all(doc['status'] == GOOD for doc in database.existing(ids).values())
+
+
+def test_what_the_server_refuses_is_told_and_the_rest_goes_on(database: Database) -> None:
+    ids = seed(database, 3, status='first failed')
+    refuse = "function(doc) { if (doc._id === 'doc0001') throw({forbidden: 'not this one'}); }"
+    database.put({'_id': '_design/site', 'validate_doc_update': refuse})
+    result = put_back(database, select_documents(database, Selection(failed=True)), made_good)
+    if not result.refused:
+        pytest.skip('the embedded server does not know validation functions')
+    assert result == PutBack(done=[ids[0], ids[2]], refused=['doc0001: not this one'])
+    assert database.get('doc0001')['status'] == 'first failed'
