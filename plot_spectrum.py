@@ -8,7 +8,6 @@ plot_spectrum.py *.amp.root -o x.pdf   these files together
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from detector import spectrum
@@ -20,7 +19,7 @@ from edw.couch import Database
 from edw.errors import EdwError, StepError
 from edw.outputs import outputs_of_run
 from edw.redact import redact
-from edw.transfer import local_copy
+from edw.transfer import is_url, local_copy
 
 STEP = 'signal_processing'  # whose files are drawn
 ENDINGS = '.png', '.pdf'
@@ -39,7 +38,14 @@ def main() -> int:
     output: Path = arguments.output or Path(f'{name}.spectrum.png')
     if output.suffix.lower() not in ENDINGS:
         parser.error(f'{output}: the ending must be one of {", ".join(ENDINGS)}')
-    energies = [found for name in arguments.names for found in _energies(name, arguments.config)]
+    locations: dict[str, bool] = {}  # whether each may be left out
+    for named in arguments.names:
+        if named.endswith('.root') or '/' in named or Path(named).is_file():
+            locations[named if is_url(named) else str(Path(named).resolve())] = False
+        else:
+            for location in outputs_of_run(Database(config.load(arguments.config)), named, STEP):
+                locations.setdefault(location, True)
+    energies = _read(locations)
     spectra = spectrum.spectra(energies)
     for each in spectra:
         print(_table(each))
@@ -50,28 +56,20 @@ def main() -> int:
     return 0
 
 
-def _energies(name: str, config_file: str | None) -> Iterator[dict[str, FloatArray]]:
-    """Energies in each file of a run, or in the one file, of this name."""
-    if name.endswith('.root') or '/' in name or Path(name).is_file():
-        yield _read(name)
-        return
-    read = 0
-    for location in outputs_of_run(Database(config.load(config_file)), name, STEP):
+def _read(locations: dict[str, bool]) -> list[dict[str, FloatArray]]:
+    """The energies in each file; those that may be left out are, with a warning, where they cannot be read."""
+    energies = []
+    for location, may_be_left_out in locations.items():
         try:
-            yield _read(location)
-            read += 1
-        except EdwError as error:
+            with local_copy(location) as path:
+                energies.append(spectrum.read_energies(path))
+        except (DataFileError, StepError) as error:
+            if not may_be_left_out:
+                raise EdwError(str(error)) from None
             print(redact(f'warning: left out: {error}'), file=sys.stderr)
-    if not read:
-        raise EdwError(f'none of the analysed files of run {name} can be read here')
-
-
-def _read(location: str) -> dict[str, FloatArray]:
-    try:
-        with local_copy(location) as path:
-            return spectrum.read_energies(path)
-    except DataFileError as error:
-        raise StepError(str(error)) from None
+    if not energies:
+        raise EdwError(f'none of the {len(locations)} analysed files can be read here')
+    return energies
 
 
 def _table(found: Spectrum) -> str:
