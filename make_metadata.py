@@ -4,12 +4,16 @@
 make_metadata.py [N]        a simulated acquisition writes N data files (default 1) of the next run into
                             [data] raw of edw.ini, and each gets a document
 make_metadata.py --from DIR each data file in DIR that has no document gets one
+make_metadata.py --watch DIR  the same, and from then on each data file as soon as it is finished, until Ctrl-C
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from edw import catalogue, cli, config, files, runs
 from edw.couch import Database, Document
 from edw.errors import EdwError, SettingsError
 from edw.transfer import is_url
+from edw.watching import Watcher
 
 EVENTS = 200  # of one file
 SETTLE = 60.0  # seconds without a change after which acquisition has finished a file
@@ -38,22 +43,26 @@ def main() -> int:
     parser.add_argument('number', nargs='?', type=_number, metavar='N', help='documents to make (default 1)')
     parser.add_argument('--events', type=cli.count, metavar='N', help=f'simulated events of a file (default {EVENTS})')
     parser.add_argument('--seed', type=_seed, metavar='N', help='the same seed gives the same events')
-    parser.add_argument('--from', dest='folder', type=Path, metavar='DIR', help='register the data files in DIR')
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument('--from', dest='folder', type=Path, metavar='DIR', help='register the data files in DIR')
+    there.add_argument('--watch', type=Path, metavar='DIR', help='register them, and those that come')
     parser.add_argument(
         '--settle',
         type=_seconds,
         metavar='S',
-        help=f'with --from: leave files that changed in the last S seconds (default {SETTLE:g})',
+        help=f'with --from and --watch: leave files that changed in the last S seconds (default {SETTLE:g}), '
+        'unless the system tells that they are finished',
     )
     arguments = parser.parse_args()
-    if arguments.folder is None and arguments.settle is not None:
-        parser.error('--settle goes with --from DIR')
-    if arguments.folder is not None and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
-        parser.error('N, --events and --seed are for simulated files, not for --from DIR')
+    folder = arguments.folder or arguments.watch
+    if folder is None and arguments.settle is not None:
+        parser.error('--settle goes with --from DIR and --watch DIR')
+    if folder is not None and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
+        parser.error('N, --events and --seed are for simulated files, not for --from DIR or --watch DIR')
     database = Database(config.load(arguments.config))
-    if arguments.folder is not None:
+    if folder is not None:
         settle = SETTLE if arguments.settle is None else arguments.settle
-        return register(database, arguments.folder, settle)
+        return register(database, folder, settle) if arguments.folder else watch(database, folder, settle)
     return seed(database, arguments.number or 1, arguments.events or EVENTS, arguments.seed)
 
 
@@ -90,7 +99,7 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
         except EdwError as error:
             way_out = f'Register what is missing with: python make_metadata.py --from {raw} --settle 0'
             raise EdwError(f'{error}\nAt least {bar.n} of {number} documents were uploaded. {way_out}') from None
-    _complain(refused)
+    _complain(refused.values())
     print('uploaded', number - len(refused), 'documents of run', run)
     _print_sequence(database)
     return 1 if refused else 0
@@ -100,7 +109,7 @@ def register(database: Database, folder: Path, settle: float) -> int:
     """Make documents for the data files of a folder that have none."""
     progress = partial(progress_bar, desc='registering')
     done = catalogue.register(database, folder, settle, _conditions, progress)
-    _complain(done.failed)
+    _complain(done.failed.values())
     print(f'registered {done.new} files, {len(done.known)} had a document already')
     if not (done.new or done.known or done.unsettled or done.failed):
         print(f'there are no data files (*.root) in {folder}')
@@ -108,6 +117,21 @@ def register(database: Database, folder: Path, settle: float) -> int:
         print(f'left {len(done.unsettled)} for the next call, changed in the last {settle:g} s')
     _print_sequence(database)
     return 1 if done.failed else 0
+
+
+def watch(database: Database, folder: Path, settle: float) -> int:
+    """Make documents for the data files of a folder, and for those that come, until a signal."""
+    cli.set_up_log(logging.INFO)
+    watcher = Watcher(database, folder, settle, _conditions)
+
+    def stop(number: int, frame: object) -> None:
+        watcher.stop()
+        signal.signal(number, signal.default_int_handler)  # the second time, without waiting for anything
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    watcher.run()
+    return 0
 
 
 def _conditions(file: Path) -> dict[str, Any]:
@@ -128,7 +152,7 @@ def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | No
     return catalogue.new_document(doc_id, run, path, conditions)
 
 
-def _complain(refused: list[str]) -> None:
+def _complain(refused: Iterable[str]) -> None:
     for reason in refused:
         print(f'error: {reason}', file=sys.stderr)
 

@@ -52,6 +52,8 @@ def check_start(path: Path) -> None:
             start = stream.read(len(MAGIC))
     except OSError as error:
         raise DataFileError(f'{path}: {error.strerror}') from error
+    except ValueError as error:
+        raise DataFileError(f'{str(path)!r}: {error}') from error  # a null character, which no name can have
     if start != MAGIC:
         raise DataFileError(f'{path}: {"not a ROOT file" if start else "an empty file"}')
 

@@ -1,0 +1,44 @@
+"""The files that a step has left of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edw import design
+from edw.couch import Database, Document
+from edw.errors import EdwError
+
+RUNS_VIEW = 'runs'
+BATCH = 500  # documents read in one request
+
+
+def outputs_of_run(database: Database, run: str, step: str) -> list[str]:
+    """Paths or URLs of the files that `step` made of a run's documents, in the order of their ids, each once.
+
+    Of a document that the step was done on again, the last one. Raises EdwError where there is no such run, and
+    where the step has not been done on any of it.
+    """
+    design.check(database, views=(RUNS_VIEW,))
+    view = f'{database.settings.design}/_view/{RUNS_VIEW}'
+    rows = database.view(view, reduce=False, startkey=[run], endkey=[run, {}])['rows']
+    ids = sorted(row['id'] for row in rows)
+    if not ids:
+        raise EdwError(f'{database.url} has no documents of a run {run!r}')
+    files: dict[str, None] = {}
+    for start in range(0, len(ids), BATCH):
+        present = database.existing(ids[start : start + BATCH])
+        outputs = (output_of(present[doc_id], step) for doc_id in ids[start : start + BATCH] if doc_id in present)
+        files.update(dict.fromkeys(file for file in outputs if file is not None))
+    if not files:
+        count = f'{len(ids)} document{"s" * (len(ids) != 1)}'
+        raise EdwError(f'{step} has not been done yet on any of the {count} of run {run}')
+    return list(files)
+
+
+def output_of(doc: Document, step: str) -> str | None:
+    """The file of the last entry of a step; None without such an entry, or where it names no file."""
+    process: Any = doc.get('process')
+    for entry in reversed(process if isinstance(process, list) else []):
+        if isinstance(entry, dict) and entry.get('name') == step:
+            return entry['file'] if isinstance(entry.get('file'), str) and entry['file'] else None
+    return None

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Draw the energy spectrum of a run, or of analysed files, and print its fitted lines.
+
+plot_spectrum.py ma22a000              all files of the run that have been analysed, as ma22a000.spectrum.png
+plot_spectrum.py *.amp.root -o x.pdf   these files together
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path, PurePosixPath
+
+from detector import spectrum
+from detector.spectrum import FloatArray, Spectrum
+from detector.spectrum_plot import figure
+from detector.traces import DataFileError
+from edw import cli, config, files
+from edw.couch import Database
+from edw.errors import EdwError, StepError
+from edw.outputs import outputs_of_run
+from edw.redact import redact
+from edw.transfer import is_url, local_copy
+
+STEP = 'signal_processing'  # whose files are drawn
+ENDINGS = '.png', '.pdf'
+DOTS_PER_INCH = 150  # of a PNG
+
+
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = cli.parser(__doc__)
+    parser.add_argument('names', nargs='+', metavar='RUN|FILE', help='runs, or files NAME.amp.root')
+    parser.add_argument(
+        '-o', dest='output', type=Path, metavar='OUT', help='OUT.png or OUT.pdf (default: NAME.spectrum.png)'
+    )
+    arguments = parser.parse_args()
+    name = PurePosixPath(arguments.names[0]).name.removesuffix('.root').removesuffix('.amp')
+    output: Path = arguments.output or Path(f'{name}.spectrum.png')
+    if output.suffix.lower() not in ENDINGS:
+        parser.error(f'{output}: the ending must be one of {", ".join(ENDINGS)}')
+    locations: dict[str, bool] = {}  # whether each may be left out
+    for named in arguments.names:
+        if named.endswith('.root') or '/' in named or Path(named).is_file():
+            locations[named if is_url(named) else str(Path(named).resolve())] = False
+        else:
+            for location in outputs_of_run(Database(config.load(arguments.config)), named, STEP):
+                locations.setdefault(location, True)
+    energies = _read(locations)
+    spectra = spectrum.spectra(energies)
+    for each in spectra:
+        print(_table(each))
+    more = f' and {len(arguments.names) - 1} more' if len(arguments.names) > 1 else ''
+    count = f'{len(energies)} file{"s" * (len(energies) != 1)}'
+    _write(spectra, f'{name}{more}: {count}', output)
+    print(f'wrote {output}: {count}')
+    return 0
+
+
+def _read(locations: dict[str, bool]) -> list[dict[str, FloatArray]]:
+    """The energies in each file; those that may be left out are, with a warning, where they cannot be read."""
+    energies = []
+    for location, may_be_left_out in locations.items():
+        try:
+            with local_copy(location) as path:
+                energies.append(spectrum.read_energies(path))
+        except (DataFileError, StepError) as error:
+            if not may_be_left_out:
+                raise EdwError(str(error)) from None
+            print(redact(f'warning: left out: {error}'), file=sys.stderr)
+    if not energies:
+        raise EdwError(f'none of the {len(locations)} analysed files can be read here')
+    return energies
+
+
+def _table(found: Spectrum) -> str:
+    """The fitted lines of a detector, for people."""
+    rows = [f'{found.detector}: {found.events} events']
+    fitted = {energy: line for energy, line in found.lines.items() if line is not None}
+    if fitted:
+        rows.append(f'{"line (keV)":>12}{"position (keV)":>20}{"FWHM (keV)":>18}{"counts":>16}')
+    for energy, line in fitted.items():
+        position = f'{line.position:.3f} ± {line.position_uncertainty:.3f}'
+        fwhm = f'{line.fwhm:.3f} ± {line.fwhm_uncertainty:.3f}'
+        counts = f'{line.events:.0f} ± {line.events_uncertainty:.0f}'
+        rows.append(f'{energy:>12.3f}{position:>20}{fwhm:>18}{counts:>16}')
+    return '\n'.join(rows if fitted else [*rows, '    too few events in any line for a fit'])
+
+
+def _write(spectra: list[Spectrum], title: str, output: Path) -> None:
+    try:
+        with files.replacing(output) as temporary:
+            figure(spectra, title).savefig(temporary, format=output.suffix[1:].lower(), dpi=DOTS_PER_INCH)
+    except OSError as error:
+        raise EdwError(f'{output} cannot be written: {error.strerror or error}') from None
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))
