@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -37,7 +38,7 @@ def frame(request: Request, title: str) -> dict[str, Any]:
         'hostname': socket.gethostname(),
         'is_enabled': is_enabled,
         'may_change': may_change,
-        'csrf': access.csrf_token(request) if is_enabled else '',
+        'csrf': partial(access.csrf_token, request),
         'message': request.session.pop('message', None) if is_enabled else None,
         'here': f'{request.url.path}?{request.url.query}' if request.url.query else request.url.path,
         'now': time.time(),
