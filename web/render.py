@@ -19,6 +19,7 @@ from web.progress import segments
 
 FOLDER = Path(__file__).resolve().parent
 LONGEST_JSON = 200_000  # characters of a document that a page shows
+INDENT, LINE = 2, 64  # characters of its JSON
 THIN_SPACE = '\u202f'  # between thousands; it does not break
 
 
@@ -50,7 +51,7 @@ def since(epoch: Any, now: float | None = None) -> Markup:
     local = _local(epoch)
     if local is None:
         return Markup()
-    passed = duration((time.time() if now is None else now) - epoch)
+    passed = duration(round((time.time() if now is None else now) - epoch))
     return Markup('<time datetime="{}" data-since="{:.0f}">{}</time>').format(
         local.isoformat(timespec='seconds'), epoch, passed
     )
@@ -63,7 +64,7 @@ def duration(seconds: float | None) -> str:
     for size, unit in ((86400, 'd'), (3600, 'h'), (60, 'min')):
         if seconds >= 2 * size:
             return f'{seconds // size:.0f} {unit}'
-    return f'{seconds:.3g} s' if 0 < seconds < 10 and seconds != int(seconds) else f'{max(seconds, 0):.0f} s'
+    return f'{seconds:.2g} s' if 0 < seconds < 10 and seconds != int(seconds) else f'{max(seconds, 0):.0f} s'
 
 
 def address(path: str, **query: str | None) -> str:
@@ -74,16 +75,32 @@ def address(path: str, **query: str | None) -> str:
 
 
 def pretty_json(value: Any) -> str:
-    """JSON for people; cut off behind LONGEST_JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """JSON for people: what fits into a line is on one line. Cut off behind LONGEST_JSON."""
+    text = _json(value, 0)
     if len(text) <= LONGEST_JSON:
         return text
     return f'{text[:LONGEST_JSON]}\n… {len(text) - LONGEST_JSON} more characters'
 
 
+def _json(value: Any, depth: int) -> str:
+    """With a margin of `depth` steps for all lines but the first."""
+    line = json.dumps(value, ensure_ascii=False)
+    if not value or not isinstance(value, (dict, list)) or (depth and len(line) + INDENT * depth <= LINE):
+        return line
+    margin = ' ' * INDENT * (depth + 1)
+    if isinstance(value, dict):
+        parts = [f'{json.dumps(name, ensure_ascii=False)}: {_json(part, depth + 1)}' for name, part in value.items()]
+    else:
+        parts = [_json(part, depth + 1) for part in value]
+    first, last = '{}' if isinstance(value, dict) else '[]'
+    return f',\n{margin}'.join([f'{first}\n{margin}{parts[0]}', *parts[1:]]) + f'\n{" " * INDENT * depth}{last}'
+
+
 def time_zone() -> str:
     """That of this machine, in which the pages give all times."""
-    return datetime.now().astimezone().strftime('%Z, UTC%z')
+    now = datetime.now().astimezone()
+    name, offset = now.strftime('%Z'), now.strftime('%z')
+    return name if name == 'UTC' else f'{name} (UTC{offset[:3]}:{offset[3:5]})'
 
 
 def _local(epoch: Any) -> datetime | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 HOURS = 12  # that the plot shows
 BIN = 600  # seconds, one bar
-WIDTH, PANEL_HEIGHT, GAP = 760, 62, 30  # units of the picture, as are all below
+WIDTH, PANEL_HEIGHT, GAP = 760, 64, 38  # units of the picture, as are all below
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 24, 44
 BAR_GAP = 1.5
 TICK_HOURS = 2
@@ -90,9 +90,10 @@ def _binned(minutes: list[tuple[float, int]], start: float, end: float) -> list[
 
 
 def _nice(value: int) -> int:
-    """The next number, upwards, of the form 1, 2 or 5 times a power of ten."""
-    power = 10 ** math.floor(math.log10(max(value, 1)))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value)
+    """The next number, upwards, that is even and has one digit that counts, or 25 or 15 as the first two."""
+    power = 10 ** math.floor(math.log10(max(value, 2)))
+    factors = (2, 4, 6, 8, 10) if power == 1 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    return next(round(factor * power) for factor in factors if factor * power >= value)
 
 
 def _full_hours(start: float, end: float) -> list[float]:

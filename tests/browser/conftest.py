@@ -16,16 +16,23 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from edw import config, design
 from edw.config import Settings
 from edw.couch import Database, Document
+from edw.files import md5_of
 from tests.browser import history
 from tests.conftest import Server
 from tests.scripts import Process, Scripts
 from upload_design import DESIGN_FILE
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-ARGUMENTS = (
-    '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
-    '--disable-component-update --disable-sync'
-).split()
+ARGUMENTS = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+]
 PASSWORD = 'open-sesame'
 DESKTOP = {'width': 1280, 'height': 900}
 PHONE = {'width': 375, 'height': 740}
@@ -51,14 +58,15 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A night's documents, and one run whose files are real: acquired, moved, analysed, and two that failed."""
     folder = tmp_path_factory.mktemp('site')
     file = folder / 'edw.ini'
-    dbname = f'edwtest-{secrets.token_hex(6)}'
-    file.write_text(f'{server.settings_text(dbname)}[dashboard]\ndashboard_password = {PASSWORD}\n')
+    dbname = 'edwtest-night' if SCREENSHOTS else f'edwtest-{secrets.token_hex(6)}'
+    text = server.settings_text(dbname).replace('lease = 3', 'lease = 30')
+    file.write_text(f'{text}[dashboard]\ndashboard_password = {PASSWORD}\n')
     settings = config.load(file)
     database = Database(settings)
     database.create()
     design.upload(database, design.read(DESIGN_FILE))
     with Scripts(file) as scripts:
-        _process(scripts, database)
+        _process(scripts, database, files=16 if SCREENSHOTS else 4)
         now = time.time()
         database.bulk_docs(history.night(now, 1))
         for heartbeat in history.heartbeats(now):
@@ -70,17 +78,15 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     server.request('DELETE', dbname)
 
 
-def _process(scripts: Scripts, database: Database) -> None:
-    made = scripts.run('make_metadata.py', '4')
+def _process(scripts: Scripts, database: Database, files: int) -> None:
+    made = scripts.run('make_metadata.py', str(files))
     assert made.returncode == 0, made.stderr
     broken, gone = database.get('ma22a000_003'), database.get('ma22a000_002')
     Path(gone['original_file']).unlink()
     # Moved as it is, for its md5 is right; but no file that anybody could analyse.
     source = Path(broken['original_file'])
     source.write_bytes(source.read_bytes()[:20_000])
-    from edw import files
-
-    database.put({**broken, 'md5sum': files.md5_of(source), 'size': 20_000})
+    database.put({**broken, 'md5sum': md5_of(source), 'size': 20_000})
     for listener in ('listen_newfiles.py', 'listen_analysis1.py'):
         assert scripts.run(listener, '--once', '-q').returncode == 1  # each fails on one document
 
