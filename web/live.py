@@ -23,7 +23,7 @@ from edw.status import RunStatus, Status
 from web import render, throughput
 
 LEAST_PAUSE = 0.5  # seconds between two readings
-REST = 3.0  # times as long as a reading took, the database is left alone after it
+REST, LONGEST_REST = 3.0, 5.0  # times as long as a reading took the database is left alone after it; seconds at most
 UNWATCHED_PAUSE = 10.0  # seconds between two readings while no browser looks
 QUIET_PAUSE = 20.0  # seconds after which the status is read although nothing changed: heartbeats are no changes
 ALIVE = 15.0  # seconds without news after which a browser is told that it is still connected
@@ -163,7 +163,7 @@ class Live:
             else:
                 self._show(reading, None)
                 failing = pauses()
-                pause = max(LEAST_PAUSE, REST * (time.monotonic() - began))
+                pause = max(LEAST_PAUSE, min(REST * (time.monotonic() - began), LONGEST_REST))
             if self._rest(pause):
                 return
 

@@ -68,7 +68,7 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with Scripts(file) as scripts:
         _process(scripts, database, files=16 if SCREENSHOTS else 4)
         now = time.time()
-        database.bulk_docs(history.night(now, 1))
+        database.bulk_docs(history.night(now, 'abcdefgh' if SCREENSHOTS else 'a', 1))
         for heartbeat in history.heartbeats(now):
             database.put(heartbeat)
         dashboard = scripts.start('dashboard.py', '--port', '0')

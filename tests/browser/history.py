@@ -9,17 +9,16 @@ from edw.couch import Document
 
 HOURS = 11.0  # of data taking
 INTERVAL = 720.0  # seconds between two files of a machine: five an hour
-MACHINES = 'abcdefgh'
 FILES_IN_A_RUN = 12
 STOPPED = 3.2, 4.1  # hours before now, when the processing stood still
 WORKERS = ('sps-node-03:20417:9ac1f02e', 'sps-node-07:1188:52d7be19')  # both hold claims
 
 
-def night(now: float, random_seed: int) -> list[Document]:
-    """Documents over HOURS until `now` (seconds since the epoch)."""
+def night(now: float, machines: str, random_seed: int) -> list[Document]:
+    """Documents of some acquisition machines, a letter each, over HOURS until `now` (seconds since the epoch)."""
     rng = random.Random(random_seed)
     docs = []
-    for machine in MACHINES:
+    for machine in machines:
         begin = now - 3600 * HOURS + rng.uniform(0, INTERVAL)
         for number in range(int(3600 * HOURS / INTERVAL)):
             made = begin + number * INTERVAL * rng.uniform(0.99, 1.01)

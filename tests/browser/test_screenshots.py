@@ -25,7 +25,7 @@ def test_the_pages_of_the_documentation(site: Site, open_page: Open, scheme: str
     _save(page, folder / f'dashboard{suffix}.png')
     page.goto(site.url + address('run', name='ma22a000'))
     page.locator('figure img').wait_for()
-    page.wait_for_function("document.querySelector('figure img').complete")
+    page.locator('figure img').evaluate('image => image.decode()')
     _save(page, folder / f'run{suffix}.png')
     page.goto(site.url + address('document', id=site.unreadable['_id']))
     _save(page, folder / f'document{suffix}.png')
