@@ -20,6 +20,7 @@ from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back
 from web import access, pages, render
 
 MOST_FIELDS = 8  # of a form
+LONGEST_FORM = 20_000  # bytes; ids and names are what it holds
 MOST_NAMED = 3  # documents that a message names
 
 
@@ -112,7 +113,10 @@ def _in_words(result: PutBack) -> str:
 
 
 async def _checked_form(request: Request) -> FormData:
-    # Before the body is read: what comes from elsewhere is not even looked at.
+    """The form of a request that comes from a page of ours; anything else is refused."""
+    length = request.headers.get('content-length', '')
+    if not length.isdecimal() or int(length) > LONGEST_FORM:
+        raise HTTPException(413, 'The form is too long')
     form = await request.form(max_files=0, max_fields=MOST_FIELDS)
     reason = access.refusal(request, form, request.app.state.public_names)
     if reason is not None:

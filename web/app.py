@@ -105,4 +105,4 @@ def _bug(request: Request, error: Exception) -> Response:
 
 
 def _error(request: Request, status_code: int, heading: str, text: str) -> Response:
-    return render.page('error.html', status_code, **pages.frame(request, heading), status_code=status_code, text=text)
+    return render.page('error.html', status_code, **pages.frame(request, heading), code=status_code, text=text)

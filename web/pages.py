@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from edw import documents, status, views
 from edw.couch import Database, Document
+from edw.errors import NoDatabase, NotFound
 from edw.reprocessing import failed_step, is_failed
 from edw.timeline import timeline
 from web import access, render
@@ -51,7 +52,7 @@ async def overview(request: Request) -> Response:
     snapshot = await live.first(FIRST_LIMIT)
     if snapshot is None:
         text = 'The database has not answered yet. Perhaps it builds its views: they are shown here when it has.'
-        return render.page('error.html', 503, **frame(request, 'Not yet'), status_code=503, text=text)
+        return render.page('error.html', 503, **frame(request, 'Not yet'), code=503, text=text)
     if snapshot.reading is None:
         raise snapshot.error
     return render.page('overview.html', **frame(request, 'Overview'), live=snapshot.html)
@@ -97,10 +98,8 @@ def run(request: Request) -> Response:
 def document(request: Request) -> Response:
     """One document: its timeline, what went wrong, and itself."""
     doc_id = _asked(request, 'id')
-    if doc_id.startswith('_'):
-        raise HTTPException(404, f'{doc_id!r} is no data document')
     with request.app.state.databases.lent() as database:
-        doc = database.get(doc_id)
+        doc = document_of(database, doc_id)
     return render.page(
         'document.html',
         **frame(request, doc_id),
@@ -137,6 +136,22 @@ def failed_rows(database: Database, step: str | None, kind: str, limit: int) -> 
     """Rows of the view `failed` of a step and a kind: `id`, `key` with the time last, and the error as `value`."""
     ends = {'startkey': [step, kind, views.LAST], 'endkey': [step, kind]}
     return views.rows(database, 'failed', descending=True, reduce=False, limit=limit, **ends)
+
+
+def document_of(database: Database, doc_id: str) -> Document:
+    """The document of an id that came from a browser. Raises HTTPException where there is none."""
+    if doc_id.startswith('_'):
+        raise HTTPException(404, f'{doc_id!r} is no data document')
+    try:
+        doc = database.get(doc_id)
+    except NoDatabase:
+        raise
+    except NotFound:
+        doc = {}
+    # Not `.`, for which the database itself answers, nor ``.
+    if doc.get('_id') != doc_id:
+        raise HTTPException(404, f'There is no document {doc_id!r}')
+    return doc
 
 
 def _step_names(request: Request) -> list[str]:

@@ -38,7 +38,7 @@ def svg(request: Request) -> Response:
 def _drawn(request: Request) -> Drawn:
     with request.app.state.databases.lent() as database:
         if 'id' in request.query_params:
-            docs = [database.get(request.query_params['id'])]
+            docs = [pages.document_of(database, request.query_params['id'])]
         elif 'run' in request.query_params:
             docs = _docs_of_run(database, request.query_params['run'])
         else:

@@ -82,6 +82,8 @@ def _draw(locations: list[str], left_out: int) -> Drawn:
     energies, missing = [], []
     for location in locations:
         try:
+            if not is_url(location) and not Path(location).is_file():
+                raise StepError(f'{location}: there is no such file')  # nor a pipe, which would never end
             with local_copy(location) as path:
                 energies.append(read_energies(path))
         except (DataFileError, StepError, OSError, ValueError) as error:
