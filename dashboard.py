@@ -12,11 +12,11 @@ import logging
 import sys
 
 from edw import cli, config, design, status
-from edw.couch import Database
 from edw.errors import Unavailable
 from web import serving
 from web.app import application
 from web.live import Live
+from web.pool import Databases
 
 DEFAULT_PORT = 8050
 
@@ -40,15 +40,17 @@ def main() -> int:
     arguments = parser.parse_args()
     cli.set_up_log(logging.INFO)
     settings = config.load(arguments.config)
+    databases = Databases(settings)
     try:
-        design.check(Database(settings), views=status.VIEWS)
+        with databases.lent() as database:
+            design.check(database, views=status.VIEWS)
     except Unavailable as error:
         log.warning('%s; the pages say so until it answers', error)
     listener = serving.listening(arguments.host, arguments.port)
     if settings.dashboard_password and not _is_loopback(arguments.host) and not arguments.public_name:
         log.warning('the password goes over the network in the clear; serve the pages through an HTTPS reverse proxy')
-    live = Live(settings)
-    app = application(settings, live, arguments.host, tuple(name.lower() for name in arguments.public_name))
+    live = Live(databases)
+    app = application(databases, live, arguments.host, tuple(name.lower() for name in arguments.public_name))
     host = f'[{arguments.host}]' if ':' in arguments.host else arguments.host
     url = f'http://{host}:{listener.getsockname()[1]}/'
     serving.serve(app, listener, on_ready=lambda: print(f'dashboard at {url}', flush=True), on_stop=live.end)

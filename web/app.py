@@ -17,7 +17,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from edw.config import Settings
 from edw.errors import EdwError, NoDatabase, NoDesign, NotFound
 from edw.redact import keep_secret, redact
 from web import actions, pages, picture, render
@@ -30,12 +29,13 @@ from web.spectra import Spectra
 LOOPBACK = ('localhost', '127.0.0.1', '::1', '[::1]')
 
 
-def application(settings: Settings, live: Live, host: str, public_names: tuple[str, ...] = ()) -> ASGIApp:
+def application(databases: Databases, live: Live, host: str, public_names: tuple[str, ...] = ()) -> ASGIApp:
     """The dashboard of one database.
 
     It answers to the names of loopback, to `host`, and to `public_names`, by which a reverse proxy is known, and to
     no others: a page elsewhere could else have its own name lead here, and read along.
     """
+    settings = databases.settings
     keep_secret(settings.dashboard_password)
     routes = [
         Route('/', pages.overview),
@@ -80,7 +80,7 @@ def application(settings: Settings, live: Live, host: str, public_names: tuple[s
     )
     app.state.settings = settings
     app.state.live = live
-    app.state.databases = Databases(settings)
+    app.state.databases = databases
     app.state.spectra = Spectra()
     app.state.access = Access(settings.dashboard_password) if settings.dashboard_password else None
     app.state.public_names = public_names

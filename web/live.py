@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from edw import follow, status
 from edw.backoff import LONGEST_PAUSE, Outage, insist, pauses
-from edw.config import Settings
 from edw.couch import Database
 from edw.errors import EdwError, LoginRefused, Unavailable
 from edw.redact import redact
 from edw.status import RunStatus, Status
 from web import render, throughput
+from web.pool import Databases
 
 LEAST_PAUSE = 0.5  # seconds between two readings
 REST, LONGEST_REST = 3.0, 5.0  # times as long as a reading took the database is left alone after it; seconds at most
@@ -46,20 +46,15 @@ class Snapshot:
     """What browsers are shown. `error` says why it is not of now; `reading` is None before the first one."""
 
     reading: Reading | None
-    error: EdwError | None
+    error: Exception | None
     html: str
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing can change it: the login was refused, and trying again would lock the address out."""
-        return isinstance(self.error, LoginRefused)
 
 
 class Live:
     """The feed, the reader, and those who wait for what it has read."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()  # set and replaced with every snapshot
         self._watchers = 0
@@ -129,22 +124,20 @@ class Live:
         """The feed's thread."""
         outage = _Outage(self._tell)
         while not self._ended.is_set():
-            database = Database(self._settings)
             try:
-                since = insist(database.info, outage, self._ended.wait)['update_seq']
-                self._tell()
-                for _ in follow.changes(database, since, outage, self._ended.wait):
+                with self._databases.lent() as database:
+                    since = insist(database.info, outage, self._ended.wait)['update_seq']
                     self._tell()
+                    for _ in follow.changes(database, since, outage, self._ended.wait):
+                        self._tell()
             except LoginRefused:
                 return  # the reader meets it too, and says so
             except EdwError as error:
                 log.warning('%s; trying again in %g s', error, LONGEST_PAUSE)
-                self._tell()
                 self._ended.wait(LONGEST_PAUSE)
 
     def _read(self) -> None:
         """The reader's thread."""
-        database = Database(self._settings)
         failing = pauses()
         reading: Reading | None = None
         while True:
@@ -152,16 +145,21 @@ class Live:
             with self._wake:
                 self._changed = False
             try:
-                reading = read(database)
-            except EdwError as error:
+                with self._databases.lent() as database:
+                    reading = read(database)
+                self._show(reading, None)
+            except LoginRefused as error:
                 self._show(reading, error)
-                if isinstance(error, LoginRefused):
-                    return
+                return
+            except Exception as error:
+                # A bug of ours too: a page must never say that it is live when nothing is read any more.
+                if not isinstance(error, EdwError):
+                    log.exception('the status cannot be read')
+                self._show(reading, error)
                 pause = max(next(failing), LEAST_PAUSE)
                 with self._wake:
                     self._changed = True
             else:
-                self._show(reading, None)
                 failing = pauses()
                 pause = max(LEAST_PAUSE, min(REST * (time.monotonic() - began), LONGEST_REST))
             if self._rest(pause):
@@ -183,13 +181,14 @@ class Live:
                 self._wake.wait((due if self._changed else QUIET_PAUSE) - passed())
             return self._ended.is_set()
 
-    def _show(self, reading: Reading | None, error: EdwError | None) -> None:
+    def _show(self, reading: Reading | None, error: Exception | None) -> None:
+        said = str(error) if isinstance(error, EdwError) else 'the log of dashboard.py says why'
         html = render.html(
             'live.html',
             reading=reading,
-            error=None if error is None else redact(str(error)),
+            error=None if error is None else redact(said),
             now=time.time(),
-            lease=self._settings.lease,
+            lease=self._databases.settings.lease,
         )
         snapshot = Snapshot(reading, error, html)
         try:

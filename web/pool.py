@@ -8,24 +8,35 @@ from contextlib import contextmanager
 
 from edw.config import Settings
 from edw.couch import Database
+from edw.errors import LoginRefused
 
 
 class Databases:
-    """Lends databases, and keeps them for the next request: their connection and login are still good."""
+    """Lends databases, and keeps them for the next request: their connection and login are still good.
+
+    A login that was refused once is not tried again: every page that is opened would be another try, and CouchDB 3.4
+    and later lock an address out after five.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._idle: list[Database] = []
+        self._refused: LoginRefused | None = None
         self._lock = threading.Lock()
 
     @contextmanager
     def lent(self) -> Iterator[Database]:
-        """A database for the time of the block."""
+        """A database for the time of the block. Raises LoginRefused where another one met it."""
         with self._lock:
+            if self._refused is not None:
+                raise LoginRefused(f'{self._refused}\nIt is not tried again before dashboard.py is started anew.')
             database = self._idle.pop() if self._idle else None
         database = database or Database(self.settings)
         try:
             yield database
+        except LoginRefused as error:
+            self._refused = error
+            raise
         finally:
             with self._lock:
                 self._idle.append(database)
