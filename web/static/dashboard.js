@@ -39,8 +39,10 @@ function replaceParts(html) {
     const focused = target.contains(document.activeElement) ? document.activeElement : null;
     const address = focused && focused.getAttribute('href');
     const label = focused && focused.getAttribute('aria-label');
+    const scrolled = [...target.querySelectorAll('.scroll')].map((one) => one.scrollLeft);
     target.className = part.className;
     target.replaceChildren(...part.childNodes);
+    target.querySelectorAll('.scroll').forEach((one, index) => one.scrollTo(scrolled[index] ?? 0, 0));
     if (focused !== null) {
       const same = [...target.querySelectorAll('a[href], [tabindex]')].find(
         (one) => (address ? one.getAttribute('href') === address : one.getAttribute('aria-label') === label));
@@ -140,6 +142,8 @@ async function load(section) {
 setInterval(showAges, AGES);
 const live = document.getElementById('live');
 if (live !== null) {
+  const plot = live.querySelector('[data-live="throughput"] .scroll');
+  plot?.scrollTo(plot.scrollWidth, 0); // where it is wider than the screen, the last hours are of interest
   follow(live);
 }
 for (const section of document.querySelectorAll('[data-load]')) {
