@@ -28,6 +28,7 @@ from edw.backoff import Outage, insist
 from edw.config import Settings
 from edw.couch import Database, Document
 from edw.errors import EdwError, NoDatabase, NotFound
+from edw.redact import redact
 from edw.status import Status
 
 AGES_INTERVAL = 10.0  # seconds after which ages and heartbeats are looked at again though nothing changed
@@ -70,21 +71,29 @@ def _watch(settings: Settings, as_json: bool) -> int:
     outage = Outage()
     ended = threading.Event()
     told: queue.SimpleQueue[follow.Sequence | EdwError] = queue.SimpleQueue()
+    # Ctrl-C is the way to end it.
     with contextlib.suppress(KeyboardInterrupt), _screen(database, as_json, is_live=True) as show:
-        cli.set_up_log(logging.WARNING)
-        insist(lambda: design.check(database, views=status.VIEWS), outage, ended.wait)
-        since = insist(database.info, outage, ended.wait)['update_seq']
-        follow.in_thread(settings, since, outage, on_change=told.put, on_end=told.put, ended=ended)
-        while True:
-            show(insist(partial(status.read, database), outage, ended.wait))
-            with contextlib.suppress(queue.Empty):
-                news = told.get(timeout=AGES_INTERVAL)
-                while True:
-                    if isinstance(news, EdwError):
-                        raise news
-                    news = told.get_nowait()
-    ended.set()
+        cli.set_up_log(logging.WARNING)  # now that stderr is written above what is shown
+        try:
+            insist(lambda: design.check(database, views=status.VIEWS), outage, ended.wait)
+            since = insist(database.info, outage, ended.wait)['update_seq']
+            follow.in_thread(settings, since, outage, on_change=told.put, on_end=told.put, ended=ended)
+            while True:
+                show(insist(partial(status.read, database), outage, ended.wait))
+                _wait(told)
+        finally:
+            ended.set()
     return 0
+
+
+def _wait(told: queue.SimpleQueue[follow.Sequence | EdwError]) -> None:
+    """Wait for a change, or until ages are old; what came meanwhile is the same change."""
+    with contextlib.suppress(queue.Empty):
+        news = told.get(timeout=AGES_INTERVAL)
+        while True:
+            if isinstance(news, EdwError):
+                raise news
+            news = told.get_nowait()
 
 
 @contextlib.contextmanager
@@ -93,7 +102,7 @@ def _screen(database: Database, as_json: bool, is_live: bool) -> Iterator[Show]:
     console = tables.console()
 
     def overview(found: Status) -> tables.Group:
-        return tables.overview(found, database.url, database.settings.lease)
+        return tables.overview(found, database.url, database.settings.lease, console.width)
 
     if as_json:
         yield lambda found: print(json.dumps(status.as_json(found)), flush=True)
@@ -123,8 +132,9 @@ def _document(database: Database, doc_id: str) -> Document:
 def _show_document(doc: Document, as_json: bool) -> None:
     events = timeline.timeline(doc)
     if as_json:
-        shown = {'_id': doc['_id'], 'status': doc.get('status'), 'events': [asdict(event) for event in events]}
-        print(json.dumps(shown), flush=True)
+        found = doc.get('status')
+        shown = {'_id': doc['_id'], 'status': redact(found) if isinstance(found, str) else found}
+        print(json.dumps({**shown, 'events': [asdict(event) for event in events]}), flush=True)
         return
     console = tables.console()
     table = tables.history(doc, events)

@@ -15,8 +15,9 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
     """
     wrong = []
     if status.failed:
-        newest = max(status.failures, key=lambda failure: failure.newest or 0.0)
-        wrong.append(f'{number(status.failed, "document")} failed, {safe(newest.doc_id)}: {shortened(newest.error)}')
+        newest = sorted(status.failures, key=lambda failure: failure.newest or 0.0)[-1:]
+        named = [f', {safe(failure.doc_id)}: {shortened(failure.error)}' for failure in newest]
+        wrong.append(f'{number(status.failed, "document")} failed{"".join(named)}')
     if max_wait is not None:
         for step in status.steps:
             if step.waiting_since is not None and status.time - step.waiting_since > max_wait:
@@ -28,9 +29,8 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
             if silent and worker.since is not None and status.time - worker.since > max_wait:
                 held = number(worker.claims, 'document')
                 since = age(status.time - worker.since)
-                wrong.append(
-                    f'{held} of {safe(worker.step)} held by {safe(worker.worker)}, which is silent, for {since}'
-                )
+                where = f'{safe(worker.step)} held for {since} by {safe(worker.worker)}'
+                wrong.append(f'{held} of {where}, which is silent')
     if wrong:
         return '; '.join(wrong), False
     waiting = sum(step.waiting for step in status.steps)

@@ -20,7 +20,7 @@ from edw.chain import Place, chain_of
 from edw.couch import Database
 from edw.redact import redact
 
-HOUR = 3600.0  # seconds
+MINUTE, HOUR = 60.0, 3600.0  # seconds
 LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
 # What is read of each at most, so that a database full of odd documents cannot make a look slow.
 GROUPS = 1000  # steps, kinds of failure, workers, statuses
@@ -36,8 +36,8 @@ class StepStatus:
 
     `after` is the step before it, 0 for the first, None where it is not known. `name` is '' where new documents wait
     and no step was ever done. `waiting_since` is that of the oldest waiting document with a time, `running_since` that
-    of the oldest claim; None where there is none. `done` counts entries of `process`, those of the original scripts,
-    which hold no time, only in all.
+    of the oldest claim, `done_newest` the minute in which the step was last done, if in the last hour; None where there
+    is none. `done` counts entries of `process`, those of the original scripts, which hold no time, only in all.
     """
 
     name: str
@@ -49,6 +49,7 @@ class StepStatus:
     done_last_hour: int
     done: int
     failed: int
+    done_newest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,13 @@ def read(database: Database) -> Status:
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
-    lately = {step: _done_since(database, step, now - HOUR) for step in sorted(done, key=done.get)[-DETAILED:]}
     running = {worker.step for worker in workers}
+    lately = {step: _done_since(database, step, now - HOUR) for step in sorted(done, key=done.get)[-DETAILED:]}
+    active = running | {step for step, minutes in lately.items() if minutes}
     never_done = dict.fromkeys(step for step in [*sorted(running), *failed] if step is not None and step not in done)
     places = {step: _place_before(database, step) for step in list(never_done)[:DETAILED]}
     edges.update(((place, step), 0) for step, place in places.items() if place is not None)
-    chain = chain_of(edges, active=running | {step for step, count in lately.items() if count})
+    chain = chain_of(edges, active)
 
     def row(number: int, step: str | None) -> StepStatus:
         """Of None where new documents wait for a step that nobody knows."""
@@ -123,9 +125,10 @@ def read(database: Database) -> Status:
             waiting_since=_oldest(_waiting_since(database, place) for place in busy),
             running=sum(worker.claims for worker in holders),
             running_since=_oldest(worker.since for worker in holders),
-            done_last_hour=lately.get(step, 0),
+            done_last_hour=sum(count for _, count in lately.get(step, [])),
             done=done.get(step, 0),
             failed=failed.get(step, 0) if step is not None else 0,
+            done_newest=max((minute for minute, _ in lately.get(step, [])), default=None),
         )
 
     steps: list[str | None] = [*chain.steps, *(step for step in never_done if step not in chain.steps)]
@@ -147,16 +150,17 @@ def read(database: Database) -> Status:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """The same as JSON has it."""
-    return dataclasses.asdict(status)
+    """The same as JSON has it, without secrets in any text."""
+    return _redacted(dataclasses.asdict(status))
 
 
 def is_left_alone(step: StepStatus, now: float) -> bool:
     """Whether documents wait for a step and nobody works on it.
 
-    A listener that is there takes what waits at once, and holds claims while it works.
+    A listener that is there takes what waits at once, and holds claims while it works; between two batches it may hold
+    none for a moment.
     """
-    if not step.waiting or step.running:
+    if not step.waiting or step.running or (step.done_newest is not None and now - step.done_newest < MINUTE + LONG):
         return False
     if step.waiting_since is None:  # documents of the original scripts tell no time
         return not step.done_last_hour
@@ -170,13 +174,7 @@ def throughput(database: Database, hours: float) -> dict[str, list[tuple[float, 
     """
     since = time.time() - hours * HOUR
     steps = [row['key'][0] for row in views.rows(database, 'done', group_level=1, limit=DETAILED)]
-    return {
-        step: [
-            (row['key'][1], row['value'])
-            for row in views.rows(database, 'done', group=True, startkey=[step, since], endkey=[step, views.LAST])
-        ]
-        for step in steps
-    }
+    return {step: _done_since(database, step, since) for step in steps}
 
 
 def runs(database: Database, limit: int) -> list[RunStatus]:
@@ -235,8 +233,11 @@ def _place_before(database: Database, step: str) -> Place | None:
     return None
 
 
-def _done_since(database: Database, step: str, since: float) -> int:
-    return views.total(database, 'done', startkey=[step, since], endkey=[step, views.LAST])
+def _done_since(database: Database, step: str, since: float) -> list[tuple[float, int]]:
+    """How many documents a step was done on in each minute (seconds since the epoch) that it was done in at all."""
+    ends = {'startkey': [step, since], 'endkey': [step, time.time() + HOUR]}  # not what a clock gone wrong says
+    minutes = views.rows(database, 'done', group=True, **ends)
+    return [(row['key'][1], row['value']) for row in minutes]
 
 
 def _waiting_since(database: Database, place: Place) -> float | None:
@@ -249,6 +250,14 @@ def _waiting_since(database: Database, place: Place) -> float | None:
 
 def _oldest(times: Iterable[float | None]) -> float | None:
     return min((time for time in times if time is not None), default=None)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {redact(key): _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _is_failure(status: Any) -> bool:

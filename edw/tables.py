@@ -9,14 +9,16 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edw import views
 from edw.at_work import WorkerStatus, is_silent
 from edw.couch import Document
-from edw.display import age, moment, number, safe, shortened
+from edw.display import MINUTE, age, moment, number, safe, shortened
 from edw.status import NAMED, FailureKind, Status, StepStatus, is_left_alone
 from edw.timeline import DONE, FAILED, Event
 
 FIRST_STEP = '(first step)'
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
+ROOMY = 100  # columns from which on the steps' table has room for the workers' names, which stand below as well
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
 
@@ -34,11 +36,11 @@ def plain(made: Console, tables: RenderableType) -> str:
     return '\n'.join(line.rstrip() for line in captured.get().splitlines())
 
 
-def overview(status: Status, where: str, lease: float) -> Group:
-    """All of the status; `lease` in seconds. Every text of a document in it is escaped."""
+def overview(status: Status, where: str, lease: float, width: int) -> Group:
+    """All of the status; `lease` in seconds, `width` in columns. Every text of a document in it is escaped."""
     parts: list[RenderableType] = [Text(f'{safe(where)}  {moment(status.time)}'), Text(_sums(status))]
     if status.steps:
-        parts += [Text(), _steps(status)]
+        parts += [Text(), _steps(status, width >= ROOMY)]
     found = [Text(line, 'bold red') for line in remarks(status, lease)]
     if found:
         parts += [Text(), *found]
@@ -81,11 +83,10 @@ def history(doc: Document, events: list[Event]) -> Group:
     for event in events:
         style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')
         text = '  '.join(filter(None, (event.file, event.text)))
-        took = '-' if event.duration is None else f'{event.duration:.4g} s'
+        short = event.duration is not None and event.duration < MINUTE
+        took = f'{event.duration:.3f} s' if short else age(event.duration)
         _add(table, (moment(event.time), event.what, event.step, event.hostname, took, text), style)
-    return Group(
-        Text(f'{safe(doc["_id"])}  {safe(status if isinstance(status, str) else repr(status))}'), Text(), table
-    )
+    return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(status))}'), Text(), table)
 
 
 def _sums(status: Status) -> str:
@@ -99,9 +100,10 @@ def _sums(status: Status) -> str:
     return f'{number(status.documents, "document")}: ' + ', '.join(f'{count} {what}' for what, count in parts.items())
 
 
-def _steps(status: Status) -> Table:
-    columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('since', True), ('by', False)]
-    table = _table([*columns, ('last hour', True), ('done', True), ('failed', True)])
+def _steps(status: Status, with_workers: bool) -> Table:
+    columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('for', True)]
+    by_column = [('by', False)] if with_workers else []
+    table = _table([*columns, *by_column, ('last hour', True), ('done', True), ('failed', True)])
     for step in status.steps:
         workers = [worker.worker for worker in status.workers if worker.step == step.name]
         by = '-' if not workers else workers[0] if len(workers) == 1 else number(len(workers), 'worker')
@@ -111,7 +113,7 @@ def _steps(status: Status) -> Table:
             _since(status.time, step.waiting_since),
             step.running,
             _since(status.time, step.running_since),
-            by,
+            *([by] if with_workers else []),
             step.done_last_hour,
             step.done,
             step.failed,
@@ -121,7 +123,7 @@ def _steps(status: Status) -> Table:
 
 
 def _workers(workers: list[WorkerStatus], now: float, lease: float) -> Table:
-    columns = [('worker', False), ('step', False), ('documents', True), ('since', True), ('last heartbeat', True)]
+    columns = [('worker', False), ('step', False), ('documents', True), ('for', True), ('last heartbeat', True)]
     table = _table(columns)
     for worker in workers:
         cells = (worker.worker, worker.step, worker.claims, _since(now, worker.since), _since(now, worker.heartbeat))

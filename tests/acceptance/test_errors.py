@@ -15,7 +15,7 @@ from tests.conftest import Server
 from tests.scripts import Scripts, wait_until
 from upload_design import DESIGN_FILE
 
-PLAIN = ('upload_design.py', 'make_metadata.py')
+PLAIN = ('upload_design.py', 'make_metadata.py', 'show_status.py')
 LISTENERS = ('listen_newfiles.py', 'listen_analysis1.py')
 
 
@@ -97,14 +97,14 @@ def test_a_listener_waits_for_its_server_and_works_when_it_comes(
     assert listener.output.count('trying again until it answers') == 1
 
 
-@pytest.mark.parametrize('script', ('make_metadata.py', *LISTENERS))
+@pytest.mark.parametrize('script', ('make_metadata.py', 'show_status.py', *LISTENERS))
 def test_no_database(scripts: Scripts, script: str) -> None:
     done = scripts.run(script)
     assert done.returncode == 1 and 'no such database' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
 
-@pytest.mark.parametrize('script', LISTENERS)
+@pytest.mark.parametrize('script', ('show_status.py', *LISTENERS))
 def test_no_design_document(scripts: Scripts, empty_database: Database, script: str) -> None:
     done = scripts.run(script)
     assert done.returncode == 1 and 'no design document' in done.stderr and 'upload_design.py' in done.stderr

@@ -1,0 +1,240 @@
+"""show_status.py as somebody on shift runs it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import local_couchdb
+from edw import config, design
+from edw.couch import Database
+from tests.conftest import Server
+from tests.scripts import LIMIT, ROOT, Scripts, wait_until
+from upload_design import DESIGN_FILE
+
+SCRIPT = 'show_status.py'
+STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
+
+
+def as_json(scripts: Scripts, *arguments: str) -> dict[str, Any]:
+    done = scripts.run(SCRIPT, '--json', *arguments)
+    assert done.returncode == 0 and done.stderr == '', done.stderr
+    return json.loads(done.stdout)
+
+
+def new_document(database: Database, doc_id: str, **fields: Any) -> None:
+    database.put({'_id': doc_id, 'status': 'good', 'process': [], 'datecreated': time.time(), **fields})
+
+
+def test_a_listener_at_work_then_paused(
+    scripts: Scripts, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / 'journal'
+    journal.touch()
+    monkeypatch.setenv('EDW_TEST_JOURNAL', str(journal))
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    new_document(database, 'x')
+    listener = scripts.listen(STEP)
+    wait_until(lambda: 'begins x' in journal.read_text())
+    wait_until(lambda: as_json(scripts)['workers'][0]['heartbeat'] is not None, every=0.5)
+    found = as_json(scripts)
+    (worker,) = found['workers']
+    assert worker['worker'].startswith(f'{socket.gethostname()}:{listener.pid}:') and worker['claims'] == 1
+    assert abs(worker['heartbeat'] - time.time()) < LIMIT
+    (step,) = found['steps']
+    assert (step['name'], step['after'], step['waiting'], step['running']) == ('waiting', 0, 0, 1)
+    listener.send(signal.SIGSTOP)
+    wait_until(lambda: 'without a sign of life' in scripts.run(SCRIPT).stdout, every=0.5)
+    done = scripts.run(SCRIPT, '--check', '--max-wait', '1')
+    assert done.returncode == 1 and '1 document of waiting held for' in done.stdout
+    listener.send(signal.SIGCONT)
+    journal.with_suffix('.go').touch()
+    wait_until(lambda: database.get('x')['process'])
+    assert listener.stop() == 0
+    found = as_json(scripts)
+    assert (found['finished'], found['workers'], found['steps'][0]['done_last_hour']) == (1, [], 1)
+
+
+def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
+    new_document(database, 'nameless')
+    new_document(database, 'gone', original_file='/nowhere/gone.root', md5sum='0' * 32)
+    assert scripts.run('listen_newfiles.py', '--once').returncode == 1
+    kinds = {(kind['step'], kind['kind'], kind['count'], kind['doc_id']) for kind in as_json(scripts)['failures']}
+    assert kinds == {
+        ('move_to_sps', 'Unprocessable', 1, 'nameless'),
+        ('move_to_sps', 'StepError', 1, 'gone'),
+    }
+    shown = scripts.run(SCRIPT).stdout
+    assert '/nowhere/gone.root cannot be moved' in shown and '2 failed' in shown
+    history = scripts.run(SCRIPT, '--doc', 'gone').stdout
+    assert 'failed move to sps' in history and history.count('attempt ') == 3
+    events = as_json(scripts, '--doc', 'gone')['events']
+    assert [event['what'] for event in events] == ['made', 'failed', 'failed', 'failed']
+
+
+def test_check(scripts: Scripts, database: Database) -> None:
+    done = scripts.run(SCRIPT, '--check', '--max-wait', '60')
+    assert (done.returncode, done.stdout) == (0, 'ok: 0 waiting, 0 running, 0 finished\n')
+    new_document(database, 'x', datecreated=time.time() - 7000)
+    assert scripts.run(SCRIPT, '--check').returncode == 0
+    late = scripts.run(SCRIPT, '--check', '--max-wait', '3600')
+    assert (late.returncode, late.stdout) == (1, '1 document waiting for the first step, the oldest for 1.9 h\n')
+    new_document(database, 'bad', status='bad\nrun')
+    failed = scripts.run(SCRIPT, '--check')
+    assert failed.returncode == 1 and failed.stdout.startswith('1 document failed, bad: ')
+    assert len(failed.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ('--max-wait', '5'),
+        ('--check', '--max-wait', '0'),
+        ('--check', '--json'),
+        ('--check', '--watch'),
+        ('--watch', '--doc', 'x'),
+        ('x',),
+    ],
+)
+def test_bad_arguments(scripts: Scripts, arguments: tuple[str, ...]) -> None:
+    assert scripts.run(SCRIPT, *arguments).returncode == 2
+
+
+@pytest.mark.parametrize('doc_id', ['nix', '', '_all_docs', '_local/x', 'a/b?c'])
+def test_a_document_that_is_not_there(scripts: Scripts, database: Database, doc_id: str) -> None:
+    done = scripts.run(SCRIPT, '--doc', doc_id)
+    assert done.returncode == 1 and f'there is no document {doc_id!r}' in done.stderr and done.stdout == ''
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_watch_shows_a_new_document_and_ends_in_order(scripts: Scripts, database: Database, number: int) -> None:
+    watching = scripts.start(SCRIPT, '--watch')
+    watching.wait_for('0 documents')
+    new_document(database, 'x')
+    watching.wait_for('1 waiting')
+    assert watching.stop(number) == 0
+    assert 'Traceback' not in watching.output and 'interrupted' not in watching.output
+
+
+def test_watch_prints_a_line_of_json_for_each_look(scripts: Scripts, database: Database) -> None:
+    watching = scripts.start(SCRIPT, '--watch', '--json')
+    watching.wait_for('"documents": 0')
+    new_document(database, 'x')
+    watching.wait_for('"documents": 1')
+    assert watching.stop(signal.SIGINT) == 0
+    looks = [json.loads(line)['documents'] for line in watching.output.splitlines()]
+    assert looks[0] == 0 and looks[-1] == 1
+
+
+def test_watch_waits_for_a_server_that_is_away(scripts: Scripts, server: Server, tmp_path: Path) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    scripts.config.write_text(scripts.config.read_text().replace(server.url, f'http://127.0.0.1:{port}'))
+    settings = config.load(scripts.config)
+    at_its_port = (tmp_path / 'couchdb', settings.username, settings.password, port)
+    with local_couchdb.running(*at_its_port):
+        database = Database(settings)
+        database.create()
+        design.upload(database, design.read(DESIGN_FILE))
+        watching = scripts.start(SCRIPT, '--watch')
+        watching.wait_for('0 documents')
+    watching.wait_for('trying again until it answers')
+    with local_couchdb.running(*at_its_port):
+        new_document(database, 'x')
+        watching.wait_for('1 waiting')
+        assert watching.stop(signal.SIGINT) == 0
+    assert watching.output.count('trying again until it answers') == 1 and 'Traceback' not in watching.output
+
+
+def test_nothing_of_a_document_is_obeyed_by_the_terminal(scripts: Scripts, database: Database, server: Server) -> None:
+    nasty = f'\x1b[2J[bold]\r\n\u202e{server.password} http://me:hidden@host/'
+    step = {'name': nasty, 'hostname': nasty, 'file': nasty, 'log': nasty, 'finished': 1e300}
+    failure = {'process': nasty, 'error': f'E: {nasty}', 'time': -1e300}
+    new_document(database, 'x[/bold]', process=[step], status=nasty, failures=[failure])
+    new_document(database, 'y', process=[step], claim={'process': nasty, 'worker': nasty, 'since': 1})
+    new_document(database, 'z', process=[step, {}])
+    for arguments in (
+        (),
+        ('--doc', 'x[/bold]'),
+        ('--check',),
+        ('--json',),
+        ('--json', '--doc', 'x[/bold]'),
+        ('--doc', 'y'),
+    ):
+        done = scripts.run(SCRIPT, *arguments)
+        assert done.stderr == '' and '[bold]' in done.stdout, arguments
+        assert all(line.isprintable() for line in done.stdout.splitlines()), arguments
+        assert not done.stdout.isspace() and '\u202e' not in done.stdout
+        assert server.password not in done.stdout and 'hidden' not in done.stdout, arguments
+
+
+Then = tuple[str, Callable[[subprocess.Popen], object]]
+
+
+def on_a_terminal(scripts: Scripts, *arguments: str, when: tuple[Then, ...] = ()) -> str:
+    """What the script writes to a terminal until it ends; `when` is (text, what to do when it is written), in order."""
+    command = [sys.executable, str(ROOT / SCRIPT), '--config', str(scripts.config), *arguments]
+    ours, its = pty.openpty()
+    environment = {**os.environ, 'TERM': 'xterm', 'COLUMNS': '80'}
+    written = ''
+    left = list(when)
+    with subprocess.Popen(command, stdout=its, stderr=its, stdin=its, env=environment) as process:
+        os.close(its)
+        try:
+            while select.select([ours], [], [], LIMIT)[0] and (part := os.read(ours, 65536)):
+                written += part.decode(errors='replace')
+                if left and left[0][0] in written:
+                    left.pop(0)[1](process)
+        except OSError as error:
+            if error.errno != errno.EIO:  # as Linux says that the other end is closed
+                raise
+        finally:
+            os.close(ours)
+            if left:
+                process.kill()
+        assert process.wait(LIMIT) == 0 and not left, written
+    return written
+
+
+def test_watch_on_a_terminal(scripts: Scripts, database: Database) -> None:
+    add = '0 documents', lambda _: new_document(database, 'x')
+    end = '1 waiting', lambda process: process.send_signal(signal.SIGINT)
+    shown = on_a_terminal(scripts, '--watch', when=(add, end))
+    assert shown.index('0 documents') < shown.index('1 waiting') and 'Traceback' not in shown
+
+
+def test_colours_only_on_a_terminal(scripts: Scripts, database: Database) -> None:
+    new_document(database, 'x', datecreated=1)
+    shown = on_a_terminal(scripts)
+    assert '\x1b[' in shown and 'nobody works on it' in shown
+    assert '\x1b' not in scripts.run(SCRIPT).stdout
+    assert 'made' in on_a_terminal(scripts, '--doc', 'x')
+
+
+def test_a_reader_that_has_seen_enough(scripts: Scripts, database: Database) -> None:
+    command = [sys.executable, str(ROOT / SCRIPT), '--config', str(scripts.config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == '' and process.wait(LIMIT) == 0
+
+
+def test_a_design_document_that_is_too_old(scripts: Scripts, empty_database: Database) -> None:
+    doc = design.read(DESIGN_FILE)
+    del doc['views']['chain']
+    empty_database.put(doc)
+    done = scripts.run(SCRIPT)
+    assert done.returncode == 1 and 'has no chain in its views' in done.stderr and 'upload_design.py' in done.stderr

@@ -1,0 +1,237 @@
+"""The status, out of views of real documents; and being told of changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import queue
+import threading
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edw import alarm, config, follow, status, tables
+from edw.backoff import Outage
+from edw.couch import Database
+from edw.errors import EdwError, LoginRefused, NotFound
+from edw.heartbeat import document_id
+from edw.status import FailureKind, RunStatus, StepStatus
+from edw.timeline import timeline
+from tests.conftest import Server
+from tests.integration.test_any_document import document, name
+from tests.scripts import LIMIT
+from tests.socket_server import answering, http
+
+NOW = float(int(time.time()))  # the embedded server's index does not keep all digits of a fraction
+WORKER = 'sps1:77:ab12cd34'
+LEASE = 30.0  # seconds
+unique = itertools.count()
+
+
+def entry(step: str, finished: float) -> dict[str, Any]:
+    return {'name': step, 'hostname': 'sps1', 'started': finished - 2, 'finished': finished}
+
+
+def put(database: Database, *docs: dict[str, Any]) -> None:
+    rows = database.bulk_docs(list(docs))
+    assert all(row.get('ok') for row in rows), rows
+
+
+def good(doc_id: str, *process: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {'_id': doc_id, 'run': doc_id[:8], 'status': 'good', 'process': list(process), **fields}
+
+
+def test_an_empty_database(database: Database) -> None:
+    found = status.read(database)
+    assert (found.documents, found.finished, found.failed, found.others) == (0, 0, 0, {})
+    assert not (found.steps or found.workers or found.failures or found.conflicts or found.unplaced)
+    assert status.runs(database, 5) == [] and status.throughput(database, 1) == {}
+
+
+def test_new_documents_and_no_chain_yet(database: Database) -> None:
+    put(database, good('ma22a000_000', datecreated=NOW - 70), good('ma22a000_001', datecreated=NOW))
+    found = status.read(database)
+    assert found.steps == [StepStatus('', 0, 2, NOW - 70, 0, None, 0, 0, 0)]
+    assert status.is_left_alone(found.steps[0], NOW)
+    assert tables.FIRST_STEP in tables.plain(tables.console(), tables.overview(found, 'here', LEASE, 200))
+
+
+def test_steps_failures_and_everything_odd(database: Database, server: Server) -> None:
+    first, second = entry('first', NOW - 7200), entry('second', NOW - 30)
+    gone = {'process': 'second', 'error': 'StepError: x.root: gone', 'hostname': 'sps1', 'attempt': 3}
+    put(
+        database,
+        *(good(f'ma22a000_{number:03d}', datecreated=NOW - number) for number in range(3)),
+        good('ma22a000_100', claim={'process': 'first', 'worker': WORKER, 'since': NOW - 9}),
+        good('ma22a000_101', claim={'process': 'first', 'worker': WORKER, 'since': NOW - 8}),
+        good('ma22a000_102', claim={'process': None, 'worker': {}}),
+        good('ma22a001_000', first),
+        good('ma22a001_001', {'name': 'first'}),
+        good('ma22a001_002', first, second),
+        good('ma22a001_003', first, second),
+        {**good('ma22a001_004', first), 'status': 'no second', 'failures': [{**gone, 'time': NOW - 50}]},
+        {**good('ma22a001_005', first), 'status': 'no second', 'failures': [{**gone, 'time': NOW - 40}]},
+        {**good('ma22a001_006', first), 'status': 'no second', 'failures': [{'process': 'second', 'error': 'E: 1'}]},
+        {**good('ma22a001_007', first), 'status': 'failed long ago'},
+        {'_id': 'ma22a002_000', 'run': 'ma22a002', 'status': 'acquiring'},
+        {'_id': 'listed', 'status': ['good']},
+        {'_id': 'nowhere', 'status': 'good', 'process': 'none'},
+    )
+    database.put({'_id': document_id(WORKER), 'counter': 3, 'time': NOW - 1})
+    twice = [{'_id': 'twice', '_rev': f'1-{letter}', 'status': 'bad'} for letter in 'ab']
+    answer = server.request('POST', f'{database.settings.dbname}/_bulk_docs', json={'docs': twice, 'new_edits': False})
+    assert answer.ok
+    found = status.read(database)
+    assert (found.documents, found.finished, found.failed) == (18, 2, 5)
+    assert found.steps == [
+        StepStatus('first', 0, 3, NOW - 2, 2, NOW - 9, 0, 8, 0),
+        StepStatus('second', 'first', 2, NOW - 7200, 0, None, 2, 2, 3, 60 * ((NOW - 30) // 60)),
+        StepStatus('null', None, 0, None, 1, None, 0, 0, 0),
+    ]
+    assert {(seen.worker, seen.step, seen.claims, seen.since, seen.heartbeat) for seen in found.workers} == {
+        (WORKER, 'first', 2, NOW - 9, NOW - 1),
+        ('{}', 'null', 1, None, None),
+    }
+    assert found.failures[0] == FailureKind(
+        'second', 'StepError', 2, NOW - 40, 'ma22a001_005', 'StepError: x.root: gone'
+    )
+    assert {(kind.step, kind.kind, kind.count, kind.newest) for kind in found.failures[1:]} == {
+        ('second', 'E', 1, None),
+        (None, 'failed long ago', 1, None),
+        (None, 'bad', 1, None),
+    }
+    assert found.others == {'acquiring': 1, '["good"]': 1}
+    assert found.conflicts == ['twice'] and found.unplaced == ['nowhere (process is not a list)']
+    assert [status.is_left_alone(step, NOW) for step in found.steps] == [False, False, False]
+    assert status.is_left_alone(dataclasses.replace(found.steps[1], done_newest=NOW - 300), NOW)
+    assert json.loads(json.dumps(status.as_json(found)))['steps'][1]['after'] == 'first'
+
+    assert status.runs(database, 2) == [
+        RunStatus('ma22a002', 1, {'acquiring': 1}, 0),
+        RunStatus('ma22a001', 8, {'failed long ago': 1, 'first': 2, 'second': 2, 'no second': 3}, 4),
+    ]
+    assert [run.run for run in status.runs(database, 9)] == ['ma22a002', 'ma22a001', 'ma22a000']
+    assert status.documents_of_run(database, 'ma22a001')[:3] == [
+        {'id': 'ma22a001_000', 'status': 'good', 'last_step': 'first'},
+        {'id': 'ma22a001_001', 'status': 'good', 'last_step': 'first'},
+        {'id': 'ma22a001_002', 'status': 'good', 'last_step': 'second'},
+    ]
+    assert status.documents_of_run(database, 'ma22a0') == []
+    assert status.throughput(database, 1) == {'first': [], 'second': [(60 * ((NOW - 30) // 60), 2)]}
+    assert sum(count for _, count in status.throughput(database, 3)['first']) == 7
+
+
+def test_a_step_that_was_never_done_stands_where_its_documents_are(database: Database) -> None:
+    failed = [{'process': 'third', 'error': 'StepError: no', 'time': NOW}]
+    put(
+        database,
+        good('a', entry('first', NOW), claim={'process': 'second', 'worker': WORKER, 'since': NOW}),
+        good('b', entry('first', NOW - 5)),
+        {**good('c', entry('first', NOW), entry('second', NOW)), 'status': 'no third', 'failures': failed},
+        good('d', entry('first', NOW), entry('second', NOW - 9)),
+    )
+    steps = status.read(database).steps
+    assert [(step.name, step.after, step.waiting, step.running, step.failed) for step in steps] == [
+        ('first', 0, 0, 0, 0),
+        ('second', 'first', 1, 1, 0),
+        ('third', 'second', 1, 0, 1),
+    ]
+
+
+def test_more_kinds_of_failure_than_are_listed(database: Database) -> None:
+    kinds = status.KINDS + 5
+    put(database, *({'_id': f'x{number}', 'status': f'bad {number}'} for number in range(kinds)))
+    found = status.read(database)
+    assert (len(found.failures), found.failed) == (status.KINDS, kinds)
+    assert f'{kinds} documents failed' in alarm.judged(found, LEASE, None)[0]
+
+
+def test_a_secret_in_a_document_is_not_shown(database: Database) -> None:
+    password = database.settings.password
+    error = f'OSError: sftp://me:hidden@host/x and {password}'
+    put(database, {'_id': 'x', 'status': 'bad', 'failures': [{'process': 'a', 'error': error}], 'process': []})
+    found = status.read(database)
+    shown = [
+        json.dumps(status.as_json(found)),
+        tables.plain(tables.console(), tables.overview(found, 'here', LEASE, 200)),
+        alarm.judged(found, LEASE, None)[0],
+        str(timeline(database.get('x'))),
+    ]
+    for text in shown:
+        assert 'sftp://host/x' in text and 'hidden' not in text and password not in text
+
+
+def test_no_view_no_status(empty_database: Database) -> None:
+    with pytest.raises(NotFound):
+        status.read(empty_database)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(docs=st.lists(st.tuples(name, document), min_size=20, max_size=40))
+def test_any_documents_have_a_status(database: Database, docs: list[tuple[str, dict[str, Any]]]) -> None:
+    run = next(unique)
+    put(database, *({**doc, '_id': f'{run}/{number}?{doc_id}'} for number, (doc_id, doc) in enumerate(docs)))
+    found = status.read(database)
+    free = status.views.total(database, 'lastproc')
+    assert sum(step.waiting for step in found.steps) + found.finished == free
+    json.dumps(status.as_json(found), allow_nan=False)
+    for width in (40, 200):
+        text = tables.plain(tables.console(), tables.overview(found, 'here', LEASE, width))
+        assert all(line.isprintable() for line in text.splitlines())
+    assert alarm.judged(found, LEASE, 60.0)[0].isprintable()
+    for row in database.all_docs(include_docs=True, limit=20):
+        shown = tables.plain(tables.console(), tables.history(row['doc'], timeline(row['doc'])))
+        assert all(line.isprintable() for line in shown.splitlines())
+
+
+def test_a_burst_of_changes_is_told_once_and_nothing_is_missed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, 'BURST_PAUSE', 0.3)
+    told: queue.SimpleQueue = queue.SimpleQueue()
+    ended = threading.Event()
+    since = database.info()['update_seq']
+    put(database, *(good(f'{number}') for number in range(500)))
+    follow.in_thread(database.settings, since, Outage(), told.put, told.put, ended)
+    first = told.get(timeout=LIMIT)
+    assert first == database.info()['update_seq'] and told.empty()
+    put(database, good('late'))
+    assert told.get(timeout=LIMIT) != first
+    ended.set()
+    put(database, good('later'))
+
+
+INFO = http('200 OK', b'{"update_seq":"9-x"}')
+CHANGE = http('200 OK', b'{"results":[{"seq":"5-x","id":"a","changes":[]}],"last_seq":"5-x"}')
+QUIET = http('200 OK', b'{"results":[],"last_seq":"4-x"}')
+BROKEN = http('503 Service Unavailable', b'')
+
+
+@pytest.mark.parametrize('answers', [(CHANGE, INFO), (BROKEN, CHANGE, BROKEN, INFO), (QUIET, CHANGE, INFO)])
+def test_an_outage_is_waited_out(
+    answers: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follow, 'BURST_PAUSE', 0.01)
+    monkeypatch.setattr(follow, 'ENDED_PAUSE', 0.01)
+    caplog.set_level(logging.WARNING)
+    told: queue.SimpleQueue = queue.SimpleQueue()
+    ended = threading.Event()
+    with answering(*answers) as url:
+        settings = dataclasses.replace(config.load(), server=url)
+        thread = follow.in_thread(settings, '3-x', Outage(), told.put, told.put, ended)
+        assert told.get(timeout=LIMIT) == '9-x'
+        ended.set()
+    thread.join(LIMIT)
+    assert not thread.is_alive() and told.empty()
+
+
+def test_what_no_waiting_mends_is_told(database: Database) -> None:
+    told: queue.SimpleQueue[EdwError] = queue.SimpleQueue()
+    settings = dataclasses.replace(database.settings, username='nobody')
+    follow.in_thread(settings, 0, Outage(), told.put, told.put, threading.Event())
+    assert isinstance(told.get(timeout=LIMIT), LoginRefused)

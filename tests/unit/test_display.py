@@ -1,0 +1,47 @@
+"""Times, ages and other people's text, as they are shown."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edw.display import age, moment, safe, shortened
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.text())
+def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
+    assert safe(text).isprintable() and shortened(text).isprintable()
+    if text.isprintable():
+        assert safe(text) == text
+
+
+@pytest.mark.parametrize(
+    ('text', 'shown'),
+    [('\x1b[31m', r'\x1b[31m'), ('a\r\nb', r'a\r\nb'), ('\u202egpj', r'\u202egpj'), ('\ud800', r'\ud800'), ('ü', 'ü')],
+)
+def test_what_is_escaped_can_be_read(text: str, shown: str) -> None:
+    assert safe(text) == shown
+
+
+@given(numbers)
+def test_any_number_is_an_age_and_a_moment(seconds: float) -> None:
+    assert age(seconds).isprintable() and len(age(seconds)) < 20
+    assert moment(seconds).isprintable() and len(moment(seconds)) < 40
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'said'),
+    [(None, '-'), (-3, '0 s'), (59, '59 s'), (150, '2 min'), (5400, '1.5 h'), (2.5 * 86400, '2.5 days')],
+)
+def test_ages(seconds: float | None, said: str) -> None:
+    assert age(seconds) == said
+
+
+def test_extremes() -> None:
+    assert age(sys.float_info.max) == '2e+303 days'
+    assert moment(None) == '-' and moment(1e300) == '1e+300 s'
