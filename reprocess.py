@@ -50,6 +50,7 @@ class Plan:
 
 def main() -> int:
     """Run the script; returns its exit code."""
+    sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
     parser = _parser()
     arguments = parser.parse_intermixed_args()
     selection, change = _selection(parser, arguments), _change(parser, arguments)
@@ -150,12 +151,20 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBac
             # On the revision that was shown, so that the server refuses what would undo somebody else's change.
             yield {**doc, '_rev': plan.revisions[doc['_id']]}
 
+    gone_through = 0
     with progress_bar(total=len(plan.revisions), desc='putting back') as bar:
+
+        def on_batch(number: int) -> None:
+            nonlocal gone_through
+            gone_through += number  # a bar that is quiet does not count
+            bar.update(number)
+
         try:
-            result = reprocessing.put_back(database, as_shown(), change, force, bar.update)
+            result = reprocessing.put_back(database, as_shown(), change, force, on_batch)
         except EdwError as error:
             raise EdwError(
-                f'{error}\nAt least {bar.n} of {len(plan.revisions)} were put back. Run the same again for the others.'
+                f'{error}\n{gone_through} of {len(plan.revisions)} documents were gone through before that. '
+                'Run the same again for the others.'
             ) from None
     result.conflicts += deleted
     for doc_id in result.conflicts:

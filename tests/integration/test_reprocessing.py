@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import listener
-from edw import reprocessing
+import local_couchdb
+import reprocess
+from edw import config, reprocessing
 from edw.couch import Database, Document
 from edw.documents import GOOD
+from edw.errors import EdwError
 from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
+from tests.conftest import Server
 
 CHAIN = [{'name': 'first', 'file': 'a'}, {'name': 'second', 'file': 'b'}]
 FAILURE = {'process': 'second', 'error': 'StepError: no', 'hostname': 'h', 'time': 1.5, 'attempt': 3}
@@ -206,3 +212,29 @@ def test_what_the_server_refuses_is_told_and_the_rest_goes_on(database: Database
         pytest.skip('the embedded server does not know validation functions')
     assert result == PutBack(done=[ids[0], ids[2]], refused=['doc0001: not this one'])
     assert database.get('doc0001')['status'] == 'first failed'
+
+
+def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reprocessing, 'BATCH', 3)
+    folder, login = tmp_path / 'couchdb', ('tester', 'cold-detector')
+    with ExitStack() as running:
+        url = running.enter_context(local_couchdb.running(folder, *login))
+        file = tmp_path / 'edw.ini'
+        file.write_text(Server(url, *login).settings_text('x'))
+        database = Database(config.load(file))
+        database.create()
+        ids = seed(database, 8, status='first failed')
+
+        def change(doc: Document) -> Document:
+            if doc['_id'] == ids[4]:
+                running.close()
+            return made_good(doc)
+
+        plan = reprocess.look(database, Selection(ids=tuple(ids)), made_good, force=False)
+        assert list(plan.revisions) == ids
+        with pytest.raises(EdwError, match=r'cannot be reached.*\n3 of 8 documents were gone through before that'):
+            reprocess.write(database, plan, change, force=False)
+    port = int(url.rpartition(':')[2])
+    with local_couchdb.running(folder, *login, port):
+        rest = Selection(ids=tuple(ids), status='first failed')
+        assert put_back(database, select_documents(database, rest), made_good).done == ids[3:]
