@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import uproot
+from threadpoolctl import ThreadpoolController
 
 from detector.calibration import SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
 from detector.noise import measured_psd
@@ -20,6 +21,9 @@ from detector.traces import DataFileError, event_steps, opened, random_triggers
 STEP = 1000  # events in memory at a time; the template is made from the first of these steps
 FEWEST_NOISE = 8  # random triggers for a noise spectrum
 MOST_NOISE = 1000  # random triggers that are used; more do not improve an amplitude
+# The matrices are small: BLAS loses more time in waking its threads than they save, and on cores that have other work
+# several times as much. Files, not matrices, are what is done in parallel.
+BLAS = ThreadpoolController()
 LOG_LINE = 356.013  # keV, the strongest line, whose resolution the log gives
 
 
@@ -67,7 +71,7 @@ def analyse(source: Path, target: Path) -> Summary:
 
     Raises DataFileError if the source cannot be analysed, and OSError if the target cannot be written.
     """
-    with opened(source) as file:
+    with BLAS.limit(limits=1), opened(source) as file:
         steps = event_steps(file, STEP)
         first = next(steps)
         noise = random_triggers(file, MOST_NOISE)

@@ -102,8 +102,16 @@ def fit_pulses(filters: Sequence[OptimumFilter], traces: Sequence[np.ndarray]) -
 
 def amplitudes_without_search(optimum_filter: OptimumFilter, traces: np.ndarray) -> FloatArray:
     """Amplitudes (n,) in ADU at delay 0 of traces (n, SAMPLES): what the filter makes of noise."""
-    coefficients, _ = _expand(optimum_filter, traces)
-    return coefficients @ chebvander(np.zeros(1), ORDERS - 1)[0]
+    at_zero = optimum_filter.expansion @ chebvander(np.zeros(1), ORDERS - 1)[0]
+    return np.fft.rfft(traces.astype(float)).view(float) @ at_zero
+
+
+def advances(delay: FloatArray) -> np.ndarray:
+    """Phase factors exp(iω·t0), (n, frequencies), that move pulses back by their delays (n,) in samples, within WINDOW.
+
+    By the same expansion as in `make_filter`, which costs a tenth of as many complex exponentials.
+    """
+    return chebvander(delay / WINDOW, ORDERS - 1) @ _phase_factors().T
 
 
 @lru_cache(maxsize=1)

@@ -60,8 +60,9 @@ def _draw(axes: Axes, spectrum: Spectrum, ink: str) -> None:
 def _set_axes(axes: Axes, spectrum: Spectrum, highest: float, ink: str) -> None:
     # So that the highest peak ends where the labels begin.
     top = LOWEST_COUNTS * (highest / LOWEST_COUNTS) ** (1 / (1 - LABELS - 2 * GAP))
-    axes.set_yscale('log')
+    # First the limits: matplotlib would look for its own, and warn where there are no events.
     axes.set_ylim(LOWEST_COUNTS, top)
+    axes.set_yscale('log')
     axes.set_xlim(0, HIGHEST)
     axes.set_xlabel('energy (keV)', color=ink, fontsize=11)
     axes.set_ylabel(f'counts / ({spectrum.bin_width:g} keV)', color=ink, fontsize=11)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.optimum_filter import FREQUENCIES, fit_pulses, make_filter
+from detector.optimum_filter import advances, fit_pulses, make_filter
 from detector.pulses import PRETRIGGER, SAMPLES, SAMPLING, DetectorModel, FloatArray, pulse_shape
 
 BRIGHT = 100.0  # keV with the nominal gain
@@ -56,7 +56,7 @@ def make_template(model: DetectorModel, traces: np.ndarray, psd: FloatArray) -> 
     pulses = traces[bright]
     fit = fit_pulses([make_filter(nominal.spectrum, psd)], [pulses])
     amplitudes = fit.amplitude[0]
-    aligned = np.fft.rfft(pulses.astype(float)) * np.exp(1j * np.outer(fit.delay, FREQUENCIES))
+    aligned = np.fft.rfft(pulses.astype(float)) * advances(fit.delay)
     spectrum = amplitudes @ aligned / (amplitudes @ amplitudes)
     spectrum[0] = 0
     return Template(spectrum, bright.size)

@@ -21,7 +21,7 @@ from edw.errors import EdwError, Unavailable
 from edw.inbox import Inbox
 
 SCAN_INTERVAL = 60.0  # seconds after which the folder is looked through whatever the system tells of it
-FOLDER_INTERVAL = 2.0  # seconds between two looks whether the folder is still the same; one `stat` each
+FOLDER_INTERVAL = 1.0  # seconds between two looks whether the folder is still the same; one `stat` each
 SLICE = 20  # files that are registered before the next look at what else happened
 MAX_NAMED = 5  # files that one line of the log names
 
@@ -126,10 +126,11 @@ class Watcher:
             files = catalogue.data_files(self._folder)
         except (EdwError, OSError):
             return  # gone: the next look at the folder says so
-        self._scan_due = time.monotonic() + SCAN_INTERVAL
         self._done &= {file.name for file in files}
         new = [file for file in files if file.name not in self._done]
         settled = [file for file in new if catalogue.is_settled(file, self._settle)]
+        wait = SCAN_INTERVAL if len(settled) == len(new) else min(SCAN_INTERVAL, max(FOLDER_INTERVAL, self._settle))
+        self._scan_due = time.monotonic() + wait
         done = Registered()
         for start in range(0, len(settled), SLICE):
             done.add(self._register(settled[start : start + SLICE]))

@@ -1,0 +1,104 @@
+"""The watch where the system tells nothing: network file systems, links, too many watches."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edw import arrivals, catalogue, watching
+from edw.couch import Database
+from edw.watching import Watcher
+from tests.scripts import wait_until
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, 'FOLDER_INTERVAL', 0.05)
+    monkeypatch.setattr(watching, 'SCAN_INTERVAL', 0.1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / 'incoming'
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def watched(database: Database, folder: Path, settle: float = 0) -> Iterator[None]:
+    watcher = Watcher(Database(database.settings), folder, settle, lambda file: {'name': file.name})
+    thread = threading.Thread(target=watcher.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        watcher.stop()
+        thread.join()
+
+
+def registered(database: Database) -> set[str]:
+    return {row['id'] for row in database.all_docs() if not row['id'].startswith('_')}
+
+
+def test_without_any_events(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(arrivals, 'TOLD', False)
+    (folder / 'a.root').write_bytes(b'a')
+    with watched(database, folder, settle=0.3):
+        wait_until(lambda: registered(database) == {'a'})
+        (folder / 'b.root').write_bytes(b'b')
+        wait_until(lambda: registered(database) == {'a', 'b'})
+    assert database.get('b')['conditions'] == {'name': 'b.root'}
+    assert 'looking through it every' in caplog.text
+
+
+def test_where_no_further_watch_can_be_had(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(28, 'inotify watch limit reached')
+
+    monkeypatch.setattr(watching, 'Arrivals', refused)
+    with watched(database, folder):
+        (folder / 'a.root').write_bytes(b'a')
+        wait_until(lambda: registered(database) == {'a'})
+    assert 'inotify watch limit reached; looking through it every' in caplog.text
+
+
+def test_a_file_that_was_linked_into_place(database: Database, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / 'x').write_bytes(b'x')
+    with watched(database, folder):
+        os.link(tmp_path / 'x', folder / 'x.root')  # no event tells of it
+        wait_until(lambda: registered(database) == {'x'})
+
+
+def test_a_failure_is_named_once_and_mended_without_a_restart(
+    database: Database, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.put({'_id': 'x', 'status': 'good', 'md5sum': 'of another file'})
+    scans = []
+    data_files = catalogue.data_files
+    monkeypatch.setattr(catalogue, 'data_files', lambda folder: scans.append(1) or data_files(folder))
+    (folder / 'x.root').write_bytes(b'x')
+    (folder / os.fsdecode(b'not-utf8-\xff.root')).write_bytes(b'')
+    with watched(database, folder):
+        wait_until(lambda: len(scans) > 5)
+        assert caplog.text.count('is that of another file of this name') == 1
+        assert caplog.text.count('must be UTF-8') == 1
+        database.delete(database.get('x'))
+        wait_until(lambda: 'x' in registered(database))
+
+
+def test_conditions_that_no_document_can_hold(database: Database, folder: Path) -> None:
+    for name in ('a', 'b', 'c'):
+        (folder / f'{name}.root').write_bytes(b'x')
+    bad = {'a.root': float('nan'), 'b.root': '\ud800'}
+    done = catalogue.register(database, folder, 0, lambda file: {'x': bad.get(file.name, 1)}, lambda batch: batch)
+    assert done.new == 1 and set(done.failed) == set(bad) and registered(database) == {'c'}
+    assert all('cannot be kept as JSON' in reason for reason in done.failed.values())
