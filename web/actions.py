@@ -7,7 +7,6 @@ import socket
 import time
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,13 +17,14 @@ from edw.errors import EdwError
 from edw.redact import redact
 from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
 from web import access, pages, render
+from web.threads import in_thread
 
 MOST_FIELDS = 8  # of a form
 LONGEST_FORM = 20_000  # bytes; ids and names are what it holds
 MOST_NAMED = 3  # documents that a message names
 
 
-def login_form(request: Request) -> Response:
+async def login_form(request: Request) -> Response:
     """Where the password is asked for."""
     return _login_page(request, request.query_params.get('then', '/'))
 
@@ -62,13 +62,14 @@ async def reprocess(request: Request) -> Response:
     if not request.app.state.access.holds(request.session.get('login')):
         raise HTTPException(403, 'Log in first')
     try:
-        result = await run_in_threadpool(_put_back, request, form)
+        result = await _put_back(request, form)
         request.session['message'] = _in_words(result)
     except EdwError as error:
         request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'
     return _on_to(_text(form, 'then'))
 
 
+@in_thread
 def _put_back(request: Request, form: FormData) -> PutBack:
     """The form's `id` says which document; or its `kind` with or without `step`, and `seen`, how many were shown."""
     with request.app.state.databases.lent() as database:

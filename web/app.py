@@ -87,20 +87,20 @@ def application(databases: Databases, live: Live, host: str, public_names: tuple
     return SecurityHeaders(app)
 
 
-def _refused(request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     missing = isinstance(error, NotFound) and not isinstance(error, (NoDatabase, NoDesign))
     status_code, heading = (404, 'Not there') if missing else (502, 'The database does not give it')
     return _error(request, status_code, heading, redact(str(error)))
 
 
-def _not_served(request: Request, error: Exception) -> Response:
+async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = _error(request, error.status_code, error.detail, '')
     response.headers.update(error.headers or {})
     return response
 
 
-def _bug(request: Request, error: Exception) -> Response:
+async def _bug(request: Request, error: Exception) -> Response:
     return _error(request, 500, 'This page cannot be made', 'The log of dashboard.py says why.')
 
 

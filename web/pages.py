@@ -21,6 +21,7 @@ from edw.timeline import timeline
 from web import access, render
 from web.live import Live, Snapshot
 from web.spectra import amplitudes_of
+from web.threads import in_thread
 
 FIRST_LIMIT = 20.0  # seconds for the very first reading; the views of a new database may still be built
 MOST_RUNS = 1000  # in the list
@@ -76,6 +77,7 @@ def _event(snapshot: Snapshot) -> bytes:
     return b'event: status\n' + b''.join(b'data: ' + line + b'\n' for line in lines) + b'\n'
 
 
+@in_thread
 def runs(request: Request) -> Response:
     """All runs, the newest first."""
     with request.app.state.databases.lent() as database:
@@ -83,6 +85,7 @@ def runs(request: Request) -> Response:
     return render.page('runs.html', **frame(request, 'Runs'), runs=found, most=MOST_RUNS, steps=_step_names(request))
 
 
+@in_thread
 def run(request: Request) -> Response:
     """One run: its documents, and how far each is."""
     name = _asked(request, 'name')
@@ -95,6 +98,7 @@ def run(request: Request) -> Response:
     )
 
 
+@in_thread
 def document(request: Request) -> Response:
     """One document: its timeline, what went wrong, and itself."""
     doc_id = _asked(request, 'id')
@@ -116,6 +120,7 @@ def document(request: Request) -> Response:
     )
 
 
+@in_thread
 def failures(request: Request) -> Response:
     """The documents that one step gave up for one kind of error, the newest first."""
     step, kind = request.query_params.get('step'), _asked(request, 'kind')

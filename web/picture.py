@@ -10,10 +10,12 @@ from edw import views
 from edw.couch import Database, Document
 from web import pages, render
 from web.spectra import Drawn, amplitudes_of
+from web.threads import in_thread
 
 MOST_DOCUMENTS = 500  # of a run, that are looked at for files
 
 
+@in_thread
 def spectrum(request: Request) -> Response:
     """The spectrum with its lines; what cannot be read is said in the picture's place."""
     drawn = _drawn(request)
@@ -27,6 +29,7 @@ def spectrum(request: Request) -> Response:
     )
 
 
+@in_thread
 def svg(request: Request) -> Response:
     """The picture alone."""
     drawn = _drawn(request)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from edw.errors import EdwError, SettingsError
 
-GRACE = 3  # seconds for requests that run when the server is told to end
+GRACE = 2  # seconds for requests that run when the server is told to end
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -107,17 +107,34 @@ def seed(database: Database, count: int, first: int = 0) -> None:
     database.bulk_docs([{'_id': f'd{n}', 'run': 'r', 'status': 'good', 'process': []} for n in numbers])
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_in_order_and_takes_open_pages_with_it(database: Database, scripts: Scripts, number: int) -> None:
+def test_it_ends_in_order_and_takes_open_pages_with_it(database: Database, scripts: Scripts) -> None:
     dashboard = scripts.start('dashboard.py', '--port', '0')
     url = address_of(dashboard)
     streams = [Stream(url) for _ in range(3)]
     assert requests.get(url, timeout=30).status_code == 200
-    assert dashboard.stop(number) == 0
+    assert dashboard.stop(signal.SIGINT) == 0
     for stream in streams:
         stream.close()
         assert stream.ended.is_set()
     assert dashboard.output.splitlines() == [f'dashboard at {url}']
+
+
+def test_it_ends_although_the_database_does_not_answer(
+    database: Database, scripts: Scripts, settings: Settings, proxy: CountingProxy
+) -> None:
+    lead_through(settings, proxy)
+    dashboard = scripts.start('dashboard.py', '--port', '0')
+    url = address_of(dashboard)
+    with socket.create_server(('127.0.0.1', 0)) as silent, ThreadPoolExecutor(1) as pool:
+        proxy.lead_to(silent.getsockname()[1])
+        proxy.cut()
+        asked = proxy.count('/_session') + proxy.count('/_view/runs')
+        answer = pool.submit(requests.get, f'{url}runs', timeout=LIMIT)
+        # A database that is new to the server logs in first.
+        wait_until(lambda: proxy.count('/_session') + proxy.count('/_view/runs') > asked)
+        assert dashboard.stop(signal.SIGTERM) == 0
+        assert answer.result().status_code == 503
+    assert 'Traceback' not in dashboard.output
 
 
 def test_without_a_password_there_is_nothing_to_log_in_to(database: Database, scripts: Scripts) -> None:

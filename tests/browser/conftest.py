@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from edw import config, design
 from edw.config import Settings
@@ -108,14 +108,14 @@ def open_page(browser: Browser) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
     wrong: list[str] = []
 
-    def opened(url: str, **options: object) -> Page:
+    def opened(url: str, expected: str | None = None, **options: object) -> Page:
         context = browser.new_context(**{'viewport': DESKTOP, **options})
         contexts.append(context)
         page = context.new_page()
         page.on('pageerror', lambda error: wrong.append(f'error: {error}'))
         page.on('dialog', lambda dialog: (wrong.append(f'dialog: {dialog.message}'), dialog.dismiss()))
         # What the Content-Security-Policy refuses is said on the console too.
-        page.on('console', lambda said: wrong.append(said.text) if said.type in ('error', 'warning') else None)
+        page.on('console', lambda said: wrong.append(said.text) if is_wrong(said, expected) else None)
         page.goto(url)
         return page
 
@@ -123,6 +123,11 @@ def open_page(browser: Browser) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert not wrong
+
+
+def is_wrong(said: ConsoleMessage, expected: str | None) -> bool:
+    """Whether what a page says on its console tells of something that a test did not bring about."""
+    return said.type in ('error', 'warning') and (expected is None or expected not in said.text)
 
 
 @pytest.fixture

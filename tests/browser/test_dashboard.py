@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PASSWORD, PHONE, Open, Site
+from tests.scripts import Scripts
 from web.render import address
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)>"\'/?#&%2F..\u202e{{1234*5}}'
@@ -191,6 +192,19 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(site: Site, open_pa
         if page.locator('[data-load]').count():
             wait_for_picture(page)
         assert page.evaluate('document.documentElement.scrollWidth') <= PHONE['width'], path
+
+
+def test_a_dashboard_that_is_away_is_said_and_found_again(site: Site, open_page: Open) -> None:
+    with Scripts(site.settings.file) as scripts:
+        dashboard = scripts.start('dashboard.py', '--port', '0')
+        dashboard.wait_for('dashboard at ')
+        url = dashboard.output.split()[-1]
+        page = open_page(url, expected='net::ERR_')
+        page.locator('.state.on').wait_for()
+        assert dashboard.stop() == 0
+        expect(page.locator('.state')).to_contain_text('Not live since', timeout=20_000)
+        scripts.start('dashboard.py', '--port', str(urlsplit(url).port)).wait_for('dashboard at ')
+        expect(page.locator('.state')).to_have_text('Live', timeout=20_000)
 
 
 @pytest.mark.parametrize(('scheme', 'colour'), [('light', LIGHT), ('dark', DARK)])
