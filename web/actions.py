@@ -22,6 +22,7 @@ from web.threads import in_thread
 MOST_FIELDS = 8  # of a form
 LONGEST_FORM = 20_000  # bytes; ids and names are what it holds
 MOST_NAMED = 3  # documents that a message names
+LONGEST_MESSAGE = 300  # characters
 
 
 async def login_form(request: Request) -> Response:
@@ -65,7 +66,7 @@ async def reprocess(request: Request) -> Response:
         result = await _put_back(request, form)
         request.session['message'] = _in_words(result)
     except EdwError as error:
-        request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'
+        request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'[:LONGEST_MESSAGE]
     return _on_to(_text(form, 'then'))
 
 
@@ -108,9 +109,9 @@ def _in_words(result: PutBack) -> str:
     ):
         if ids:
             more = f' and {len(ids) - MOST_NAMED} more' if len(ids) > MOST_NAMED else ''
-            # The cookie that carries it has room for little.
-            parts.append(f'{len(ids)} {text} ({", ".join(one[:120] for one in ids[:MOST_NAMED])}{more})')
-    return '; '.join(parts) or 'Nothing to do: no document is in this state any more'
+            parts.append(f'{len(ids)} {text} ({", ".join(ids[:MOST_NAMED])}{more})')
+    # The cookie that carries it has room for little.
+    return '; '.join(parts)[:LONGEST_MESSAGE] or 'Nothing to do: no document is in this state any more'
 
 
 async def _checked_form(request: Request) -> FormData:

@@ -146,8 +146,9 @@ class Live:
                 self._changed = False
             try:
                 with self._databases.lent() as database:
-                    reading = read(database)
-                self._show(reading, None)
+                    latest = read(database)
+                self._show(latest, None)
+                reading = latest  # that could be shown
             except LoginRefused as error:
                 self._show(reading, error)
                 return

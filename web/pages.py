@@ -24,6 +24,7 @@ from web.spectra import amplitudes_of
 from web.threads import in_thread
 
 FIRST_LIMIT = 20.0  # seconds for the very first reading; the views of a new database may still be built
+RETRY = 2000  # ms after which a browser tries to connect again
 MOST_RUNS = 1000  # in the list
 MOST_DOCUMENTS = 500  # in a table
 
@@ -68,6 +69,7 @@ async def events(request: Request) -> Response:
 
 
 async def _stream(live: Live) -> AsyncIterator[bytes]:
+    yield f'retry: {RETRY}\n\n'.encode()
     async for snapshot in live.snapshots():
         yield b'event: alive\ndata:\n\n' if snapshot is None else _event(snapshot)
 

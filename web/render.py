@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from edw.at_work import is_silent
+from edw.redact import redact
 from edw.status import is_left_alone
 from web.progress import segments
 
@@ -119,7 +120,9 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(number=number, moment=moment, since=since, duration=duration, pretty_json=pretty_json)
+_environment.filters.update(
+    number=number, moment=moment, since=since, duration=duration, pretty_json=pretty_json, redact=redact
+)
 _environment.globals.update(
     address=address,
     time_zone=time_zone,

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from detector.spectrum import Spectrum, read_energies, spectra
-from detector.spectrum_plot import figure
-from detector.traces import DataFileError
 from edw.couch import Document
-from edw.errors import StepError
+from edw.errors import EdwError, StepError
 from edw.redact import redact
 from edw.transfer import is_url, local_copy
+
+if TYPE_CHECKING:
+    from detector.spectrum import Spectrum
 
 STEP = 'signal_processing'  # whose entry names the file of amplitudes
 MOST_FILES = 100  # put together in one spectrum
 MOST_REMOTE = 10  # of them, at most, from other machines: each is copied first
 KEPT = 32  # spectra
+FRESH = 300  # seconds after which files of other machines are read again
+PATIENCE = 20.0  # seconds to wait for the spectrum that is being made
 
 Key = tuple[tuple[str, int], ...]  # files, with the time of their last change
 
@@ -53,16 +56,23 @@ class Spectra:
         self._lock = threading.Lock()  # one at a time: it is work for a processor, and browsers come in crowds
 
     def of(self, locations: list[str]) -> Drawn:
-        """The spectrum over the files of amplitudes at some locations, paths or URLs; those it can read."""
+        """The spectrum over the files of amplitudes at some locations, paths or URLs; those it can read.
+
+        Raises EdwError where others are before it for too long: a machine that does not answer holds up spectra only.
+        """
         chosen = _chosen(locations)
         key = tuple((location, _changed(location)) for location in chosen)
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise EdwError('Another spectrum is still being made. Try again in a minute.')
+        try:
             if key not in self._kept:
                 self._kept[key] = _draw(chosen, len(locations) - len(chosen))
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key]
+        finally:
+            self._lock.release()
 
 
 def _chosen(locations: list[str]) -> list[str]:
@@ -72,13 +82,20 @@ def _chosen(locations: list[str]) -> list[str]:
 
 
 def _changed(location: str) -> int:
+    if is_url(location):
+        return int(time.monotonic() // FRESH)
     try:
-        return 0 if is_url(location) else Path(location).stat().st_mtime_ns
+        return Path(location).stat().st_mtime_ns
     except (OSError, ValueError):
         return -1  # not there; a name with a null character is none
 
 
 def _draw(locations: list[str], left_out: int) -> Drawn:
+    # Here, because they take a second, and most who look at the dashboard want no spectrum.
+    from detector.spectrum import read_energies, spectra
+    from detector.spectrum_plot import figure
+    from detector.traces import DataFileError
+
     energies, missing = [], []
     for location in locations:
         try:
@@ -89,11 +106,7 @@ def _draw(locations: list[str], left_out: int) -> Drawn:
         except (DataFileError, StepError, OSError, ValueError) as error:
             missing.append(redact(str(error)))
     made = spectra(energies) if energies else []
-    return Drawn(made, _svg(made) if made else b'', len(energies), missing, left_out)
-
-
-def _svg(made: list[Spectrum]) -> bytes:
-    stream = io.BytesIO()
-    options: dict[str, Any] = {'metadata': {'Date': None}}
-    figure(made, transparent=True).savefig(stream, format='svg', **options)
-    return stream.getvalue()
+    picture = io.BytesIO()
+    if made:
+        figure(made, transparent=True).savefig(picture, format='svg', metadata={'Date': None})
+    return Drawn(made, picture.getvalue(), len(energies), missing, left_out)

@@ -143,7 +143,7 @@ def test_events_begin_with_the_state_as_it_is(site: Site) -> None:
     with get(site, '/events', stream=True) as answer:
         assert answer.headers['Content-Type'].startswith('text/event-stream')
         lines = answer.iter_lines(decode_unicode=True)
-        assert next(lines) == 'event: status'
+        assert [next(lines), next(lines), next(lines)] == ['retry: 2000', '', 'event: status']
         text = ''
         for line in lines:
             if not line:
