@@ -17,20 +17,22 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 
 from rich.live import Live
 
 from edw import alarm, cli, config, design, follow, status, tables, timeline
-from edw.backoff import Outage, insist
+from edw.backoff import Outage
 from edw.config import Settings
 from edw.couch import Database, Document
 from edw.errors import EdwError, NoDatabase, NotFound
+from edw.patient import PatientDatabase
 from edw.redact import redact
 from edw.status import Status
 
+PATIENCE = 30.0  # seconds for a server that has answered, and then is too busy
 AGES_INTERVAL = 10.0  # seconds after which ages and heartbeats are looked at again though nothing changed
 
 Show = Callable[[Status], None]
@@ -56,7 +58,7 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
         _show_document(_document(database, arguments.doc), arguments.json)
         return 0
     design.check(database, views=status.VIEWS)
-    found = status.read(database)
+    found = status.read(PatientDatabase(database.settings, Outage(), _patience()))
     if arguments.check:
         line, is_well = alarm.judged(found, database.settings.lease, arguments.max_wait)
         print(line, flush=True)
@@ -66,20 +68,30 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _patience() -> Callable[[float], bool]:
+    end = time.monotonic() + PATIENCE
+
+    def pause(seconds: float) -> bool:
+        time.sleep(seconds)
+        return time.monotonic() > end
+
+    return pause
+
+
 def _watch(settings: Settings, as_json: bool) -> int:
-    database = Database(settings)
     outage = Outage()
     ended = threading.Event()
+    database = PatientDatabase(settings, outage, ended.wait)
     told: queue.SimpleQueue[follow.Sequence | EdwError] = queue.SimpleQueue()
     # Ctrl-C is the way to end it.
     with contextlib.suppress(KeyboardInterrupt), _screen(database, as_json, is_live=True) as show:
         cli.set_up_log(logging.WARNING)  # now that stderr is written above what is shown
         try:
-            insist(lambda: design.check(database, views=status.VIEWS), outage, ended.wait)
-            since = insist(database.info, outage, ended.wait)['update_seq']
+            design.check(database, views=status.VIEWS)
+            since = database.info()['update_seq']
             follow.in_thread(settings, since, outage, on_change=told.put, on_end=told.put, ended=ended)
             while True:
-                show(insist(partial(status.read, database), outage, ended.wait))
+                show(status.read(database))
                 _wait(told)
         finally:
             ended.set()

@@ -17,6 +17,7 @@ from edw import follow, status
 from edw.backoff import LONGEST_PAUSE, Outage, insist, pauses
 from edw.couch import Database
 from edw.errors import EdwError, LoginRefused, Unavailable
+from edw.patient import PatientDatabase
 from edw.redact import redact
 from edw.status import RunStatus, Status
 from web import render, throughput
@@ -26,6 +27,7 @@ LEAST_PAUSE = 0.5  # seconds between two readings
 REST, LONGEST_REST = 3.0, 5.0  # times as long as a reading took the database is left alone after it; seconds at most
 UNWATCHED_PAUSE = 10.0  # seconds between two readings while no browser looks
 QUIET_PAUSE = 20.0  # seconds after which the status is read although nothing changed: heartbeats are no changes
+PATIENCE = 3.0  # seconds that a request may fail, as it does on a busy server, before the pages say so
 ALIVE = 15.0  # seconds without news after which a browser is told that it is still connected
 RUNS = 12  # on the first page
 
@@ -138,6 +140,8 @@ class Live:
 
     def _read(self) -> None:
         """The reader's thread."""
+        trouble = _Trouble(self._ended.wait)
+        database = PatientDatabase(self._databases.settings, trouble, trouble.pause)
         failing = pauses()
         reading: Reading | None = None
         while True:
@@ -145,7 +149,7 @@ class Live:
             with self._wake:
                 self._changed = False
             try:
-                with self._databases.lent() as database:
+                with self._databases.guarded():
                     latest = read(database)
                 self._show(latest, None)
                 reading = latest  # that could be shown
@@ -209,6 +213,28 @@ class _Outage(Outage):
         """A request of the feed failed."""
         super().begins(error)
         self._on_begin()
+
+
+class _Trouble(Outage):
+    """How long a request of the reader has been failing; the log hears of it from the feed."""
+
+    def __init__(self, wait: Callable[[float], bool]) -> None:
+        super().__init__()
+        self._wait = wait
+        self._began: float | None = None
+
+    def begins(self, error: Unavailable) -> None:
+        """The request failed."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def ends(self) -> None:
+        """It was answered."""
+        self._began = None
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; True to give up, after PATIENCE or at the end."""
+        return self._began + PATIENCE < time.monotonic() + seconds or self._wait(seconds)
 
 
 def read(database: Database) -> Reading:

@@ -26,17 +26,25 @@ class Databases:
 
     @contextmanager
     def lent(self) -> Iterator[Database]:
-        """A database for the time of the block. Raises LoginRefused where another one met it."""
+        """A database for the time of the block. Raises LoginRefused where any request met it before."""
         with self._lock:
-            if self._refused is not None:
-                raise LoginRefused(f'{self._refused}\nIt is not tried again before dashboard.py is started anew.')
             database = self._idle.pop() if self._idle else None
-        database = database or Database(self.settings)
         try:
-            yield database
+            with self.guarded():
+                database = database or Database(self.settings)
+                yield database
+        finally:
+            if database is not None:
+                with self._lock:
+                    self._idle.append(database)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """A block that asks a database of its own, and is not begun after a login was refused."""
+        if self._refused is not None:
+            raise LoginRefused(f'{self._refused}\nIt is not tried again before dashboard.py is started anew.')
+        try:
+            yield
         except LoginRefused as error:
             self._refused = error
             raise
-        finally:
-            with self._lock:
-                self._idle.append(database)

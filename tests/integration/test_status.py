@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from edw import alarm, config, follow, status, tables
 from edw.backoff import Outage
 from edw.couch import Database
-from edw.errors import EdwError, LoginRefused, NotFound
+from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.heartbeat import document_id
+from edw.patient import PatientDatabase
 from edw.status import FailureKind, RunStatus, StepStatus
 from edw.timeline import timeline
 from tests.conftest import Server
@@ -228,6 +229,26 @@ def test_an_outage_is_waited_out(
         ended.set()
     thread.join(LIMIT)
     assert not thread.is_alive() and told.empty()
+
+
+BUSY = http('429 Too Many Requests', b'{"error":"too_many_requests","reason":"5 queries a second"}', 'Retry-After: 0')
+NO_ROWS = http('200 OK', b'{"rows":[]}')
+
+
+def test_a_server_that_allows_few_queries_a_second_is_asked_until_it_has_answered_all() -> None:
+    # Claims, failures, steps and the rest: ten requests, of which each is refused once.
+    answers = [BUSY, NO_ROWS] * 10
+    with answering(*answers) as url:
+        settings = dataclasses.replace(config.load(), server=url)
+        found = status.read(PatientDatabase(settings, Outage(), threading.Event().wait))
+    assert (found.documents, found.steps) == (0, [])
+
+
+def test_patience_has_an_end() -> None:
+    with answering(BUSY) as url:
+        settings = dataclasses.replace(config.load(), server=url)
+        with pytest.raises(Unavailable, match='5 queries a second'):
+            PatientDatabase(settings, Outage(), lambda seconds: True).info()
 
 
 def test_what_no_waiting_mends_is_told(database: Database) -> None:
