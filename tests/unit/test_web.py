@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edw import config
+from edw.errors import LoginRefused
 from edw.status import RunStatus
 from web import access, progress, render, throughput
+from web.pool import Databases
 from web.spectra import amplitudes_of
 
 ANY_JSON = st.recursive(
@@ -121,6 +124,22 @@ def test_a_login_holds_until_it_is_ended() -> None:
     assert not keeper.holds('made up') and not keeper.holds(None)
     keeper.log_out(login)
     assert not keeper.holds(login)
+
+
+def test_a_refused_login_is_not_tried_again() -> None:
+    databases = Databases(config.load())
+    with pytest.raises(LoginRefused), databases.lent():
+        raise LoginRefused('refused')
+    with pytest.raises(LoginRefused, match='not tried again'), databases.lent():
+        pytest.fail('a database was lent')
+
+
+def test_a_database_is_lent_to_one_at_a_time_and_lent_again() -> None:
+    databases = Databases(config.load())
+    with databases.lent() as one, databases.lent() as other:
+        assert one is not other
+    with databases.lent() as again:
+        assert again in (one, other)
 
 
 @given(ANY_JSON)
