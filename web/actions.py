@@ -100,7 +100,7 @@ def _cut(step: str) -> Any:
 
 
 def _in_words(result: PutBack) -> str:
-    parts = [f'{len(result.done)} put back'] if result.done else []
+    parts = [f'{len(result.done)} document{"s" * (len(result.done) != 1)} put back'] if result.done else []
     for ids, text in (
         (result.unchanged, 'as wanted already'),
         (result.claimed, 'left alone, a worker is at it'),

@@ -133,7 +133,7 @@ def test_a_failed_document_is_made_good_and_a_finished_one_done_again(site: Site
     page.keyboard.press('Enter')
     expect(page.get_by_role('heading', level=1)).to_have_text('ma22a000_002')
     page.get_by_role('button', name='Make good again').click()
-    expect(page.locator('.message')).to_have_text('1 put back')
+    expect(page.locator('.message')).to_have_text('1 document put back')
     assert site.database.get('ma22a000_002')['status'] == 'good'
     page.reload()
     expect(page.locator('.message')).to_have_count(0)
@@ -141,7 +141,7 @@ def test_a_failed_document_is_made_good_and_a_finished_one_done_again(site: Site
     page.goto(site.url + address('document', id='ma22a000_001'))
     page.get_by_label('Do again from').select_option('signal_processing')
     page.get_by_role('button', name='Do again').click()
-    expect(page.locator('.message')).to_have_text('1 put back')
+    expect(page.locator('.message')).to_have_text('1 document put back')
     expect(page.locator('.timeline .superseded')).to_contain_text('signal_processing')
     doc = site.database.get('ma22a000_001')
     assert [entry['name'] for entry in doc['process']] == ['move_to_sps']
@@ -163,7 +163,9 @@ def test_a_kind_of_failure_is_made_good_at_once(site: Site, open_page: Open) -> 
     held = site.database.get(ids[2])
     site.database.put({**held, 'claim': {'process': 'signal_processing', 'worker': 'w', 'since': time.time()}})
     page.get_by_role('button', name='Make these 3 good again').click()
-    expect(page.locator('.message')).to_have_text('2 put back; 1 left alone, a worker is at it (mk24y000_002)')
+    expect(page.locator('.message')).to_have_text(
+        '2 documents put back; 1 left alone, a worker is at it (mk24y000_002)'
+    )
     states = [site.database.get(doc_id)['status'] for doc_id in ids]
     assert states == ['good', 'good', 'signal processing failure']
 
