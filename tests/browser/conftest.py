@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from edw import config, design
 from edw.config import Settings
@@ -39,6 +39,8 @@ PHONE = {'width': 375, 'height': 740}
 SCREENSHOTS = os.environ.get('EDW_SCREENSHOTS')  # folder that they are written to
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=30_000)  # ms; for a machine that does much else
 
 
 @dataclasses.dataclass

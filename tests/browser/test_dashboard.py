@@ -48,7 +48,7 @@ def test_a_change_is_on_the_page_without_a_reload(site: Site, page: Page) -> Non
     page.evaluate('window.loadedOnce = true')
     before = int(page.locator('.tallies dd').first.inner_text())
     add_document(site, 'mk24z000_000')
-    expect(page.locator('.tallies dd').first).to_have_text(str(before + 1), timeout=20_000)
+    expect(page.locator('.tallies dd').first).to_have_text(str(before + 1))
     expect(page.locator('.runs tbody th').first).to_have_text('mk24z000')
     assert page.evaluate('window.loadedOnce')
 
@@ -58,7 +58,7 @@ def test_the_focus_stays_where_it_is_when_the_page_changes(site: Site, page: Pag
     link.focus()
     href = link.get_attribute('href')
     add_document(site, 'mk24z000_001')
-    expect(page.locator('.runs tbody tr').first.locator('.n').first).to_have_text('2', timeout=20_000)
+    expect(page.locator('.runs tbody tr').first.locator('.n').first).to_have_text('2')
     assert page.evaluate('document.activeElement.getAttribute("href")') == href
 
 
@@ -104,8 +104,8 @@ def test_text_of_documents_stays_text(site: Site, open_page: Open) -> None:
     site.database.put(doc)
     site.database.put({**doc, '_id': f'{HOSTILE}2', 'status': 'good', 'claim': claim})
     page = open_page(site.url)
-    expect(page.locator('.steps')).to_contain_text(HOSTILE, timeout=20_000)
-    expect(page.locator('.workers')).to_contain_text(HOSTILE, timeout=20_000)
+    expect(page.locator('.steps')).to_contain_text(HOSTILE)
+    expect(page.locator('.workers')).to_contain_text(HOSTILE)
     seen = [page.content()]
     page.locator('.failure').filter(has_text='alert').get_by_role('heading').get_by_role('link').click()
     seen.append(page.content())
@@ -206,9 +206,9 @@ def test_a_dashboard_that_is_away_is_said_and_found_again(site: Site, open_page:
         page = open_page(url, expected='net::ERR_')
         page.locator('.state.on').wait_for()
         assert dashboard.stop() == 0
-        expect(page.locator('.state')).to_contain_text('Not live since', timeout=20_000)
+        expect(page.locator('.state')).to_contain_text('Not live since')
         scripts.start('dashboard.py', '--port', str(urlsplit(url).port)).wait_for('dashboard at ')
-        expect(page.locator('.state')).to_contain_text('Live', timeout=20_000)
+        expect(page.locator('.state')).to_contain_text('Live')
 
 
 @pytest.mark.parametrize(('scheme', 'colour'), [('light', LIGHT), ('dark', DARK)])
