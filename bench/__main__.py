@@ -1,4 +1,4 @@
-"""Measure the suite beside the original's pattern and the floor, alternating, and print medians and ratios.
+"""Measure the suite beside the original's pattern, the floor and task queues, and print medians and ratios.
 
 Without --server it starts the embedded server. The login of another one comes from EDW_USERNAME and EDW_PASSWORD,
 or from edw.ini; its user must be allowed to make databases, which are deleted afterwards.
@@ -10,72 +10,124 @@ import argparse
 import contextlib
 import json
 import secrets
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import local_couchdb
-from bench.contenders import Contender, Floor, original, suite
-from bench.store import store
+from bench import analysis, resources, speed
+from bench.contenders import Contender
+from bench.peers import peers
+from bench.report import percentiles, rates, values
 from edw import cli, config
 
-CONTENDERS = {'floor': Floor, 'original': original, 'suite': suite}
+LATENCY_DOCUMENTS = 400
+LATENCY_RATE = 20.0  # documents a second
+LISTENERS = (1, 4)  # for each step
+EVENTS = (2_000, 20_000)  # of a data file
 
-Login = tuple[str, str, str]  # server, user name, password
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements are made with."""
+
+    login: tuple[str, str, str]  # server, user name, password
+    peers: dict[str, Contender]
+    names: list[str]  # of the contenders
+    rounds: int
+    sizes: tuple[int, ...]  # documents that are put in at once
+    large: int  # documents in a large database, and in a large backlog
+
+    def _those(self, listeners: int) -> list[str]:
+        """Contenders that so many listeners a step make sense for: those of the original are in each other's way."""
+        return [name for name in self.names if listeners == 1 or name not in ('floor', 'original')]
+
+    def throughput(self) -> Iterator[Any]:
+        """Documents a second through two steps."""
+        for number in self.sizes:
+            for listeners in LISTENERS if number == self.sizes[0] else (1,):
+                found = speed.throughput(self.login, self.peers, self._those(listeners), number, listeners, self.rounds)
+                rates(f'{number} documents at once, {listeners} listener(s) a step: documents/s', found)
+                yield {'documents': number, 'listeners': listeners, 'documents/s': found}
+        if 'suite' in self.names:
+            found = speed.throughput_beside(self.login, self.large, self.sizes[0], self.rounds)
+            rates(f'{self.sizes[0]} documents at once, beside {self.large} finished ones: documents/s', found)
+            yield {'documents': self.sizes[0], 'finished': self.large, 'documents/s': found}
+
+    def latency(self) -> Iterator[Any]:
+        """Time of a single document through both steps."""
+        for listeners in LISTENERS:
+            names = self._those(listeners)
+            found = speed.latency(self.login, self.peers, names, LATENCY_DOCUMENTS, LATENCY_RATE, listeners)
+            percentiles(f'{LATENCY_RATE:g} documents a second, {listeners} listener(s) a step: ms to the end', found)
+            yield {'listeners': listeners, 'seconds': found}
+
+    def rest(self) -> Iterator[Any]:
+        """What idle listeners cost."""
+        found = resources.at_rest(self.login)
+        for name, of_it in found.items():
+            values(f'at rest, a minute, {name}', of_it)
+        yield found
+
+    def backlog(self) -> Iterator[Any]:
+        """Memory with a large backlog, and the start beside many finished documents."""
+        found = resources.backlog(self.login, self.large)
+        values(f'memory (MB) of a listener with a backlog of {self.large}', found)
+        started = resources.start(self.login, self.large)
+        values(f'seconds from start to the first claim, empty and beside {self.large} finished ones', started)
+        yield {'documents': self.large, 'memory': found, 'start': started}
+
+    def analysis(self) -> Iterator[Any]:
+        """The analysis of a data file."""
+        for events in EVENTS:
+            found = analysis.measure(events, self.rounds)
+            rates(f'analysis of {events} events: events/s', found)
+            yield {'events': events, 'events/s': found}
+
+
+WHAT = ('throughput', 'latency', 'rest', 'backlog', 'analysis')
+EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
+COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}
 
 
 def main() -> int:
     """Run the bench; returns its exit code."""
     parser = argparse.ArgumentParser(prog='python -m bench', description=__doc__)
     parser.add_argument('--server', metavar='URL', help='of a CouchDB (default: the embedded server)')
-    parser.add_argument('--documents', type=cli.count, nargs='+', default=[2000], metavar='N', help='put in at once')
+    parser.add_argument('--what', choices=WHAT, nargs='+', default=[*WHAT], help='some of the measurements')
+    parser.add_argument('--only', nargs='+', metavar='NAME', help='some of the contenders: suite, original, floor, ...')
     parser.add_argument('--rounds', type=cli.count, default=3, metavar='N', help='of which medians are taken (3)')
-    parser.add_argument('--listeners', type=cli.count, nargs='+', default=[1], metavar='N', help='for each step')
-    parser.add_argument('--only', choices=CONTENDERS, nargs='+', default=[*CONTENDERS], help='some of the contenders')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
     arguments = parser.parse_args()
-    with _server(arguments.server) as login:
-        figures = [
-            {'documents': number, 'listeners': listeners, **_throughput(login, arguments, number, listeners)}
-            for number in arguments.documents
-            for listeners in arguments.listeners
-        ]
-    if arguments.json:
-        arguments.json.write_text(json.dumps({'throughput': figures}, indent=1))
+    figures: dict[str, list[Any]] = {what: [] for what in arguments.what}
+    with tempfile.TemporaryDirectory(prefix='edw-bench-') as folder, contextlib.ExitStack() as stack:
+        login = stack.enter_context(_server(arguments.server, Path(folder)))
+        others: dict[str, Contender] = {}
+        if {'throughput', 'latency'} & set(arguments.what):
+            others = stack.enter_context(peers(Path(folder), arguments.only))
+        names = [name for name in (*speed.ON_COUCHDB, *others) if not arguments.only or name in arguments.only]
+        scale = COUCHDB if arguments.server else EMBEDDED
+        bench = Bench(login, others, names, arguments.rounds, **scale)
+        for what in arguments.what:
+            for found in getattr(bench, what)():
+                figures[what].append(found)
+                if arguments.json:
+                    arguments.json.write_text(json.dumps(figures, indent=1))
     return 0
 
 
 @contextlib.contextmanager
-def _server(url: str | None) -> Iterator[Login]:
+def _server(url: str | None, folder: Path) -> Iterator[tuple[str, str, str]]:
     if url:
         settings = config.load()
         yield url.rstrip('/'), settings.username, settings.password
         return
-    with tempfile.TemporaryDirectory(prefix='edw-bench-') as folder:
-        login = 'bench', secrets.token_urlsafe(12)
-        with local_couchdb.running(Path(folder) / 'couchdb', *login) as local:
-            yield local, *login
-
-
-def _throughput(
-    login: Login, arguments: argparse.Namespace, number: int, listeners: int
-) -> dict[str, dict[str, float | list[float]]]:
-    """Documents a second through two steps, of each contender: all rounds, their median, and its ratio to others."""
-    rates: dict[str, list[float]] = {name: [] for name in arguments.only}
-    for _ in range(arguments.rounds):
-        for name, of_rounds in rates.items():
-            with store(*login) as database:
-                contender: Contender = CONTENDERS[name](database)
-                of_rounds.append(number / contender.throughput(number, listeners))
-    medians = {name: statistics.median(of_rounds) for name, of_rounds in rates.items()}
-    print(f'\n{number} documents put in at once, {listeners} listener(s) a step: documents/s through two steps')
-    for name, median in medians.items():
-        ratios = '  '.join(f'{median / other:6.2f} of {known}' for known, other in medians.items() if known != name)
-        print(f'{name:10} {median:7.1f}   {ratios}')
-    sys.stdout.flush()
-    return {name: {'median': medians[name], 'rounds': rates[name]} for name in rates}
+    login = 'bench', secrets.token_urlsafe(12)
+    with local_couchdb.running(folder / 'couchdb', *login) as local:
+        yield local, *login
 
 
 if __name__ == '__main__':

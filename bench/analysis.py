@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,11 +38,6 @@ def measure(events: int, rounds: int) -> dict[str, list[float]]:
                 function()
                 rates[name].append(events / (time.perf_counter() - started))
     return rates
-
-
-def medians(rates: dict[str, list[float]]) -> dict[str, float]:
-    """Of the rounds."""
-    return {name: statistics.median(of_rounds) for name, of_rounds in rates.items()}
 
 
 def _read(source: Path) -> list[np.ndarray]:

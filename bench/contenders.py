@@ -13,44 +13,47 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import floor
+from bench.observer import Observer
 from bench.processes import Processes
-from bench.store import Store
-from bench.work import STEPS
+from bench.store import LIMIT, Store
+from bench.work import STEPS, paced
 from edw import config
 
 
 class Contender(Protocol):
     """Does two steps on documents. All times are in seconds."""
 
-    name: str
-
     def throughput(self, number: int, listeners: int) -> float:
         """Seconds from putting in the first document to the last result, with so many listeners a step."""
+
+    def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
+        """For each of `number` documents, put in one by one, `rate` a second: seconds until it is through."""
 
 
 @dataclass
 class OnCouchDB:
     """A contender whose listeners are processes that follow a database."""
 
-    name: str
     store: Store
     module: str
     ready: str
     writes: int  # that each document gets after it was put in
 
     @contextlib.contextmanager
-    def running(self, listeners: int) -> Iterator[Processes]:
-        """So many listeners for each step, ready."""
+    def running(self, listeners: int, steps: tuple[str, ...] = STEPS, server: str = '') -> Iterator[Processes]:
+        """So many listeners for each step, ready; `server`: the URL by which they reach it."""
         with tempfile.TemporaryDirectory(prefix='edw-bench-') as name, Processes(Path(name)) as processes:
-            file = _settings_file(self.store, Path(name))
+            file = _settings_file(self.store, Path(name), server or self.store.settings.server)
             username, password = self.store.login
-            for number in range(len(STEPS)):
+            for step in steps:
                 for _ in range(listeners):
                     options = ['--config', str(file)] if self.module == 'bench.step' else []
                     processes.start(
-                        [sys.executable, '-m', self.module, str(number), *options],
+                        [sys.executable, '-m', self.module, str(STEPS.index(step)), *options],
                         self.ready,
-                        BENCH_DATABASE=self.store.url,
+                        BENCH_DATABASE=self.store.url.replace(self.store.settings.server, server)
+                        if server
+                        else self.store.url,
                         EDW_USERNAME=username,
                         EDW_PASSWORD=password,
                         PYTHONUNBUFFERED='1',
@@ -66,11 +69,20 @@ class OnCouchDB:
             self.store.put_in(docs)
             return self.store.wait_for_writes(end, docs) - started
 
+    def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
+        """See Contender."""
+        with self.running(listeners):
+            observer = Observer(self.store.url, self.store.login, generation=1 + self.writes)
+            started = {}
+            for doc in paced(self.store.new(number), rate):
+                started[doc['_id']] = time.perf_counter()
+                self.store.database.put(doc)
+            observer.wait_for(list(started), LIMIT)
+        return [observer.seen[doc_id] - begun for doc_id, begun in started.items()]
+
 
 class Floor:
     """One client, back to back."""
-
-    name = 'floor'
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -79,23 +91,28 @@ class Floor:
         """See Contender; there are no listeners."""
         return floor.run(self._store.url, self._store.login, self._store.new(number))
 
+    def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
+        """See Contender."""
+        return [floor.run(self._store.url, self._store.login, [doc]) for doc in paced(self._store.new(number), rate)]
+
 
 def suite(store: Store) -> OnCouchDB:
     """This project: a claim and a result for each step."""
-    return OnCouchDB('suite', store, 'bench.step', 'listening for', writes=4)
+    return OnCouchDB(store, 'bench.step', 'listening for', writes=4)
 
 
 def original(store: Store) -> OnCouchDB:
     """The original's pattern: a result for each step."""
-    return OnCouchDB('original', store, 'bench.original', 'listening', writes=2)
+    return OnCouchDB(store, 'bench.original', 'listening', writes=2)
 
 
-def _settings_file(store: Store, folder: Path) -> Path:
+def _settings_file(store: Store, folder: Path, server: str) -> Path:
     """The settings as they are shipped, but for server, database and login."""
     parser = configparser.RawConfigParser()
     parser.read(config.DEFAULT_FILE, encoding='utf-8')
-    for option in ('server', 'dbname', 'username', 'password'):
+    for option in ('dbname', 'username', 'password'):
         parser.set('Cloudant', option, getattr(store.settings, option))
+    parser.set('Cloudant', 'server', server)
     file = folder / 'edw.ini'
     with open(file, 'w', encoding='utf-8') as stream:
         parser.write(stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -32,15 +33,26 @@ class Processes:
         for process in self.started:
             stop(process, STOP_TIMEOUT)
 
-    def start(self, command: list[str], ready: str, **environment: str) -> None:
-        """Start a process in the project's folder; it is ready when it has said `ready`."""
+    def start(
+        self, command: list[str], ready: str, user: Mapping[str, str] | None = None, **environment: str
+    ) -> subprocess.Popen:
+        """Start a process in the project's folder, as another `user` and `group` if these are given.
+
+        It is ready when it has said `ready`.
+        """
         log = self._folder / f'{len(self.started)}.log'
         with open(log, 'wb') as stream:
             process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **environment}, stdout=stream, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                **(user or {}),
             )
         self.started.append(process)
         wait_for(process, log, ready)
+        return process
 
 
 def wait_for(process: subprocess.Popen, log: Path, text: str) -> None:

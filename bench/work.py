@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 STEPS = ('move_to_sps', 'signal_processing')
@@ -29,6 +30,14 @@ def documents(start: int, number: int) -> list[Document]:
         }
         for index in range(start, start + number)
     ]
+
+
+def paced(docs: list[Document], rate: float) -> Iterator[Document]:
+    """The documents, `rate` of them a second, by the clock rather than by the pace of whoever takes them."""
+    started = time.perf_counter()
+    for number, doc in enumerate(docs):
+        time.sleep(max(0.0, started + number / rate - time.perf_counter()))
+        yield doc
 
 
 def callback(doc: Document) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def document(request: Request) -> Response:
     return render.page(
         'document.html',
         **frame(request, doc_id),
-        doc=doc,
+        doc={'_id': doc_id, **doc},  # whose place in the answer depends on the server
         doc_id=doc_id,
         run=doc.get('run') if isinstance(doc.get('run'), str) else None,
         facts=_facts(doc),

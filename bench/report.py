@@ -1,0 +1,34 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+import statistics
+
+
+def rates(title: str, figures: dict[str, list[float]]) -> None:
+    """Print the median of each contender's rounds, their range, and its ratios to the others."""
+    medians = {name: statistics.median(of_rounds) for name, of_rounds in figures.items()}
+    _title(title)
+    for name, median in medians.items():
+        ratios = '  '.join(f'{median / other:6.2f} of {known}' for known, other in medians.items() if known != name)
+        print(f'{name:22} {median:9.1f} ({min(figures[name]):.1f} to {max(figures[name]):.1f})   {ratios}', flush=True)
+
+
+def percentiles(title: str, figures: dict[str, dict[str, float]]) -> None:
+    """Print percentiles of times, given in seconds, in ms, and the ratios of their medians."""
+    _title(title)
+    for name, of_it in figures.items():
+        found = '  '.join(f'{label} {1000 * seconds:7.1f}' for label, seconds in of_it.items())
+        others = ((known, other['p50']) for known, other in figures.items() if known != name)
+        ratios = '  '.join(f'{of_it["p50"] / other:6.2f} of {known}' for known, other in others)
+        print(f'{name:22} {found}   p50: {ratios}', flush=True)
+
+
+def values(title: str, figures: dict[str, float]) -> None:
+    """Print figures that are not compared."""
+    _title(title)
+    print('  '.join(f'{name}: {value:.2f}' for name, value in figures.items()), flush=True)
+
+
+def _title(text: str) -> None:
+    print(f'\n{text}')

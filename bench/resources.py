@@ -1,0 +1,85 @@
+"""What the suite costs: at rest, with a large backlog, and at the start of a listener on a large database."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from bench.contenders import original, suite
+from bench.observer import Observer
+from bench.store import LIMIT, Store, store
+from bench.usage import CountingProxy, cpu_seconds, listening_on, memory
+from bench.work import STEPS
+
+WARM_UP = 5.0  # seconds after its start before a listener is taken to be at rest
+REST = 60.0  # seconds
+SAMPLE = 0.5  # seconds between two looks at a listener's memory
+
+Login = tuple[str, str, str]  # server, user name, password
+
+
+def at_rest(login: Login) -> dict[str, dict[str, float]]:
+    """Requests and CPU time (s) a minute: of an idle listener of each kind, and of its server, alone and with it."""
+    figures = {'no listener': {'server CPU s': _server_cpu(login[0])}}
+    for name, kind in (('original', original), ('suite', suite)):
+        with store(*login) as database:
+            proxy = CountingProxy(login[0])
+            with kind(database).running(1, steps=STEPS[1:], server=proxy.url) as processes:
+                time.sleep(WARM_UP)
+                (listener,) = processes.started
+                requests, cpu = proxy.requests, cpu_seconds(listener.pid)
+                server = _server_cpu(login[0])
+                figures[name] = {
+                    'requests': float(proxy.requests - requests),
+                    'CPU s': cpu_seconds(listener.pid) - cpu,
+                    'server CPU s': server,
+                }
+            proxy.close()
+    return figures
+
+
+def backlog(login: Login, number: int) -> dict[str, float]:
+    """Memory (MB) of a listener that works off a backlog, when it has done a quarter of it and at the end; its peak."""
+    with store(*login) as database:
+        docs = database.new(number)
+        database.put_in(docs)
+        database.warm()
+        begin = database.sequence()
+        figures = {}
+        with suite(database).running(1, steps=STEPS[:1]) as processes:
+            (listener,) = processes.started
+            for label, part in (('quarter', 0.25), ('end', 1.0)):
+                _wait(database, begin + int(2 * number * part))  # a claim and a result each
+                figures[label], figures['peak'] = memory(listener.pid)
+    return figures
+
+
+def start(login: Login, finished: int) -> dict[str, float]:
+    """Seconds from the start of a listener's process until the first new document is claimed."""
+    figures = {}
+    for label, number in (('empty', 0), ('full', finished)):
+        with store(*login) as database:
+            database.fill_finished(number)
+            (doc,) = database.new(1)
+            database.put_in([doc])
+            observer = Observer(database.url, database.login, generation=2)
+            begun = time.perf_counter()
+            with suite(database).running(1, steps=STEPS[:1]):
+                observer.wait_for([doc['_id']], LIMIT)
+            figures[label] = observer.seen[doc['_id']] - begun
+    return figures
+
+
+def _server_cpu(server: str) -> float:
+    """CPU time (s) that the server takes while a minute goes by; not a number where it cannot be seen."""
+    pid = listening_on(server)
+    before = cpu_seconds(pid) if pid else float('nan')
+    threading.Event().wait(REST)
+    return (cpu_seconds(pid) if pid else float('nan')) - before
+
+
+def _wait(database: Store, sequence: int) -> None:
+    limit = time.monotonic() + LIMIT
+    while database.sequence() < sequence:
+        assert time.monotonic() < limit, f'not done after {LIMIT:g} s'
+        time.sleep(SAMPLE)

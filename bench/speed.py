@@ -1,0 +1,60 @@
+"""Throughput and latency of the contenders, side by side: alternating rounds, of which medians are taken."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from bench.contenders import Contender, Floor, original, suite
+from bench.store import Store, store
+
+ON_COUCHDB: dict[str, Callable[[Store], Contender]] = {'floor': Floor, 'original': original, 'suite': suite}
+PERCENTILES = {'p50': 0.50, 'p95': 0.95, 'p99': 0.99}
+
+Login = tuple[str, str, str]  # server, user name, password
+Figures = dict[str, list[float]]  # of each contender, one a round
+
+
+def throughput(
+    login: Login, peers: dict[str, Contender], names: list[str], number: int, listeners: int, rounds: int
+) -> Figures:
+    """Documents a second through two steps, of documents that are put in at once; each round in a new database."""
+    rates: Figures = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, of_rounds in rates.items():
+            with _contender(login, peers, name) as contender:
+                of_rounds.append(number / contender.throughput(number, listeners))
+    return rates
+
+
+def throughput_beside(login: Login, finished: int, number: int, rounds: int) -> Figures:
+    """The same for the suite alone, in an empty database and in one that holds so many finished documents."""
+    rates: Figures = {'empty': [], 'full': []}
+    with store(*login) as full:
+        full.fill_finished(finished)
+        for _ in range(rounds):
+            with store(*login) as empty:
+                rates['empty'].append(number / suite(empty).throughput(number, 1))
+            rates['full'].append(number / suite(full).throughput(number, 1))
+    return rates
+
+
+def latency(
+    login: Login, peers: dict[str, Contender], names: list[str], number: int, rate: float, listeners: int
+) -> dict[str, dict[str, float]]:
+    """Percentiles of the seconds from just before a document is put in until it is through both steps."""
+    found = {}
+    for name in names:
+        with _contender(login, peers, name) as contender:
+            seconds = sorted(contender.latencies(number, rate, listeners))
+        found[name] = {label: seconds[int(part * (len(seconds) - 1))] for label, part in PERCENTILES.items()}
+    return found
+
+
+@contextlib.contextmanager
+def _contender(login: Login, peers: dict[str, Contender], name: str) -> Iterator[Contender]:
+    if name in peers:
+        yield peers[name]
+    else:
+        with store(*login) as database:
+            yield ON_COUCHDB[name](database)
