@@ -34,6 +34,7 @@ from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.feed import Feed
 from edw.inbox import Inbox
 from edw.inflight import InFlight
+from edw.metrics import UNHEARD, Metrics, waiting
 from edw.steps import Step
 from edw.subprocesses import InProcess
 from edw.workers import Callback, Executor, InThread
@@ -100,10 +101,19 @@ def _listen(callback: Callback, step: Step) -> int:
         batch=arguments.batch or settings.batch,
         once=arguments.once,
         timeout=arguments.timeout,
+        metrics=_exporter(step, *arguments.metrics) if arguments.metrics else UNHEARD,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.stop())
     return 1 if listener.run() and arguments.once else 0
+
+
+def _exporter(step: Step, host: str, port: int) -> Metrics:
+    from edw import exporter  # a listener that nobody measures does without the package
+
+    metrics = exporter.Exporter(step)
+    exporter.serve(metrics, host, port)
+    return metrics
 
 
 def _executors(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> list[Executor]:
@@ -137,13 +147,15 @@ class Listener:
         batch: int,
         once: bool,
         timeout: float | None = None,
+        metrics: Metrics = UNHEARD,
     ) -> None:
         self._step = step
         self._settings = settings
         self._once = once
         self._database = Database(settings)
-        self._claimant = Claimant(self._database, step.name)
-        self._outage = Outage()
+        self._metrics = metrics
+        self._claimant = Claimant(self._database, step.name, self._metrics)
+        self._outage = Outage(self._metrics)
         self._inbox = Inbox()
         self._feed: Feed | None = None
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
@@ -155,7 +167,9 @@ class Listener:
             settings,
             batch=batch,
             report=lambda outcome: self._inbox.put(lambda: self._in_flight.finish(outcome)),
+            metrics=self._metrics,
         )
+        self._metrics.follow(self._claimant.worker, lambda: len(self._in_flight))
         self._look_due = True
         self._sweep_due = -math.inf  # monotonic time
         self._last_turn = time.monotonic()  # of the loop
@@ -229,7 +243,7 @@ class Listener:
 
     def _check_design(self) -> None:
         lastproc = self._settings.viewname.split('/')[-1]
-        views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW)
+        views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW, *self._metrics.views)
         design.check(self._database, views=views, filters=(design.FILTER,))
 
     def _look(self) -> None:
@@ -324,6 +338,7 @@ class Listener:
         if unplaced and unplaced != self._unplaced:
             log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
         self._unplaced = unplaced
+        self._metrics.swept(lambda: self._insist(lambda: waiting(self._database, self._step.after)))
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Put the design document, design.process.json, on the database, and build its views.
 
-Makes the database where it is missing. Replaces an older design document; does nothing where it is the
-same already.
+Makes the database where it is missing. Does nothing where the design document is the same already. An older one
+serves until the views of the new one are built, so that listeners go on meanwhile.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ def main() -> int:
     design.check_viewname(database.settings, doc)
     if database.create():
         print(f'created the database {database.url}')
-    if design.upload(database, doc):
+    if warming.upload(database, doc):
         print(f'uploaded {doc["_id"]}')
     else:
         print(f'{doc["_id"]} is up to date, nothing to upload')
-    warming.build_views(database, doc)
     print('the views are built')
     return 0
 

@@ -29,7 +29,7 @@ if __name__ == '__main__':
             continue
         params = {**keys, 'reduce': 'false', 'include_docs': 'true'}
         rows = session.get(f'{url}/_design/process/_view/lastproc', params=params, timeout=60).json()['rows']
-        for doc in [row['doc'] for row in rows]:
+        for doc in [row['doc'] for row in rows if row['doc']]:
             doc['process'].append(entry(STEPS[number], doc))
             answer = session.put(f'{url}/{doc["_id"]}', json=doc, timeout=60)
             print(doc['_id'], answer.status_code)

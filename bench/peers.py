@@ -21,7 +21,7 @@ from bench.processes import Processes
 from bench.work import STEPS, documents, paced
 
 POLL = 0.05  # seconds between two looks at what is done
-LIMIT = 900.0  # seconds after which a contender is taken for stuck
+LIMIT = 300.0  # seconds after which a contender is taken for stuck
 PING_TIMEOUT = 0.5  # seconds
 POSTGRESQL = '/usr/lib/postgresql/*/bin'  # where Debian has the server's programs
 SERVER_USER = 'postgres'  # of Debian's package; the server refuses to be run by root

@@ -17,7 +17,7 @@ from edw.couch import Database
 
 BULK = 1000  # documents in one request
 POLL = 0.05  # seconds between two looks at the sequence, each of which costs the server a millisecond or two
-LIMIT = 900.0  # seconds after which a contender is taken for stuck
+LIMIT = 300.0  # seconds after which a contender is taken for stuck
 DESIGN = Path(__file__).resolve().parent.parent / 'design.process.json'
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from edw.errors import Unavailable
+from edw.metrics import UNHEARD, Metrics
 
 FIRST_PAUSE = 0.1  # seconds, doubled with every further try
 LONGEST_PAUSE = 30.0  # seconds
@@ -32,7 +33,8 @@ def pauses() -> Iterator[float]:
 class Outage:
     """Says once that the server is gone, and once, with the time it took, that it is back."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics = UNHEARD) -> None:
+        self._metrics = metrics
         self._since: float | None = None
         self._lock = threading.Lock()  # the feed's thread meets the same outage as the loop
 
@@ -41,10 +43,12 @@ class Outage:
         with self._lock:
             if self._since is None:
                 self._since = time.monotonic()
+                self._metrics.outage()
                 log.warning('%s; trying again until it answers', error)
 
     def ends(self) -> None:
         """A request was answered."""
+        self._metrics.reached()
         with self._lock:
             if self._since is not None:
                 log.warning('the server answers again, after %.1f s', time.monotonic() - self._since)

@@ -13,6 +13,7 @@ from edw.couch import Database, Document
 from edw.errors import EdwError
 from edw.heartbeat import Heartbeat
 from edw.lease import Watch
+from edw.metrics import Metrics
 
 LOST_PAUSE = 0.1  # seconds, at most, after a claim of which nothing was won
 
@@ -22,15 +23,16 @@ log = logging.getLogger(__name__)
 class Claimant:
     """Claims documents of one step for one worker, and keeps the watch over the others."""
 
-    def __init__(self, database: Database, process: str) -> None:
+    def __init__(self, database: Database, process: str, metrics: Metrics) -> None:
         self.worker = claims.worker_name()
         self.contended = False  # somebody else claimed some of what was wanted, the last time
         self.next_try = -math.inf  # monotonic time before which claiming would meet the same worker again
         self.set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict
         self._database = database
         self._process = process
+        self._metrics = metrics
         self._heartbeat = Heartbeat(database.settings, process, self.worker)
-        self._watch = Watch(database, process, self.worker)
+        self._watch = Watch(database, process, self.worker, metrics)
         self._unanswered = False
 
     @property
@@ -68,6 +70,7 @@ class Claimant:
         self._unanswered = True
         claimed = claims.claim(self._database, docs, self._process, self.worker, bulk_docs)
         self._unanswered = False
+        self._metrics.took(claimed.won)
         self.contended = len(claimed.won) < len(docs) and not found
         if docs and not claimed.won:
             # Somebody else reads the same pages at the same moment. A random pause, and the two are out of step.

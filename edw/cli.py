@@ -13,6 +13,7 @@ from collections.abc import Callable
 from edw.errors import EdwError
 from edw.redact import redact
 
+LOOPBACK = '127.0.0.1'
 INTERRUPTED = 130  # exit code of a script that Ctrl-C ended, as of a shell
 
 
@@ -39,6 +40,14 @@ def seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, more than 0')
     return value
+
+
+def address(text: str) -> tuple[str, int]:
+    """Type of an option that is a port, of this machine alone, or HOST:PORT. An IPv6 address stands in [brackets]."""
+    host, _, port = text.rpartition(':')
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f'{text!r} is not [HOST:]PORT, with a port from 0 to 65535')
+    return host.removeprefix('[').removesuffix(']') or LOOPBACK, int(port)
 
 
 class RedactingFormatter(logging.Formatter):
@@ -93,6 +102,12 @@ def listener_parser(name: str, after: str | int) -> argparse.ArgumentParser:
         'that ends its process costs that attempt, not the listener',
     )
     command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
+    command.add_argument(
+        '--metrics',
+        type=address,
+        metavar='[HOST:]PORT',
+        help='answer Prometheus on this port, of 127.0.0.1 unless HOST says otherwise; 0 takes a free port',
+    )
     loudness = command.add_mutually_exclusive_group()
     for flag, level, text in (('-v', logging.DEBUG, 'say more'), ('-q', logging.WARNING, 'say only what is wrong')):
         loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)

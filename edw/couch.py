@@ -53,6 +53,11 @@ class Database:
     def create(self) -> bool:
         """Create the database. False where it was there already."""
         try:
+            self.info()  # first, because only a server's admin may make one that is there already
+            return False
+        except NoDatabase:
+            pass
+        try:
             self._request('PUT', '')
         except Conflict:
             return False

@@ -33,13 +33,23 @@ def check_viewname(settings: Settings, doc: Document) -> None:
         raise SettingsError(f'{settings.file}: [Cloudant] viewname {settings.viewname} is none of {", ".join(names)}.')
 
 
+def present_one(database: Database, design: str) -> Document:
+    """The design document that is on the database; an empty one where there is none."""
+    try:
+        return database.get(design)
+    except NotFound:
+        return {}
+
+
+def is_same(present: Document, doc: Document) -> bool:
+    """Whether two design documents do the same."""
+    return all(present.get(field) == doc.get(field) for field in FUNCTIONS)
+
+
 def upload(database: Database, doc: Document) -> bool:
     """Put the design document on the database. False where it does the same as the one that is there."""
-    try:
-        present = database.get(doc['_id'])
-    except NotFound:
-        present = {}
-    if all(present.get(field) == doc.get(field) for field in FUNCTIONS):
+    present = present_one(database, doc['_id'])
+    if is_same(present, doc):
         return False
     database.put({**doc, '_rev': present['_rev']} if present else doc)
     return True

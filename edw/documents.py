@@ -25,6 +25,21 @@ def last_step(doc: Document) -> str | int | None:
     return name if isinstance(name, str) else None
 
 
+def waiting_since(doc: Document) -> float | None:
+    """Seconds since the epoch at which a document came to wait for its next step, None where it does not say.
+
+    The map function of the view `waiting` says the same in JavaScript.
+    """
+    process = doc.get('process')
+    if not isinstance(process, list):
+        return None
+    if not process:
+        since = doc.get('datecreated')
+    else:
+        since = process[-1].get('finished') if isinstance(process[-1], dict) else None
+    return float(since) if type(since) in (int, float) else None
+
+
 def is_free(doc: Document | None, after: str | int) -> bool:
     """Whether a document waits for the step that comes after step `after`."""
     if doc is None or doc.get('_deleted') or doc.get('status') != GOOD or doc.get('claim') is not None:

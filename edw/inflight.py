@@ -11,6 +11,7 @@ from collections.abc import Callable
 from edw import claims, documents, steps
 from edw.config import Settings
 from edw.couch import Document
+from edw.metrics import Metrics
 from edw.results import Refused, Update
 from edw.steps import Step
 from edw.workers import Executor, Outcome, Workers
@@ -35,9 +36,11 @@ class InFlight:
         *,
         batch: int,
         report: Callable[[Outcome], None],
+        metrics: Metrics,
     ) -> None:
         self.failed = 0  # documents whose last attempt failed
         self._step = step
+        self._metrics = metrics
         self._number_of_workers = len(executors)
         self._batch = max(batch, len(executors))
         self._attempts = settings.attempts
@@ -50,8 +53,8 @@ class InFlight:
         self._write_due = math.inf  # monotonic time
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
 
-    def __bool__(self) -> bool:
-        return bool(self._running or self._resting or self._unwritten)
+    def __len__(self) -> int:
+        return len(self._running) + len(self._resting) + len(self._unwritten)
 
     @property
     def ids(self) -> set[str]:
@@ -116,6 +119,7 @@ class InFlight:
         if running is None or running['_rev'] != outcome.doc['_rev']:
             return
         del self._running[outcome.doc['_id']]
+        self._metrics.ran(outcome.seconds)
         self._seconds_each += 0.5 * (outcome.seconds - self._seconds_each)
         if outcome.entry is None:
             self._fail(outcome.doc, outcome.error, outcome.final)
@@ -129,6 +133,7 @@ class InFlight:
         settled, self._unwritten = self._unwritten[: len(written)], self._unwritten[len(written) :]
         self._write_due = time.monotonic() if self._unwritten else math.inf
         for (update, pause), doc in zip(settled, written, strict=True):
+            self._metrics.settled(update, doc)
             if isinstance(doc, Refused):
                 self._refused(update, doc)
             elif doc is not None:

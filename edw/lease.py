@@ -16,6 +16,7 @@ from edw import claims, cluster
 from edw.couch import Database
 from edw.errors import NotFound
 from edw.heartbeat import document_id
+from edw.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,13 @@ class Sighting:
 class Watch:
     """The watch of one worker over the others of its step, and over its own disputed claims."""
 
-    def __init__(self, database: Database, process: str, worker: str) -> None:
+    def __init__(self, database: Database, process: str, worker: str, metrics: Metrics) -> None:
         self.due = time.monotonic()
         self.disputes = cluster.Disputes(database)
         self._database = database
         self._process = process
         self._worker = worker
+        self._metrics = metrics
         self._sightings: dict[str, Sighting] = {}
         self._looked = self.due  # monotonic time of the last look
         self._before: dict[str, Sighting] = {}  # those of the look before this one
@@ -75,5 +77,6 @@ class Watch:
 
     def _release(self, worker: Any) -> None:
         released = cluster.release_all(self._database, self._process, worker, self._is_dead)
+        self._metrics.released(released)
         lease = self._database.settings.lease
         log.warning('%s has shown no sign of life for %g s: its claims are released: %d', worker, lease, released)

@@ -82,7 +82,7 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
         if current is None:
             log.warning('%s was deleted while its step ran: the result is dropped', doc_id)
             return None
-        if update.record is not None and _holds(current, update.record):
+        if update.record is not None and holds(current, update.record):
             return current  # an earlier try was written, and only its answer was lost
         if current.get('claim') != update.doc['claim']:
             log.warning('%s is no longer claimed by this worker: the result is dropped', doc_id)
@@ -101,6 +101,7 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
         return _accepted(database, update, {**version, '_rev': row['rev']}, row, after)
 
 
-def _holds(doc: Document, record: dict[str, Any]) -> bool:
+def holds(doc: Document, record: dict[str, Any]) -> bool:
+    """Whether an entry stands in `process` or `failures` of a document."""
     lists = (doc.get('process'), doc.get('failures'))
     return any(isinstance(entries, list) and record in entries for entries in lists)

@@ -1,0 +1,79 @@
+"""What a listener tells of its work to whoever measures it; by default nobody does.
+
+The listener calls these methods whether anybody measures or not, so that its loop has no second shape.
+`edw.exporter` hears them where `--metrics` is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edw.couch import Database, Document
+from edw.results import Refused, Update, holds
+
+WAITING_VIEW = 'waiting'
+SUCCESS, RETRIED, FAILED, LOST = OUTCOMES = ('success', 'retried', 'failed', 'lost')
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many documents wait for a step, and since when the oldest does, in seconds since the epoch (None: none)."""
+
+    documents: int
+    since: float | None
+
+
+class Metrics:
+    """Takes note of nothing."""
+
+    views: tuple[str, ...] = ()  # of the design document, that `swept` reads
+
+    def follow(self, worker: str, in_flight: Callable[[], int]) -> None:
+        """`worker` measures; `in_flight` says how many documents it holds, and is called in other threads."""
+
+    def reached(self) -> None:
+        """The server answered a request."""
+
+    def outage(self) -> None:
+        """The server stopped answering."""
+
+    def took(self, docs: list[Document]) -> None:
+        """Claims on documents that waited were won."""
+
+    def ran(self, seconds: float) -> None:
+        """A callback ended, in whatever way."""
+
+    def settled(self, update: Update, written: Document | Refused | None) -> None:
+        """An update was written, or not, as `edw.results.write` says."""
+
+    def released(self, claims: int) -> None:
+        """Claims of a worker that showed no sign of life were released."""
+
+    def swept(self, read: Callable[[], Waiting]) -> None:
+        """The time of the sweep has come: `read` asks the database how many documents wait."""
+
+
+UNHEARD = Metrics()
+
+
+def waiting(database: Database, after: str | int) -> Waiting:
+    """How many documents wait for the step that comes after step `after`, by the view `waiting`."""
+    viewname = f'{database.settings.design}/_view/{WAITING_VIEW}'
+    number = database.view(viewname, startkey=[after], endkey=[after, {}])['rows']
+    # From 0, because a time that is not known is null, and null comes before all numbers.
+    oldest = database.view(viewname, startkey=[after, 0], endkey=[after, {}], reduce=False, limit=1)['rows']
+    return Waiting(number[0]['value'] if number else 0, oldest[0]['key'][1] if oldest else None)
+
+
+def outcome(update: Update, written: Document | Refused | None) -> str | None:
+    """What became of an attempt, one of OUTCOMES; None where no attempt was made, or its end is still to come."""
+    if update.record is None:
+        return None  # a claim that was given back
+    if isinstance(written, Refused):
+        return FAILED if update.is_failure else None  # it is recorded as a failure next
+    if written is None or not holds(written, update.record):
+        return LOST
+    if not update.is_failure:
+        return SUCCESS
+    return FAILED if written.get('claim') is None else RETRIED
