@@ -43,6 +43,7 @@ class Settings:
     retry_pause: float
     heartbeat: float
     lease: float
+    dashboard_password: str = field(repr=False)
 
     @property
     def design(self) -> str:
@@ -122,19 +123,22 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
         'heartbeat': _interval,
         'lease': _interval,
     },
+    'dashboard': {'dashboard_password': str},
 }
 # What only some sites need; every other option must be there.
 DEFAULTS = {
     ('Cloudant', 'iam_apikey'): '',
     ('Cloudant', 'iam_url'): 'https://iam.cloud.ibm.com/identity/token',
     ('Cloudant', 'ca_bundle'): '',
+    ('dashboard', 'dashboard_password'): '',
 }
 ENVIRONMENT = {
-    'EDW_SERVER': 'server',
-    'EDW_DBNAME': 'dbname',
-    'EDW_USERNAME': 'username',
-    'EDW_PASSWORD': 'password',
-    'EDW_IAM_APIKEY': 'iam_apikey',
+    'EDW_SERVER': ('Cloudant', 'server'),
+    'EDW_DBNAME': ('Cloudant', 'dbname'),
+    'EDW_USERNAME': ('Cloudant', 'username'),
+    'EDW_PASSWORD': ('Cloudant', 'password'),
+    'EDW_IAM_APIKEY': ('Cloudant', 'iam_apikey'),
+    'EDW_DASHBOARD_PASSWORD': ('dashboard', 'dashboard_password'),
 }
 
 
@@ -150,9 +154,9 @@ def load(file: str | Path | None = None) -> Settings:
     local = path.with_name(f'local.{path.name}')
     for place, (text, _) in _read(local).items():
         values[place] = (text, local)
-    for variable, option in ENVIRONMENT.items():
+    for variable, place in ENVIRONMENT.items():
         if variable in os.environ:
-            values['Cloudant', option] = (os.environ[variable], variable)
+            values[place] = (os.environ[variable], variable)
     for place, text in DEFAULTS.items():
         values.setdefault(place, (text, path))
     known = {}

@@ -88,3 +88,12 @@ def test_bad_value_in_the_environment_names_the_variable(tmp_path: Path, monkeyp
 
 def test_password_is_not_in_the_repr() -> None:
     assert 'cold-germanium' not in repr(config.load())
+
+
+def test_the_dashboard_has_no_password_unless_one_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, GOOD.partition('[dashboard]')[0])
+    assert config.load(file).dashboard_password == ''
+    monkeypatch.setenv('EDW_DASHBOARD_PASSWORD', 'hush')
+    settings = config.load(file)
+    assert settings.dashboard_password == 'hush'
+    assert 'hush' not in repr(settings)

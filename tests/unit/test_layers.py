@@ -24,16 +24,21 @@ def imports_of(file: Path) -> set[str]:
 
 @pytest.mark.parametrize('file', sorted((ROOT / 'edw').glob('*.py')), ids=lambda file: file.stem)
 def test_edw_imports_no_script_no_detector_and_nothing_heavy(file: Path) -> None:
-    assert not imports_of(file) & (SCRIPTS | {'detector', 'numpy', 'scipy', 'uproot'})
+    assert not imports_of(file) & (SCRIPTS | {'detector', 'web', 'numpy', 'scipy', 'uproot'})
 
 
 @pytest.mark.parametrize('file', sorted((ROOT / 'detector').glob('*.py')), ids=lambda file: file.stem)
 def test_detector_imports_no_script_and_nothing_of_edw(file: Path) -> None:
-    assert not imports_of(file) & (SCRIPTS | {'edw'})
+    assert not imports_of(file) & (SCRIPTS | {'edw', 'web'})
+
+
+@pytest.mark.parametrize('file', sorted((ROOT / 'web').glob('*.py')), ids=lambda file: file.stem)
+def test_web_imports_no_script(file: Path) -> None:
+    assert not imports_of(file) & SCRIPTS
 
 
 def test_listener_imports_nothing_heavy() -> None:
-    assert not imports_of(ROOT / 'listener.py') & {'detector', 'numpy', 'scipy', 'uproot'}
+    assert not imports_of(ROOT / 'listener.py') & {'detector', 'web', 'numpy', 'scipy', 'uproot'}
 
 
 @pytest.mark.parametrize('file', sorted(ROOT.glob('listen_*.py')), ids=lambda file: file.stem)
@@ -43,7 +48,7 @@ def test_stage_scripts_are_thin(file: Path) -> None:
 
 @pytest.mark.parametrize(
     'file',
-    sorted(file for folder in ('edw', 'detector') for file in (ROOT / folder).glob('*.py')),
+    sorted(file for folder in ('edw', 'detector', 'web') for file in (ROOT / folder).glob('*.py')),
     ids=lambda f: f.stem,
 )
 def test_modules_hold_one_concept(file: Path) -> None:

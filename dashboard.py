@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Show the state of the chain in browsers, live: what waits, runs, is done and has failed, down to each document.
+
+The pages only show, unless dashboard_password is set in the settings: then whoever knows it may have steps done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import sys
+
+from edw import cli, config, design, status
+from edw.errors import Unavailable
+from web import serving
+from web.app import application
+from web.live import Live
+from web.pool import Databases
+
+DEFAULT_PORT = 8050
+
+log = logging.getLogger('edw.dashboard')
+
+
+def main() -> int:
+    """Run the script; returns its exit code."""
+    parser = cli.parser(__doc__)
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen at (default: %(default)s, this machine)')
+    parser.add_argument(
+        '--port', type=_port, default=DEFAULT_PORT, help='port; 0 takes a free one (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--public-name',
+        metavar='NAME',
+        action='append',
+        default=[],
+        help='host name under which an HTTPS reverse proxy serves the pages; may be given several times',
+    )
+    arguments = parser.parse_args()
+    cli.set_up_log(logging.INFO)
+    settings = config.load(arguments.config)
+    databases = Databases(settings)
+    try:
+        with databases.lent() as database:
+            design.check(database, views=status.VIEWS)
+    except Unavailable as error:
+        log.warning('%s; the pages say so until it answers', error)
+    listener = serving.listening(arguments.host, arguments.port)
+    if settings.dashboard_password and not _is_loopback(arguments.host) and not arguments.public_name:
+        log.warning('the password goes over the network in the clear; serve the pages through an HTTPS reverse proxy')
+    live = Live(databases)
+    app = application(databases, live, arguments.host, tuple(name.lower() for name in arguments.public_name))
+    host = f'[{arguments.host}]' if ':' in arguments.host else arguments.host
+    url = f'http://{host}:{listener.getsockname()[1]}/'
+    serving.serve(app, listener, on_ready=lambda: print(f'dashboard at {url}', flush=True), on_stop=live.end)
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a port, 0 to 65535')
+    return int(text)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edw import config
+from edw.errors import LoginRefused
+from edw.status import RunStatus
+from web import access, progress, render, throughput
+from web.pool import Databases
+from web.spectra import amplitudes_of
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(ANY_JSON)
+def test_pretty_json_is_the_same_json(value: Any) -> None:
+    assert json.loads(render.pretty_json(value)) == value
+
+
+def test_long_json_is_cut_and_says_so() -> None:
+    text = render.pretty_json(['x' * render.LONGEST_JSON])
+    assert len(text) < render.LONGEST_JSON + 50
+    assert text.endswith('more characters')
+
+
+@given(ANY_JSON)
+def test_what_is_no_time_is_shown_as_it_stands_and_escaped(value: Any) -> None:
+    assert '<script' not in render.moment(value)
+    render.since(value)
+
+
+def test_text_of_documents_is_escaped_where_it_stands_for_a_time() -> None:
+    assert render.moment('<b>') == '&lt;b&gt;'
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'),
+    [
+        (None, ''),
+        (-3, '0 s'),
+        (0.0044, '0.0044 s'),
+        (7, '7 s'),
+        (119, '119 s'),
+        (120, '2 min'),
+        (7200, '2 h'),
+        (2e5, '2 d'),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert render.duration(seconds) == text
+
+
+def test_addresses_take_any_text_apart_only_where_it_was_put_together() -> None:
+    assert render.address('/document', id='a/b?c#d&e=f g') == '/document?id=a%2Fb%3Fc%23d%26e%3Df+g'
+    assert render.address('/document', id='..') == '/document?id=..'
+    assert render.address('/failures', step=None, kind='x') == '/failures?kind=x'
+    render.address('/document', id='\ud800')
+
+
+def test_the_plot_counts_every_document_of_its_hours_and_stays_in_its_box() -> None:
+    now = 1_800_000_123.0
+    minutes = [(60 * math.floor((now - 60 * ago) / 60), 1 + ago % 3) for ago in range(60 * throughput.HOURS - 20)]
+    before = (now - 3600 * throughput.HOURS - 700, 99)
+    plot = throughput.plot({'a': [before, *minutes], 'b': []}, ['a', 'b', 'c'], now)
+    assert [panel.step for panel in plot.panels] == ['a', 'b', 'c']
+    assert plot.panels[0].total == sum(count for _, count in minutes)
+    assert plot.panels[1].bars == [] == plot.panels[2].bars
+    for panel in plot.panels:
+        for bar in panel.bars:
+            assert plot.left <= bar.x <= bar.x + bar.width <= plot.right
+            assert panel.top <= bar.y
+            assert bar.y + bar.height == pytest.approx(panel.base, abs=0.02)
+    assert len(plot.ticks) >= throughput.HOURS // throughput.TICK_HOURS
+    assert all(plot.left <= x <= plot.right for x, _ in plot.ticks)
+
+
+def test_a_plot_of_nothing() -> None:
+    assert throughput.plot({}, [], 0.0).panels == []
+
+
+@given(st.integers(0, 10**9))
+def test_the_highest_tick_is_a_little_above_the_highest_bar(count: int) -> None:
+    plot = throughput.plot({'a': [(0.0, count)]}, ['a'], 0.0)
+    assert count <= plot.highest <= max(2, 1.51 * count)
+
+
+def test_the_parts_of_a_run_fill_its_bar() -> None:
+    run = RunStatus('r', 10, {'new': 1, 'one': 2, 'two': 4, 'failed two': 2, 'acquiring': 1}, 2)
+    parts = progress.segments(run, ['one', 'two'])
+    assert [(part.state, part.kind) for part in parts] == [
+        ('two', 'done'),
+        ('one', 'part'),
+        ('new', 'new'),
+        ('acquiring', 'other'),
+        ('failed two', 'bad'),
+    ]
+    assert sum(part.width for part in parts) == pytest.approx(100)
+    assert parts[2].start == pytest.approx(60)
+
+
+def test_wrong_passwords_make_their_address_wait_and_no_other() -> None:
+    keeper = access.Access('right')
+    for _ in range(access.ATTEMPTS):
+        assert not keeper.must_wait('one')
+        assert keeper.log_in('one', 'wrong') is None
+    assert keeper.must_wait('one')
+    assert not keeper.must_wait('other')
+
+
+def test_a_login_holds_until_it_is_ended() -> None:
+    keeper = access.Access('pässword')
+    login = keeper.log_in('one', 'pässword')
+    assert keeper.holds(login)
+    assert not keeper.holds('made up') and not keeper.holds(None)
+    keeper.log_out(login)
+    assert not keeper.holds(login)
+
+
+def test_a_refused_login_is_not_tried_again() -> None:
+    databases = Databases(config.load())
+    with pytest.raises(LoginRefused), databases.lent():
+        raise LoginRefused('refused')
+    with pytest.raises(LoginRefused, match='not tried again'), databases.lent():
+        pytest.fail('a database was lent')
+
+
+def test_a_database_is_lent_to_one_at_a_time_and_lent_again() -> None:
+    databases = Databases(config.load())
+    with databases.lent() as one, databases.lent() as other:
+        assert one is not other
+    with databases.lent() as again:
+        assert again in (one, other)
+
+
+@given(ANY_JSON)
+def test_the_file_of_amplitudes_of_any_document(value: Any) -> None:
+    assert amplitudes_of({'process': value}) is None
+
+
+def test_the_file_of_amplitudes_is_that_of_the_last_analysis() -> None:
+    entries = [{'name': 'signal_processing', 'file': file} for file in ('/old', '/new')]
+    assert amplitudes_of({'process': [*entries, {'name': 'other', 'file': '/x'}]}) == '/new'

@@ -1,0 +1,143 @@
+"""What changes something: login, logout, and reprocessing. None of it is served where no password is set."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from edw.couch import Document
+from edw.errors import EdwError
+from edw.redact import redact
+from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
+from web import access, pages, render
+from web.threads import in_thread
+
+MOST_FIELDS = 8  # of a form
+LONGEST_FORM = 20_000  # bytes; ids and names are what it holds
+MOST_NAMED = 3  # documents that a message names
+LONGEST_MESSAGE = 300  # characters
+
+
+async def login_form(request: Request) -> Response:
+    """Where the password is asked for."""
+    return _login_page(request, request.query_params.get('then', '/'))
+
+
+async def log_in(request: Request) -> Response:
+    """Check the password, and go on to where it was wanted."""
+    form = await _checked_form(request)
+    then = _text(form, 'then')
+    keeper: access.Access = request.app.state.access
+    client = request.client.host if request.client else ''
+    if keeper.must_wait(client):
+        response = _login_page(request, then, 'Too many wrong passwords from this address. Wait five minutes.', 429)
+        response.headers['Retry-After'] = f'{access.WINDOW:.0f}'
+        return response
+    login = keeper.log_in(client, _text(form, 'password'))
+    if login is None:
+        await asyncio.sleep(access.WRONG_PAUSE)  # guessing is to be slow
+        return _login_page(request, then, 'The password is wrong.', 403)
+    request.session.clear()
+    request.session['login'] = login
+    return _on_to(then)
+
+
+async def log_out(request: Request) -> Response:
+    """End the login."""
+    await _checked_form(request)
+    request.app.state.access.log_out(request.session.get('login'))
+    request.session.clear()
+    return _on_to('/')
+
+
+async def reprocess(request: Request) -> Response:
+    """Put documents back: one by its id, or all of a kind of failure. The page before then says what became of it."""
+    form = await _checked_form(request)
+    if not request.app.state.access.holds(request.session.get('login')):
+        raise HTTPException(403, 'Log in first')
+    try:
+        result = await _put_back(request, form)
+        request.session['message'] = _in_words(result)
+    except EdwError as error:
+        request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'[:LONGEST_MESSAGE]
+    return _on_to(_text(form, 'then'))
+
+
+@in_thread
+def _put_back(request: Request, form: FormData) -> PutBack:
+    """The form's `id` says which document; or its `kind` with or without `step`, and `seen`, how many were shown."""
+    with request.app.state.databases.lent() as database:
+        if 'id' in form:
+            ids = [_text(form, 'id')]
+        else:
+            step = _text(form, 'step') if 'step' in form else None
+            ids = [row['id'] for row in pages.failed_rows(database, step, _text(form, 'kind'), pages.MOST_DOCUMENTS)]
+        missed = PutBack()
+        if not ids:
+            return missed
+        is_good = _text(form, 'action') == 'good'
+        selection = Selection(ids=tuple(ids), failed=is_good)
+        docs = select_documents(database, selection, lambda doc_id, why: missed.refused.append(f'{doc_id}: {why}'))
+        result = put_back(database, docs, made_good if is_good else _cut(_text(form, 'from')))
+        result.refused += missed.refused
+        return result
+
+
+def _cut(step: str) -> Any:
+    now, hostname = time.time(), socket.gethostname()
+
+    def change(doc: Document) -> Document:
+        return cut_before(doc, step, now, hostname)
+
+    return change
+
+
+def _in_words(result: PutBack) -> str:
+    parts = [f'{len(result.done)} document{"s" * (len(result.done) != 1)} put back'] if result.done else []
+    for ids, text in (
+        (result.unchanged, 'as wanted already'),
+        (result.claimed, 'left alone, a worker is at it'),
+        (result.conflicts, 'left alone, changed by somebody meanwhile'),
+        (result.refused, 'not possible'),
+    ):
+        if ids:
+            more = f' and {len(ids) - MOST_NAMED} more' if len(ids) > MOST_NAMED else ''
+            parts.append(f'{len(ids)} {text} ({", ".join(ids[:MOST_NAMED])}{more})')
+    # The cookie that carries it has room for little.
+    return '; '.join(parts)[:LONGEST_MESSAGE] or 'Nothing to do: no document is in this state any more'
+
+
+async def _checked_form(request: Request) -> FormData:
+    """The form of a request that comes from a page of ours; anything else is refused."""
+    length = request.headers.get('content-length', '')
+    if not length.isdecimal() or int(length) > LONGEST_FORM:
+        raise HTTPException(413, 'The form is too long')
+    form = await request.form(max_files=0, max_fields=MOST_FIELDS)
+    reason = access.refusal(request, form, request.app.state.public_names)
+    if reason is not None:
+        raise HTTPException(403, reason)
+    return form
+
+
+def _text(form: FormData, field: str) -> str:
+    value = form.get(field)
+    if not isinstance(value, str):
+        raise HTTPException(400, f'The form has no {field}')
+    return value
+
+
+def _on_to(path: str) -> RedirectResponse:
+    """To a page of this site, by a GET. Anything that could lead elsewhere leads to the first page."""
+    is_own = path.startswith('/') and not path.startswith('//') and '\\' not in path and path.isprintable()
+    return RedirectResponse(path if is_own else '/', 303)
+
+
+def _login_page(request: Request, then: str, error: str = '', status_code: int = 200) -> Response:
+    return render.page('login.html', status_code, **pages.frame(request, 'Log in'), then=then, error=error)

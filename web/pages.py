@@ -1,0 +1,200 @@
+"""The pages that show: the overview with its live part, runs, a run, a document, and what failed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from edw import documents, status, views
+from edw.couch import Database, Document
+from edw.errors import NoDatabase, NotFound
+from edw.reprocessing import failed_step, is_failed
+from edw.timeline import timeline
+from web import access, render
+from web.live import Live, Snapshot
+from web.spectra import amplitudes_of
+from web.threads import in_thread
+
+FIRST_LIMIT = 20.0  # seconds for the very first reading; the views of a new database may still be built
+RETRY = 2000  # ms after which a browser tries to connect again
+MOST_RUNS = 1000  # in the list
+MOST_DOCUMENTS = 500  # in a table
+
+
+def frame(request: Request, title: str) -> dict[str, Any]:
+    """What the frame of every page needs; a message of the action before is shown once."""
+    state = request.app.state
+    is_enabled = state.access is not None
+    may_change = is_enabled and state.access.holds(request.session.get('login'))
+    return {
+        'title': title,
+        'dbname': state.settings.dbname,
+        'server': state.settings.server,
+        'hostname': socket.gethostname(),
+        'is_enabled': is_enabled,
+        'may_change': may_change,
+        'csrf': partial(access.csrf_token, request),
+        'message': request.session.pop('message', None) if is_enabled else None,
+        'here': f'{request.url.path}?{request.url.query}' if request.url.query else request.url.path,
+        'now': time.time(),
+    }
+
+
+async def overview(request: Request) -> Response:
+    """The first page. Its live part is what the reader has rendered for all."""
+    live: Live = request.app.state.live
+    snapshot = await live.first(FIRST_LIMIT)
+    if snapshot is None:
+        text = 'The database has not answered yet. Perhaps it builds its views: they are shown here when it has.'
+        return render.page('error.html', 503, **frame(request, 'Not yet'), code=503, text=text)
+    if snapshot.reading is None:
+        raise snapshot.error
+    return render.page('overview.html', **frame(request, 'Overview'), live=snapshot.html)
+
+
+async def events(request: Request) -> Response:
+    """The live part, as server-sent events: at once, and whenever it has changed."""
+    live: Live = request.app.state.live
+    return StreamingResponse(
+        _stream(live), media_type='text/event-stream', headers={'X-Accel-Buffering': 'no', 'Cache-Control': 'no-store'}
+    )
+
+
+async def _stream(live: Live) -> AsyncIterator[bytes]:
+    yield f'retry: {RETRY}\n\n'.encode()
+    async for snapshot in live.snapshots():
+        yield b'event: alive\ndata:\n\n' if snapshot is None else _event(snapshot)
+
+
+def _event(snapshot: Snapshot) -> bytes:
+    lines = snapshot.html.encode('utf-8', 'replace').splitlines()
+    return b'event: status\n' + b''.join(b'data: ' + line + b'\n' for line in lines) + b'\n'
+
+
+@in_thread
+def runs(request: Request) -> Response:
+    """All runs, the newest first."""
+    with request.app.state.databases.lent() as database:
+        found = status.runs(database, MOST_RUNS)
+    return render.page('runs.html', **frame(request, 'Runs'), runs=found, most=MOST_RUNS, steps=_step_names(request))
+
+
+@in_thread
+def run(request: Request) -> Response:
+    """One run: its documents, and how far each is."""
+    name = _asked(request, 'name')
+    with request.app.state.databases.lent() as database:
+        rows = status.documents_of_run(database, name)
+    if not rows:
+        raise HTTPException(404, f'No document belongs to a run {name!r}')
+    return render.page(
+        'run.html', **frame(request, name), run=name, rows=rows[:MOST_DOCUMENTS], total=len(rows), most=MOST_DOCUMENTS
+    )
+
+
+@in_thread
+def document(request: Request) -> Response:
+    """One document: its timeline, what went wrong, and itself."""
+    doc_id = _asked(request, 'id')
+    with request.app.state.databases.lent() as database:
+        doc = document_of(database, doc_id)
+    return render.page(
+        'document.html',
+        **frame(request, doc_id),
+        doc={'_id': doc_id, **doc},  # whose place in the answer depends on the server
+        doc_id=doc_id,
+        run=doc.get('run') if isinstance(doc.get('run'), str) else None,
+        facts=_facts(doc),
+        failed=is_failed(doc),
+        failed_step=failed_step(doc),
+        claimed=doc.get('claim') is not None,
+        steps=_steps_done(doc),
+        events=timeline(doc),
+        has_spectrum=amplitudes_of(doc) is not None,
+    )
+
+
+@in_thread
+def failures(request: Request) -> Response:
+    """The documents that one step gave up for one kind of error, the newest first."""
+    step, kind = request.query_params.get('step'), _asked(request, 'kind')
+    with request.app.state.databases.lent() as database:
+        rows = failed_rows(database, step, kind, MOST_DOCUMENTS + 1)
+    return render.page(
+        'failures.html',
+        **frame(request, kind),
+        step=step,
+        kind=kind,
+        rows=rows[:MOST_DOCUMENTS],
+        is_cut=len(rows) > MOST_DOCUMENTS,
+        most=MOST_DOCUMENTS,
+    )
+
+
+def failed_rows(database: Database, step: str | None, kind: str, limit: int) -> list[dict[str, Any]]:
+    """Rows of the view `failed` of a step and a kind: `id`, `key` with the time last, and the error as `value`."""
+    ends = {'startkey': [step, kind, views.LAST], 'endkey': [step, kind]}
+    return views.rows(database, 'failed', descending=True, reduce=False, limit=limit, **ends)
+
+
+def document_of(database: Database, doc_id: str) -> Document:
+    """The document of an id that came from a browser. Raises HTTPException where there is none."""
+    if doc_id.startswith('_'):
+        raise HTTPException(404, f'{doc_id!r} is no data document')
+    try:
+        doc = database.get(doc_id)
+    except NoDatabase:
+        raise
+    except NotFound:
+        doc = {}
+    # Not `.`, for which the database itself answers, nor ``.
+    if doc.get('_id') != doc_id:
+        raise HTTPException(404, f'There is no document {doc_id!r}')
+    return doc
+
+
+def _step_names(request: Request) -> list[str]:
+    """In the order of the chain, as far as it is known by now."""
+    snapshot = request.app.state.live.latest
+    return [step.name for step in snapshot.reading.status.steps] if snapshot and snapshot.reading else []
+
+
+def _asked(request: Request, name: str) -> str:
+    value = request.query_params.get(name)
+    if value is None:
+        raise HTTPException(404, f'The address of this page has no {name}')
+    return value
+
+
+def _facts(doc: Document) -> list[tuple[str, str]]:
+    """What people look for first; a value that is no text as JSON."""
+    named = {
+        'status': doc.get('status'),
+        'last step': documents.last_step(doc) or None,
+        'file': doc.get('original_file'),
+        'size': f'{render.number(doc["size"])} bytes' if type(doc.get('size')) is int else doc.get('size'),
+        'md5': doc.get('md5sum'),
+    }
+    conditions = doc.get('conditions')
+    if isinstance(conditions, dict):
+        named.update(conditions)
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in named.items()
+        if value is not None
+    ]
+
+
+def _steps_done(doc: Document) -> list[str]:
+    """Names of the steps in `process`, each once, in order."""
+    process = doc.get('process')
+    names = [entry.get('name') for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))

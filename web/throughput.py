@@ -1,0 +1,107 @@
+"""The plot of the throughput of each step: from counts by the minute to coordinates of an SVG picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+HOURS = 12  # that the plot shows
+BIN = 600  # seconds, one bar
+WIDTH, PANEL_HEIGHT, GAP = 760, 64, 38  # units of the picture, as are all below
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 24, 44
+BAR_GAP = 1.5
+TICK_HOURS = 2
+
+Counts = dict[str, list[tuple[float, int]]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar, and what it says of itself when pointed at."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The plot of one step: `top` and `base` are the ordinates of the highest tick and of 0."""
+
+    step: str
+    top: float
+    base: float
+    total: int
+    bars: list[Bar]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """All panels, one above the other, with a time axis below; `ticks` are (abscissa, text)."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    base: float
+    highest: int  # count at the upper tick of every panel
+    bin_minutes: int
+    hours: int
+    panels: list[Panel]
+    ticks: list[tuple[float, str]]
+
+
+def plot(counts: Counts, steps: list[str], now: float) -> Plot:
+    """The plot of the last HOURS; `counts` are (minute in epoch seconds, documents) of each step."""
+    end = (math.floor(now / BIN) + 1) * BIN
+    start = end - 3600 * HOURS
+    binned = {step: _binned(counts.get(step, []), start, end) for step in steps}
+    highest = _nice(max((max(bins, default=0) for bins in binned.values()), default=0))
+    scale = (WIDTH - LEFT - RIGHT) / (end - start)
+    panels = []
+    for index, (step, bins) in enumerate(binned.items()):
+        base = TOP + PANEL_HEIGHT + index * (PANEL_HEIGHT + GAP)
+        bars = [
+            Bar(
+                round(LEFT + number * BIN * scale, 2),
+                round(base - PANEL_HEIGHT * count / highest, 2),
+                round(BIN * scale - BAR_GAP, 2),
+                round(PANEL_HEIGHT * count / highest, 2),
+                f'{_clock(start + number * BIN)}–{_clock(start + (number + 1) * BIN)}: {count}',
+            )
+            for number, count in enumerate(bins)
+            if count
+        ]
+        panels.append(Panel(step, base - PANEL_HEIGHT, base, sum(bins), bars))
+    base = panels[-1].base if panels else TOP
+    ticks = [(round(LEFT + (at - start) * scale, 2), _clock(at)) for at in _full_hours(start, end)]
+    return Plot(WIDTH, base + BOTTOM, LEFT, WIDTH - RIGHT, base, highest, BIN // 60, HOURS, panels, ticks)
+
+
+def _binned(minutes: list[tuple[float, int]], start: float, end: float) -> list[int]:
+    bins = [0] * round((end - start) / BIN)
+    for minute, count in minutes:
+        if start <= minute < end:
+            bins[int((minute - start) // BIN)] += count
+    return bins
+
+
+def _nice(value: int) -> int:
+    """The next number, upwards, that is even and has one digit that counts, or 25 or 15 as the first two."""
+    power = 10 ** math.floor(math.log10(max(value, 2)))
+    factors = (2, 4, 6, 8, 10) if power == 1 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    return next(round(factor * power) for factor in factors if factor * power >= value)
+
+
+def _full_hours(start: float, end: float) -> list[float]:
+    """Epoch seconds of every TICK_HOURS of the day, as this machine's clock shows it."""
+    hour = datetime.fromtimestamp(start).astimezone().replace(minute=0, second=0, microsecond=0)
+    hours = [hour + timedelta(hours=number) for number in range(HOURS + 2)]
+    return [at.timestamp() for at in hours if at.hour % TICK_HOURS == 0 and start <= at.timestamp() <= end]
+
+
+def _clock(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch).strftime('%H:%M')
