@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import re
 import sys
 import tempfile
 import time
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import floor
-from bench.observer import Observer
 from bench.processes import Processes
 from bench.store import LIMIT, Store
 from bench.work import STEPS, paced
@@ -38,6 +38,7 @@ class OnCouchDB:
     module: str
     ready: str
     writes: int  # that each document gets after it was put in
+    through: re.Pattern[str]  # in the log, `id` and `time` of a document whose last write was answered
 
     @contextlib.contextmanager
     def running(self, listeners: int, steps: tuple[str, ...] = STEPS, server: str = '') -> Iterator[Processes]:
@@ -70,15 +71,14 @@ class OnCouchDB:
             return self.store.wait_for_writes(end, docs) - started
 
     def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
-        """See Contender."""
-        with self.running(listeners):
-            observer = Observer(self.store.url, self.store.login, generation=1 + self.writes)
+        """See Contender. Until the listener has the answer to its last write, by its own log."""
+        with self.running(listeners) as processes:
             started = {}
             for doc in paced(self.store.new(number), rate):
-                started[doc['_id']] = time.perf_counter()
+                started[doc['_id']] = time.time()
                 self.store.database.put(doc)
-            observer.wait_for(list(started), LIMIT)
-        return [observer.seen[doc_id] - begun for doc_id, begun in started.items()]
+            ended = processes.wait_for_times(self.through, set(started), LIMIT)
+        return [ended[doc_id] - begun for doc_id, begun in started.items()]
 
 
 class Floor:
@@ -96,14 +96,19 @@ class Floor:
         return [floor.run(self._store.url, self._store.login, [doc]) for doc in paced(self._store.new(number), rate)]
 
 
+def logged(what: str) -> re.Pattern[str]:
+    """Lines of a listener's log that say something of a document."""
+    return re.compile(rf'^(?P<time>\S+ \S+) {what} (?P<id>\S+)$', re.MULTILINE)
+
+
 def suite(store: Store) -> OnCouchDB:
     """This project: a claim and a result for each step."""
-    return OnCouchDB(store, 'bench.step', 'listening for', writes=4)
+    return OnCouchDB(store, 'bench.step', 'listening for', 4, logged('updated'))
 
 
 def original(store: Store) -> OnCouchDB:
     """The original's pattern: a result for each step."""
-    return OnCouchDB(store, 'bench.original', 'listening', writes=2)
+    return OnCouchDB(store, 'bench.original', 'listening', 2, logged('201'))
 
 
 def _settings_file(store: Store, folder: Path, server: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime
 
 import requests
 
@@ -32,4 +33,4 @@ if __name__ == '__main__':
         for doc in [row['doc'] for row in rows if row['doc']]:
             doc['process'].append(entry(STEPS[number], doc))
             answer = session.put(f'{url}/{doc["_id"]}', json=doc, timeout=60)
-            print(doc['_id'], answer.status_code)
+            print(datetime.now().isoformat(' '), answer.status_code, doc['_id'], flush=True)

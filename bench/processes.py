@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +15,7 @@ from local_couchdb import stop
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL = 0.02  # seconds between two looks at an output
+LOOK = 0.5  # seconds between two looks at all that was said
 LIMIT = 60.0  # seconds for a process to be ready
 STOP_TIMEOUT = 20.0  # seconds for a process to end after a signal
 
@@ -53,6 +56,23 @@ class Processes:
         self.started.append(process)
         wait_for(process, log, ready)
         return process
+
+    def wait_for_times(self, said: re.Pattern[str], ids: set[str], limit: float) -> dict[str, float]:
+        """Wait until something was said of each of the documents.
+
+        Returns when, in seconds since the epoch, it was last said of each, by the groups `id` and `time` of the lines.
+        """
+        end = time.monotonic() + limit
+        while True:
+            times: dict[str, float] = {}
+            for log in self._folder.glob('*.log'):
+                for line in said.finditer(log.read_text(errors='replace')):
+                    at = datetime.fromisoformat(line['time']).timestamp()
+                    times[line['id']] = max(at, times.get(line['id'], at))
+            if ids <= times.keys():
+                return times
+            assert time.monotonic() < end, f'{len(ids - times.keys())} documents are not through after {limit:g} s'
+            time.sleep(LOOK)
 
 
 def wait_for(process: subprocess.Popen, log: Path, text: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from bench.contenders import original, suite
-from bench.observer import Observer
+from bench.contenders import logged, original, suite
 from bench.store import LIMIT, Store, store
 from bench.usage import CountingProxy, cpu_seconds, listening_on, memory
 from bench.work import STEPS
@@ -62,11 +61,10 @@ def start(login: Login, finished: int) -> dict[str, float]:
             database.fill_finished(number)
             (doc,) = database.new(1)
             database.put_in([doc])
-            observer = Observer(database.url, database.login, generation=2)
-            begun = time.perf_counter()
-            with suite(database).running(1, steps=STEPS[:1]):
-                observer.wait_for([doc['_id']], LIMIT)
-            figures[label] = observer.seen[doc['_id']] - begun
+            begun = time.time()
+            with suite(database).running(1, steps=STEPS[:1]) as processes:
+                taken = processes.wait_for_times(logged('took'), {doc['_id']}, LIMIT)
+            figures[label] = taken[doc['_id']] - begun
     return figures
 
 
