@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from edw import claims, cli, config, design, documents, results
 from edw.backoff import Outage, insist
-from edw.claimant import Claimant
+from edw.claimant import LOST_PAUSE, Claimant
 from edw.couch import Database, Document
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.feed import Feed
@@ -41,6 +41,7 @@ from edw.workers import Callback, Executor, InThread
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 CONTENDED_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
+PATIENCE = 4.0  # seconds, the longest pause after claims that a listener with fast callbacks lost
 MANY = 10  # documents whose claiming takes longer than asking the feed
 MAX_NAMED = 5  # documents that one warning names
 
@@ -231,6 +232,8 @@ class Listener:
 
     def _start(self) -> None:
         self._insist(self._check_design)
+        if not self._once:
+            self._claimant.start()
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
         sequence = _short(self._insist(self._database.info)['update_seq'])
@@ -280,6 +283,8 @@ class Listener:
         return [doc for doc in chosen if doc['_id'] not in passed_over]
 
     def _claim(self, docs: list[Document]) -> None:
+        # One that is fast enough for all that comes does best if the others leave it alone.
+        self._claimant.patience = PATIENCE if self._in_flight.is_fast else LOST_PAUSE
         # Whoever won one that is lost here makes a change of it when it is free again.
         if docs:
             for doc in self._insist(lambda: self._claimant.claim(docs, self._in_flight.ids)):
@@ -288,7 +293,7 @@ class Listener:
     def _watch_the_feed(self) -> None:
         # Not while there are documents at hand, which only get older.
         idle = not (self._feed_is_asked or self._caught or self._look_due or self._stopping)
-        if idle and self._since is not None:
+        if idle and self._is_out_of_step() and self._since is not None:
             self._feed_is_asked = True
             self._feed.watch(self._since, self._in_flight.target)
 
@@ -370,7 +375,7 @@ class Listener:
         now_due = can_take or self._in_flight.write_is_due or any(is_due() for is_due in dues)
         sweep_due = math.inf if self._stopping else self._sweep_due
         due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due)
-        if (self._caught or self._look_due) and self._claimant.next_try > time.monotonic():
+        if not self._is_out_of_step():
             due = min(due, self._claimant.next_try)
         self._inbox.handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
@@ -381,8 +386,11 @@ class Listener:
         return self._look_due and self._has_room()
 
     def _has_room(self) -> bool:
-        in_step = time.monotonic() < self._claimant.next_try  # with another worker
-        return not self._stopping and not in_step and self._in_flight.room() > 0
+        return not self._stopping and self._is_out_of_step() and self._in_flight.room() > 0
+
+    def _is_out_of_step(self) -> bool:
+        """Whether to try again, after somebody else took all that was wanted."""
+        return time.monotonic() >= self._claimant.next_try
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due

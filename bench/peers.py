@@ -105,7 +105,7 @@ class Procrastinate:
                 """SELECT extract(epoch FROM max(e.at) FILTER (WHERE e.type = 'succeeded') -
                                              min(e.at) FILTER (WHERE e.type = 'deferred'))
                    FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id
-                   WHERE j.args->'doc'->>'_id' = ANY(%s) GROUP BY j.args->'doc'->>'_id'""",
+                   WHERE j.args->'doc'->>'_id' = ANY(%s) GROUP BY j.args->'doc'->>'_id' ORDER BY min(e.at)""",
                 ([doc['_id'] for doc in docs],),
             )
         return [float(seconds) for (seconds,) in rows]

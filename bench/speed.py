@@ -9,6 +9,7 @@ from bench.contenders import Contender, Floor, original, suite
 from bench.store import Store, store
 
 ON_COUCHDB: dict[str, Callable[[Store], Contender]] = {'floor': Floor, 'original': original, 'suite': suite}
+WARM_UP = 60  # documents
 PERCENTILES = {'p50': 0.50, 'p95': 0.95, 'p99': 0.99}
 
 Login = tuple[str, str, str]  # server, user name, password
@@ -42,11 +43,14 @@ def throughput_beside(login: Login, finished: int, number: int, rounds: int) -> 
 def latency(
     login: Login, peers: dict[str, Contender], names: list[str], number: int, rate: float, listeners: int
 ) -> dict[str, dict[str, float]]:
-    """Percentiles of the seconds from just before a document is put in until it is through both steps."""
+    """Percentiles of the seconds from just before a document is put in until it is through both steps.
+
+    After the first WARM_UP documents, during which processes of all contenders still start others.
+    """
     found = {}
     for name in names:
         with _contender(login, peers, name) as contender:
-            seconds = sorted(contender.latencies(number, rate, listeners))
+            seconds = sorted(contender.latencies(WARM_UP + number, rate, listeners)[WARM_UP:])
         found[name] = {label: seconds[int(part * (len(seconds) - 1))] for label, part in PERCENTILES.items()}
     return found
 

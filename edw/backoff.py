@@ -14,6 +14,7 @@ from edw.metrics import UNHEARD, Metrics
 
 FIRST_PAUSE = 0.1  # seconds, doubled with every further try
 LONGEST_PAUSE = 30.0  # seconds
+JITTER = random.Random()  # not the module's own, whose sequence belongs to a callback that seeded it
 
 log = logging.getLogger(__name__)
 T = TypeVar('T')
@@ -26,7 +27,7 @@ def pauses() -> Iterator[float]:
     """
     ceiling = FIRST_PAUSE
     while True:
-        yield random.uniform(0, ceiling)
+        yield JITTER.uniform(0, ceiling)
         ceiling = min(2 * ceiling, LONGEST_PAUSE)
 
 

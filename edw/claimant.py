@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import random
 import time
 
 from edw import claims
+from edw.backoff import JITTER
 from edw.couch import Database, Document
 from edw.errors import EdwError
 from edw.heartbeat import Heartbeat
 from edw.lease import Watch
 from edw.metrics import Metrics
 
-LOST_PAUSE = 0.1  # seconds, at most, after a claim of which nothing was won
+LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
+LOST_GROWTH = 8  # times as long after each further one
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ class Claimant:
         self.worker = claims.worker_name()
         self.contended = False  # somebody else claimed some of what was wanted, the last time
         self.next_try = -math.inf  # monotonic time before which claiming would meet the same worker again
+        self.patience = LOST_PAUSE  # seconds, the longest pause after lost claims
+        self._losses = 0  # claims most of which was lost, since the last one that was won
         self.set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict
         self._database = database
         self._process = process
@@ -34,6 +37,10 @@ class Claimant:
         self._heartbeat = Heartbeat(database.settings, process, self.worker)
         self._watch = Watch(database, process, self.worker, metrics)
         self._unanswered = False
+
+    def start(self) -> None:
+        """Get ready for claims that are to come."""
+        self._heartbeat.start()
 
     @property
     def watch_due(self) -> float:
@@ -72,9 +79,14 @@ class Claimant:
         self._unanswered = False
         self._metrics.took(claimed.won)
         self.contended = len(claimed.won) < len(docs) and not found
-        if docs and not claimed.won:
-            # Somebody else reads the same pages at the same moment. A random pause, and the two are out of step.
-            self.next_try = time.monotonic() + random.uniform(0, LOST_PAUSE)
+        if 2 * len(claimed.won) < len(docs) and not found:
+            # Somebody else reads the same pages at the same moment. A pause, and the two are out of step. It grows up
+            # to the worker's patience, so that those beside one that is fast enough for all cost the server little.
+            longest = min(self.patience, LOST_PAUSE * LOST_GROWTH**self._losses)
+            self._losses += 1
+            self.next_try = time.monotonic() + JITTER.uniform(longest / 2, longest)
+        elif not self.contended:
+            self._losses = 0
         self.set_aside.update(claimed.refused)
         self._watch.disputes.add(claimed.disputed)
         return found + claimed.won

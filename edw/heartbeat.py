@@ -43,6 +43,11 @@ class Heartbeat:
         self._child: subprocess.Popen[bytes] | None = None
         self._told = HOLDS_NONE
 
+    def start(self) -> None:
+        """Start the process before there is anything to tell: the first documents need not wait for it then."""
+        if not self._is_alive():
+            self._start()
+
     def tell(self, holds_claims: bool) -> None:
         """Say whether the worker holds claims, before the first one is written and after the last is gone."""
         word = HOLDS_CLAIMS if holds_claims else HOLDS_NONE

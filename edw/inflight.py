@@ -17,6 +17,7 @@ from edw.steps import Step
 from edw.workers import Executor, Outcome, Workers
 
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
+PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
 
 QUICK = 0.005  # seconds; a wait of which nobody takes notice
@@ -54,6 +55,7 @@ class InFlight:
         self._unwritable: set[str] = set()  # ids of those that the server refuses in any form
         self._write_due = math.inf  # monotonic time
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
+        self._has_finished = False  # any callback
 
     def __len__(self) -> int:
         return len(self._running) + len(self._resting) + len(self._unwritten)
@@ -84,6 +86,11 @@ class InFlight:
         """How many to have claimed at once: about WORK_AHEAD's work, and one for each worker at least."""
         pace = self._number_of_workers / max(self._seconds_each, 1e-6)
         return max(self._number_of_workers, min(self._batch, int(pace * WORK_AHEAD)))
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether a batch is no more than WORK_AHEAD's work at the pace last seen, or nothing is known of the pace."""
+        return self.target == self._batch or not self._has_finished
 
     @property
     def is_quick(self) -> bool:
@@ -127,7 +134,8 @@ class InFlight:
             return
         del self._running[outcome.doc['_id']]
         self._metrics.ran(outcome.seconds)
-        self._seconds_each += 0.5 * (outcome.seconds - self._seconds_each)
+        self._has_finished = True
+        self._seconds_each += PACE_WEIGHT * (outcome.seconds - self._seconds_each)
         if outcome.entry is None:
             self._fail(outcome.doc, outcome.error, outcome.final)
             return
