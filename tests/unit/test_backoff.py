@@ -10,7 +10,7 @@ from edw.errors import LoginRefused, Unavailable
 
 
 def test_pauses_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff.random, 'uniform', lambda low, high: high)
+    monkeypatch.setattr(backoff.JITTER, 'uniform', lambda low, high: high)
     pauses = list(itertools.islice(backoff.pauses(), 12))
     assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
     assert pauses[-1] == 30
