@@ -27,6 +27,7 @@ from edw import cli, config
 LATENCY_DOCUMENTS = 400
 LATENCY_RATE = 20.0  # documents a second
 LISTENERS = (1, 4)  # for each step
+MOST_OF_ORIGINAL = 5_000  # documents
 EVENTS = (2_000, 20_000)  # of a data file
 
 
@@ -41,15 +42,21 @@ class Bench:
     sizes: tuple[int, ...]  # documents that are put in at once
     large: int  # documents in a large database, and in a large backlog
 
-    def _those(self, listeners: int) -> list[str]:
-        """Contenders that so many listeners a step make sense for: those of the original are in each other's way."""
-        return [name for name in self.names if listeners == 1 or name not in ('floor', 'original')]
+    def _those(self, listeners: int, number: int) -> list[str]:
+        """Contenders that it makes sense for: several listeners of the original are in each other's way.
+
+        And a few thousand documents tell all of it, because its time grows with their number.
+        """
+        left_out = {'floor', 'original'} if listeners > 1 else {'original'} if number > MOST_OF_ORIGINAL else set()
+        return [name for name in self.names if name not in left_out]
 
     def throughput(self) -> Iterator[Any]:
         """Documents a second through two steps."""
         for number in self.sizes:
             for listeners in LISTENERS if number == self.sizes[0] else (1,):
-                found = speed.throughput(self.login, self.peers, self._those(listeners), number, listeners, self.rounds)
+                found = speed.throughput(
+                    self.login, self.peers, self._those(listeners, number), number, listeners, self.rounds
+                )
                 rates(f'{number} documents at once, {listeners} listener(s) a step: documents/s', found)
                 yield {'documents': number, 'listeners': listeners, 'documents/s': found}
         if 'suite' in self.names:
@@ -60,7 +67,7 @@ class Bench:
     def latency(self) -> Iterator[Any]:
         """Time of a single document through both steps."""
         for listeners in LISTENERS:
-            names = self._those(listeners)
+            names = self._those(listeners, LATENCY_DOCUMENTS)
             found = speed.latency(self.login, self.peers, names, LATENCY_DOCUMENTS, LATENCY_RATE, listeners)
             percentiles(f'{LATENCY_RATE:g} documents a second, {listeners} listener(s) a step: ms to the end', found)
             yield {'listeners': listeners, 'seconds': found}
