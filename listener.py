@@ -340,7 +340,7 @@ class Listener:
         self._sweep_due = time.monotonic() + SWEEP_INTERVAL
         self._look_due = True
         self._claimant.set_aside.clear()
-        for doc in self._insist(lambda: self._claimant.unknown(self._in_flight.ids)):
+        for doc in self._insist(lambda: self._claimant.left_over(self._in_flight.ids)):
             self._in_flight.submit(doc)
         unplaced = self._insist(lambda: design.unplaced(self._database, MAX_NAMED))
         if unplaced and unplaced != self._unplaced:

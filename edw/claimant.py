@@ -37,6 +37,7 @@ class Claimant:
         self._heartbeat = Heartbeat(database.settings, process, self.worker)
         self._watch = Watch(database, process, self.worker, metrics)
         self._unanswered = False
+        self._tried = True  # to claim anything since the last look for what is left over; nobody has looked yet
 
     def start(self) -> None:
         """Get ready for claims that are to come."""
@@ -74,7 +75,7 @@ class Claimant:
             held = {doc['_id'] for doc in found}
             docs = [doc for doc in docs if doc['_id'] not in held]
         self._heartbeat.tell(holds_claims=True)
-        self._unanswered = True
+        self._unanswered = self._tried = True
         claimed = claims.claim(self._database, docs, self._process, self.worker, bulk_docs)
         self._unanswered = False
         self._metrics.took(claimed.won)
@@ -90,6 +91,11 @@ class Claimant:
         self.set_aside.update(claimed.refused)
         self._watch.disputes.add(claimed.disputed)
         return found + claimed.won
+
+    def left_over(self, known: set[str]) -> list[Document]:
+        """The same as `unknown`, without a request where nothing was claimed since the last call."""
+        tried, self._tried = self._tried, False
+        return self.unknown(known) if tried else []
 
     def unknown(self, known: set[str]) -> list[Document]:
         """Documents that hold a claim of this worker whose answer never arrived, and that are the worker's."""
