@@ -15,13 +15,13 @@ REQUEST = re.compile(rb'(GET|PUT|POST|DELETE|HEAD|COPY) ')  # the beginning of o
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time (s) of a process and of those that it started and that still run."""
+    """CPU time (s) of a process and of all that it started; of those that ended, their parent knows."""
     total = 0.0
     process = psutil.Process(pid)
     for part in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = part.cpu_times()
-            total += times.user + times.system
+            total += sum(times[:4])  # user and system, its own and of children that it has waited for
     return total
 
 
