@@ -6,7 +6,6 @@ The pages only show, unless dashboard_password is set in the settings: then whoe
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import logging
 import sys
@@ -28,7 +27,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at (default: %(default)s, this machine)')
     parser.add_argument(
-        '--port', type=_port, default=DEFAULT_PORT, help='port; 0 takes a free one (default: %(default)s)'
+        '--port', type=cli.port, default=DEFAULT_PORT, help='port; 0 takes a free one (default: %(default)s)'
     )
     parser.add_argument(
         '--public-name',
@@ -62,12 +61,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == 'localhost'
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a port, 0 to 65535')
-    return int(text)
 
 
 if __name__ == '__main__':

@@ -283,12 +283,15 @@ class Listener:
         return [doc for doc in chosen if doc['_id'] not in passed_over]
 
     def _claim(self, docs: list[Document]) -> None:
+        if docs:
+            for doc in self._won(docs):
+                self._in_flight.submit(doc)
+
+    def _won(self, docs: list[Document], bulk_docs: claims.BulkDocs | None = None) -> list[Document]:
         # One that is fast enough for all that comes does best if the others leave it alone.
         self._claimant.patience = PATIENCE if self._in_flight.is_fast else LOST_PAUSE
         # Whoever won one that is lost here makes a change of it when it is free again.
-        if docs:
-            for doc in self._insist(lambda: self._claimant.claim(docs, self._in_flight.ids)):
-                self._in_flight.submit(doc)
+        return self._insist(lambda: self._claimant.claim(docs, self._in_flight.ids, bulk_docs))
 
     def _watch_the_feed(self) -> None:
         # Not while there are documents at hand, which only get older.
@@ -322,9 +325,7 @@ class Listener:
             written, rows = results.write_along(self._database, updates, self._step.after, claimed)
             return rows
 
-        won = []
-        if wanted:
-            won = self._insist(lambda: self._claimant.claim(wanted, self._in_flight.ids, write_with))
+        won = self._won(wanted, write_with) if wanted else []
         if not written:
             self._insist(lambda: write_with([]), even_when_stopping=True)
         self._in_flight.settle(written, self._claimant.worker)

@@ -7,7 +7,6 @@ the folder DIR between starts, and Ctrl-C ends it. For production use Apache Cou
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -33,7 +32,9 @@ STOP_TIMEOUT = 10.0  # seconds for the server to end after a signal
 def main() -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
-    parser.add_argument('--port', type=_port, help='port on 127.0.0.1; 0 takes a free one (default: that of edw.ini)')
+    parser.add_argument(
+        '--port', type=cli.port, help='port on 127.0.0.1; 0 takes a free one (default: that of edw.ini)'
+    )
     parser.add_argument('--dir', type=Path, default=HERE / 'data' / 'couchdb', help='folder of the data (%(default)s)')
     arguments = parser.parse_args()
     settings = config.load(arguments.config)
@@ -108,12 +109,6 @@ def _environment(username: str, password: str) -> dict[str, str]:
 def _with_node() -> dict[str, str]:
     """The environment with the package's Node.js first, which npm calls by its name."""
     return {**os.environ, 'PATH': f'{NODE_BIN}{os.pathsep}{os.environ.get("PATH", "")}'}
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a port, 0 to 65535')
-    return int(text)
 
 
 if __name__ == '__main__':

@@ -22,6 +22,7 @@ from bench import analysis, resources, speed
 from bench.contenders import Contender
 from bench.peers import peers
 from bench.report import percentiles, rates, values
+from bench.store import Login
 from edw import cli, config
 
 LATENCY_DOCUMENTS = 400
@@ -35,7 +36,7 @@ EVENTS = (2_000, 20_000)  # of a data file
 class Bench:
     """What all measurements are made with."""
 
-    login: tuple[str, str, str]  # server, user name, password
+    login: Login
     peers: dict[str, Contender]
     names: list[str]  # of the contenders
     rounds: int
@@ -127,7 +128,7 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def _server(url: str | None, folder: Path) -> Iterator[tuple[str, str, str]]:
+def _server(url: str | None, folder: Path) -> Iterator[Login]:
     if url:
         settings = config.load()
         yield url.rstrip('/'), settings.username, settings.password

@@ -44,7 +44,8 @@ class OnCouchDB:
     def running(self, listeners: int, steps: tuple[str, ...] = STEPS, server: str = '') -> Iterator[Processes]:
         """So many listeners for each step, ready; `server`: the URL by which they reach it."""
         with tempfile.TemporaryDirectory(prefix='edw-bench-') as name, Processes(Path(name)) as processes:
-            file = _settings_file(self.store, Path(name), server or self.store.settings.server)
+            server = server or self.store.settings.server
+            file = _settings_file(self.store, Path(name), server)
             username, password = self.store.login
             for step in steps:
                 for _ in range(listeners):
@@ -52,9 +53,7 @@ class OnCouchDB:
                     processes.start(
                         [sys.executable, '-m', self.module, str(STEPS.index(step)), *options],
                         self.ready,
-                        BENCH_DATABASE=self.store.url.replace(self.store.settings.server, server)
-                        if server
-                        else self.store.url,
+                        BENCH_DATABASE=self.store.url.replace(self.store.settings.server, server),
                         EDW_USERNAME=username,
                         EDW_PASSWORD=password,
                         PYTHONUNBUFFERED='1',

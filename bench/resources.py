@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from bench.contenders import logged, original, suite
-from bench.store import LIMIT, Store, store
+from bench.store import LIMIT, Login, store
 from bench.usage import CountingProxy, cpu_seconds, listening_on, memory
 from bench.work import STEPS
 
 WARM_UP = 5.0  # seconds after its start before a listener is taken to be at rest
 REST = 60.0  # seconds
-SAMPLE = 0.5  # seconds between two looks at a listener's memory
-
-Login = tuple[str, str, str]  # server, user name, password
 
 
 def at_rest(login: Login) -> dict[str, dict[str, float]]:
@@ -48,7 +44,7 @@ def backlog(login: Login, number: int) -> dict[str, float]:
         with suite(database).running(1, steps=STEPS[:1]) as processes:
             (listener,) = processes.started
             for label, part in (('quarter', 0.25), ('end', 1.0)):
-                _wait(database, begin + int(2 * number * part))  # a claim and a result each
+                database.wait_for_sequence(begin + int(2 * number * part))  # a claim and a result each
                 figures[label], figures['peak'] = memory(listener.pid)
     return figures
 
@@ -72,12 +68,5 @@ def _server_cpu(server: str) -> float:
     """CPU time (s) that the server takes while a minute goes by; not a number where it cannot be seen."""
     pid = listening_on(server)
     before = cpu_seconds(pid) if pid else float('nan')
-    threading.Event().wait(REST)
+    time.sleep(REST)
     return (cpu_seconds(pid) if pid else float('nan')) - before
-
-
-def _wait(database: Store, sequence: int) -> None:
-    limit = time.monotonic() + LIMIT
-    while database.sequence() < sequence:
-        assert time.monotonic() < limit, f'not done after {LIMIT:g} s'
-        time.sleep(SAMPLE)

@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from bench.contenders import Contender, Floor, original, suite
-from bench.store import Store, store
+from bench.store import Login, Store, store
 
 ON_COUCHDB: dict[str, Callable[[Store], Contender]] = {'floor': Floor, 'original': original, 'suite': suite}
 WARM_UP = 60  # documents
 PERCENTILES = {'p50': 0.50, 'p95': 0.95, 'p99': 0.99}
 
-Login = tuple[str, str, str]  # server, user name, password
 Figures = dict[str, list[float]]  # of each contender, one a round
 
 

@@ -13,12 +13,15 @@ import requests
 
 from bench.work import STEPS, Document, documents, entry
 from edw import config, design, warming
+from edw.batches import batches
 from edw.couch import Database
 
 BULK = 1000  # documents in one request
 POLL = 0.05  # seconds between two looks at the sequence, each of which costs the server a millisecond or two
 LIMIT = 300.0  # seconds after which a contender is taken for stuck
 DESIGN = Path(__file__).resolve().parent.parent / 'design.process.json'
+
+Login = tuple[str, str, str]  # server, user name, password
 
 
 class Store:
@@ -59,7 +62,7 @@ class Store:
 
     def put_in(self, docs: list[Document]) -> None:
         """Insert documents."""
-        for chunk in _chunks(docs):
+        for chunk in batches(docs, BULK):
             assert all('rev' in row for row in self.database.bulk_docs(chunk))
 
     def fill_finished(self, number: int) -> None:
@@ -79,19 +82,23 @@ class Store:
 
     def wait_for_writes(self, sequence: int, docs: list[Document]) -> float:
         """Wait until the database has had so many writes and the documents are through; returns `perf_counter`."""
-        limit = time.monotonic() + LIMIT
         while True:
-            while self.sequence() < sequence:
-                assert time.monotonic() < limit, f'not done after {LIMIT:g} s'
-                time.sleep(POLL)
+            self.wait_for_sequence(sequence)
             done = time.perf_counter()
             if self.finished(docs) == len(docs):
                 return done
 
+    def wait_for_sequence(self, sequence: int) -> None:
+        """Wait until the database has had so many writes."""
+        limit = time.monotonic() + LIMIT
+        while self.sequence() < sequence:
+            assert time.monotonic() < limit, f'not done after {LIMIT:g} s'
+            time.sleep(POLL)
+
     def finished(self, docs: list[Document]) -> int:
         """How many of the documents are through both steps, each done once."""
         count = 0
-        for chunk in _chunks(docs):
+        for chunk in batches(docs, BULK):
             for doc in self.database.existing([doc['_id'] for doc in chunk]).values():
                 count += tuple(entry['name'] for entry in doc['process']) == STEPS and 'claim' not in doc
         return count
@@ -109,8 +116,3 @@ def store(server: str, username: str, password: str) -> Iterator[Store]:
         yield made
     finally:
         made.delete()
-
-
-def _chunks(docs: list[Document]) -> Iterator[list[Document]]:
-    for start in range(0, len(docs), BULK):
-        yield docs[start : start + BULK]

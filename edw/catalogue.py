@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edw import files, runs
+from edw.batches import batches
 from edw.couch import Database, Document
-from edw.documents import GOOD
+from edw.documents import ACQUIRING, GOOD
 from edw.errors import Conflict, EdwError
 
 BATCH = 1000  # documents in one request
-ACQUIRING = 'acquiring'  # status of the document that holds a run's name while its files are being written
 DERIVED = '.amp.root'  # ending of the files that the analysis writes
 
 T = TypeVar('T')
@@ -80,7 +79,7 @@ def insert(database: Database, docs: list[Document], on_batch: Callable[[int], o
     of each batch.
     """
     refused = {}
-    for batch in _batches(docs):
+    for batch in batches(docs, BATCH):
         rows = database.bulk_docs(batch)
         taken = {doc['_id']: row for doc, row in zip(batch, rows, strict=True) if row.get('error')}
         present = database.existing(taken) if taken else {}
@@ -128,7 +127,7 @@ def register(
     files_there = data_files(folder)
     waiting = [file for file in files_there if is_settled(file, settle)]
     done = Registered(unsettled=sorted({file.name for file in files_there} - {file.name for file in waiting}))
-    for batch in _batches(progress(waiting)):
+    for batch in batches(progress(waiting), BATCH):
         done.add(register_files(database, batch, read_conditions))
     return done
 
@@ -182,9 +181,3 @@ def _not_registrable(file: Path) -> str | None:
     except UnicodeEncodeError:
         return f'{os.fsencode(file)!r}: a document id must be UTF-8; rename the file'
     return None
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edw import documents
+from edw import documents, views
 from edw.couch import Database, Document
 
 CLAIMS_VIEW = 'claims'
@@ -55,18 +55,17 @@ def claim(
 
 def held(database: Database, process: str, worker: Any) -> list[Document]:
     """The documents that a worker holds a claim on, whether it knows or not."""
-    viewname = f'{database.settings.design}/_view/{CLAIMS_VIEW}'
-    rows = database.view(viewname, key=[process, worker], reduce=False, include_docs=True)['rows']
+    rows = views.rows(database, CLAIMS_VIEW, key=[process, worker], reduce=False, include_docs=True)
     # A row can be older than the document that comes with it.
     return [row['doc'] for row in rows if row['doc'] and is_held(row['doc'], worker)]
 
 
 def holders(database: Database, process: str) -> list[Any]:
     """The workers that hold claims for a step, as the claims name them."""
-    viewname = f'{database.settings.design}/_view/{CLAIMS_VIEW}'
     # Of the index as it is: to wait until it has caught up with a burst would hold up those who work on it. It is
     # brought up to date after the answer, for the next look.
-    rows = database.view(viewname, startkey=[process], endkey=[process, {}], group=True, stale='update_after')['rows']
+    ends = {'startkey': [process], 'endkey': [process, views.LAST]}
+    rows = views.rows(database, CLAIMS_VIEW, group=True, stale='update_after', **ends)
     return [row['key'][1] for row in rows]
 
 

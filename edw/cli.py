@@ -31,6 +31,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Type of an option that is a port; 0 takes a free one."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a port, 0 to 65535')
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """Type of an option that is a time in seconds, more than 0."""
     try:

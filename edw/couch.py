@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -52,11 +53,9 @@ class Database:
 
     def create(self) -> bool:
         """Create the database. False where it was there already."""
-        try:
-            self.info()  # first, because only a server's admin may make one that is there already
+        with contextlib.suppress(NoDatabase):
+            self.info()  # first, because only a server's admin may ask to make one
             return False
-        except NoDatabase:
-            pass
         try:
             self._request('PUT', '')
         except Conflict:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edw import views
 from edw.config import Settings
 from edw.couch import Database, Document
 from edw.errors import NoDesign, NotFound, SettingsError
@@ -73,7 +74,7 @@ def check(database: Database, **needed: tuple[str, ...]) -> None:
 
 def unplaced(database: Database, limit: int) -> list[str]:
     """Good documents whose place in the chain cannot be told, `ID (reason)`, the first `limit` of them."""
-    rows = database.view(f'{database.settings.design}/_view/{UNPLACED_VIEW}', reduce=False, limit=limit)['rows']
+    rows = views.rows(database, UNPLACED_VIEW, reduce=False, limit=limit)
     return [f'{row["id"]} ({row["key"]})' for row in rows]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from edw.couch import Document
 
 GOOD = 'good'
+ACQUIRING = 'acquiring'  # status of the document that holds a run's name while its files are being written
 LONGEST_CHAIN = 8  # steps up to which the selector is exact; each one more costs the server time
 
 
@@ -42,6 +43,11 @@ def waiting_since(doc: Document) -> float | None:
         if isinstance(records, list) and records and isinstance(records[-1], dict):
             times.append(records[-1].get('time'))
     return max((float(time) for time in times if type(time) in (int, float)), default=None)
+
+
+def is_given_up(status: Any) -> bool:
+    """Whether a status is that of a document that a step has given up, as the view `failed` has it."""
+    return isinstance(status, str) and status not in (GOOD, ACQUIRING)
 
 
 def is_free(doc: Document | None, after: str | int) -> bool:

@@ -19,7 +19,6 @@ from edw.workers import Executor, Outcome, Workers
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
-
 QUICK = 0.005  # seconds; a wait of which nobody takes notice
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edw import design
+from edw import design, views
+from edw.batches import batches
 from edw.couch import Database, Document
 from edw.errors import EdwError
 
@@ -19,15 +20,14 @@ def outputs_of_run(database: Database, run: str, step: str) -> list[str]:
     where the step has not been done on any of it.
     """
     design.check(database, views=(RUNS_VIEW,))
-    view = f'{database.settings.design}/_view/{RUNS_VIEW}'
-    rows = database.view(view, reduce=False, startkey=[run], endkey=[run, {}])['rows']
+    rows = views.rows(database, RUNS_VIEW, reduce=False, startkey=[run], endkey=[run, views.LAST])
     ids = sorted(row['id'] for row in rows)
     if not ids:
         raise EdwError(f'{database.url} has no documents of a run {run!r}')
     files: dict[str, None] = {}
-    for start in range(0, len(ids), BATCH):
-        present = database.existing(ids[start : start + BATCH])
-        outputs = (output_of(present[doc_id], step) for doc_id in ids[start : start + BATCH] if doc_id in present)
+    for batch in batches(ids, BATCH):
+        present = database.existing(batch)
+        outputs = (output_of(present[doc_id], step) for doc_id in batch if doc_id in present)
         files.update(dict.fromkeys(file for file in outputs if file is not None))
     if not files:
         count = f'{len(ids)} document{"s" * (len(ids) != 1)}'

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from edw import documents
-from edw.catalogue import ACQUIRING
+from edw import documents, views
+from edw.batches import batches
 from edw.couch import Database, Document
-from edw.documents import GOOD
+from edw.documents import ACQUIRING, GOOD
 from edw.errors import SettingsError
 
 BATCH = 500  # documents in one request
@@ -22,7 +21,6 @@ NO_DOCUMENT = 'no such document'  # why a document is not selected
 FAILED_VIEW, RUNS_VIEW, STATUS_VIEW = 'failed', 'runs', 'status'
 
 Change = Callable[[Document], Document]
-T = TypeVar('T')
 
 
 def is_failed(doc: Document) -> bool:
@@ -30,8 +28,7 @@ def is_failed(doc: Document) -> bool:
 
     The map function of the view `failed` says the same in JavaScript, and so it does for `failed_step`.
     """
-    status = doc.get('status')
-    return isinstance(status, str) and status not in (GOOD, ACQUIRING)
+    return documents.is_given_up(doc.get('status'))
 
 
 def failed_step(doc: Document) -> str | None:
@@ -121,7 +118,7 @@ def select_documents(
     The conditions are checked on each document itself, because a view's row can be older. `on_missed` is called
     with the id and the reason for each that does not meet them, or is not there any more.
     """
-    for batch in batches(_ids(database, selection)):
+    for batch in batches(_ids(database, selection), BATCH):
         found = database.existing(batch)
         for doc_id in batch:
             doc = found.get(doc_id)
@@ -181,7 +178,7 @@ def put_back(
     some of the last batch may have been written.
     """
     result = PutBack()
-    for batch in batches(docs):
+    for batch in batches(docs, BATCH):
         versions = [version for doc in batch if (version := wanted(doc, change, force, result)) is not None]
         rows = database.bulk_docs(versions) if versions else []
         for version, row in zip(versions, rows, strict=True):
@@ -197,13 +194,6 @@ def put_back(
     return result
 
 
-def batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists of BATCH at most."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
-
-
 def _ids(database: Database, selection: Selection) -> list[str]:
     """Ids of the documents that may be selected.
 
@@ -216,9 +206,7 @@ def _ids(database: Database, selection: Selection) -> list[str]:
         first, last = selection.id_range
         rows = database.all_docs(startkey=first, endkey=last)
     else:
-        rows = database.view(
-            f'{database.settings.design}/_view/{selection.viewname}', reduce=False, **_key_range(selection)
-        )['rows']
+        rows = views.rows(database, selection.viewname, reduce=False, **_key_range(selection))
     return [row['id'] for row in rows if not row['id'].startswith('_design/')]
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from edw import at_work, claims, design, documents, views
 from edw.at_work import WorkerStatus
-from edw.catalogue import ACQUIRING
 from edw.chain import Place, chain_of
 from edw.couch import Database
 from edw.redact import redact
@@ -191,7 +190,7 @@ def runs(database: Database, limit: int) -> list[RunStatus]:
             continue  # was made between the two requests
         state = (step or 'new') if status == documents.GOOD else views.text(status)
         by_state[run][state] += row['value']
-        failed[run] += row['value'] * _is_failure(status)
+        failed[run] += row['value'] * documents.is_given_up(status)
     return [RunStatus(run, sum(states.values()), dict(states), failed[run]) for run, states in by_state.items()]
 
 
@@ -260,10 +259,5 @@ def _redacted(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
-def _is_failure(status: Any) -> bool:
-    """As the view `failed` has it."""
-    return isinstance(status, str) and status not in (documents.GOOD, ACQUIRING)
-
-
 def _is_other(status: Any) -> bool:
-    return status != documents.GOOD and not _is_failure(status)
+    return status != documents.GOOD and not documents.is_given_up(status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edw.catalogue import ACQUIRING
+from edw.documents import ACQUIRING
 from edw.status import RunStatus
 
 NEW, PART, DONE, BAD, OTHER = 'new', 'part', 'done', 'bad', 'other'  # classes of the style sheet
