@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edw import views
 from edw.couch import Database, Document
 from edw.results import Refused, Update, holds
 
@@ -59,11 +60,11 @@ UNHEARD = Metrics()
 
 def waiting(database: Database, after: str | int) -> Waiting:
     """How many documents wait for the step that comes after step `after`, by the view `waiting`."""
-    viewname = f'{database.settings.design}/_view/{WAITING_VIEW}'
-    number = database.view(viewname, startkey=[after], endkey=[after, {}])['rows']
+    number = views.total(database, WAITING_VIEW, startkey=[after], endkey=[after, views.LAST])
     # From 0, because a time that is not known is null, and null comes before all numbers.
-    oldest = database.view(viewname, startkey=[after, 0], endkey=[after, {}], reduce=False, limit=1)['rows']
-    return Waiting(number[0]['value'] if number else 0, oldest[0]['key'][1] if oldest else None)
+    ends = {'startkey': [after, 0], 'endkey': [after, views.LAST]}
+    oldest = views.rows(database, WAITING_VIEW, reduce=False, limit=1, **ends)
+    return Waiting(number, oldest[0]['key'][1] if oldest else None)
 
 
 def outcome(update: Update, written: Document | Refused | None) -> str | None:

@@ -20,15 +20,6 @@ STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
 IN_TIME = 5.0  # seconds for everything but the lease and the heartbeat
 
 
-@pytest.fixture
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = tmp_path / 'journal'
-    monkeypatch.setenv('EDW_TEST_JOURNAL', str(file))
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    file.touch()
-    return file
-
-
 def begun_by(journal: Path, doc_id: str = 'x') -> list[int]:
     """Process ids that have begun with a document, in order."""
     lines = (line.split() for line in journal.read_text().splitlines())

@@ -100,13 +100,8 @@ def test_a_run_is_cut_back_to_before_a_step(scripts: Scripts, database: Database
 
 
 def test_a_document_that_is_worked_on_is_left_alone_unless_forced(
-    scripts: Scripts, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripts: Scripts, database: Database, journal: Path
 ) -> None:
-    journal = tmp_path / 'journal'
-    journal.touch()
-    monkeypatch.setenv('EDW_TEST_JOURNAL', str(journal))
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
-
     def begun() -> list[int]:
         return [int(line.split()[2]) for line in journal.read_text().splitlines() if line.startswith('begins')]
 

@@ -39,13 +39,7 @@ def new_document(database: Database, doc_id: str, **fields: Any) -> None:
     database.put({'_id': doc_id, 'status': 'good', 'process': [], 'datecreated': time.time(), **fields})
 
 
-def test_a_listener_at_work_then_paused(
-    scripts: Scripts, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = tmp_path / 'journal'
-    journal.touch()
-    monkeypatch.setenv('EDW_TEST_JOURNAL', str(journal))
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+def test_a_listener_at_work_then_paused(scripts: Scripts, database: Database, journal: Path) -> None:
     new_document(database, 'x')
     listener = scripts.listen(STEP)
     wait_until(lambda: 'begins x' in journal.read_text())
