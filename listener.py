@@ -26,23 +26,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from edw import claims, cli, config, design, documents, results
+from edw import claims, cli, config, design, results
 from edw.backoff import Outage, insist
-from edw.claimant import LOST_PAUSE, Claimant
+from edw.claimant import Claimant
 from edw.couch import Database, Document
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.feed import Feed
 from edw.inbox import Inbox
 from edw.inflight import QUICK, InFlight
+from edw.intake import Intake, short
 from edw.metrics import UNHEARD, Metrics, waiting
 from edw.steps import Step
 from edw.subprocesses import InProcess
 from edw.workers import Callback, Executor, InThread
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
-CONTENDED_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
-PATIENCE = 4.0  # seconds, the longest pause after claims that a listener with fast callbacks lost
-MANY = 10  # documents whose claiming takes longer than asking the feed
 MAX_NAMED = 5  # documents that one warning names
 
 log = logging.getLogger('listener')
@@ -159,10 +157,6 @@ class Listener:
         self._claimant = Claimant(self._database, step.name, self._metrics)
         self._outage = Outage(self._metrics)
         self._inbox = Inbox()
-        self._feed: Feed | None = None
-        self._since: str | int | None = None  # sequence up to which all that waited has been seen
-        self._feed_is_asked = False
-        self._caught: list[Document] = []  # came with the feed, and nobody has tried to claim them yet
         self._in_flight = InFlight(
             _executors(callback, settings, workers, timeout),
             step,
@@ -172,7 +166,10 @@ class Listener:
             metrics=self._metrics,
         )
         self._metrics.follow(self._claimant.worker, lambda: len(self._in_flight))
-        self._look_due = True
+        # One that ends when nothing waits any more cannot stand by.
+        self._intake = Intake(
+            self._database, step, settings, self._claimant, self._in_flight, self._insist, may_stand_by=not once
+        )
         self._sweep_due = -math.inf  # monotonic time
         self._last_turn = time.monotonic()  # of the loop
         self._unplaced: list[str] = []
@@ -203,8 +200,7 @@ class Listener:
                     self._check_design()
             raise
         finally:
-            if self._feed:
-                self._feed.end()
+            self._intake.end()
             self._in_flight.end()
             self._claimant.end(holds_claims=bool(self._in_flight))
         return self._in_flight.failed
@@ -214,10 +210,8 @@ class Listener:
         if self._sweep_is_due():
             self._sweep()
         self._in_flight.resume_rested()
-        if self._look_is_due():
-            self._look()
-        elif self._caught and self._has_room():
-            self._take_caught()
+        if self._intake.can_take:
+            self._intake.take()
         if self._in_flight.is_quick:
             self._inbox.handle(QUICK)  # so that a result is on its way before the feed is asked for more
         if time.monotonic() >= self._claimant.watch_due:
@@ -225,7 +219,7 @@ class Listener:
             self._insist(watch, even_when_stopping=True)
         if self._in_flight.write_is_due:
             self._write()
-        self._watch_the_feed()
+        self._intake.watch()
         if self._stopping:
             self._in_flight.withdraw()  # a document that failed meanwhile is not tried again now
         self._wait()
@@ -236,88 +230,26 @@ class Listener:
             self._claimant.start()
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
-        sequence = _short(self._insist(self._database.info)['update_seq'])
+        sequence = short(self._insist(self._database.info)['update_seq'])
         log.info('%s: listening for %s from sequence: %s', self._step.name, documents_wanted, sequence)
-        self._feed = Feed(
+        feed = Feed(
             self._settings,
             self._step.after,
             self._outage,
-            on_changes=lambda changes: self._inbox.put(lambda: self._catch(changes)),
+            on_changes=lambda changes: self._inbox.put(lambda: self._intake.catch(changes)),
             on_end=lambda error: self._inbox.put(lambda: _throw(error)),
             by_selector=self._insist(self._database.knows_selectors),
         )
+        self._intake.follow(feed)
 
     def _check_design(self) -> None:
         lastproc = self._settings.viewname.split('/')[-1]
         views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW, *self._metrics.views)
         design.check(self._database, views=views, filters=(design.FILTER,))
 
-    def _look(self) -> None:
-        """Ask the view what waits, claim it, and give it to the workers."""
-        room = self._in_flight.room()
-        contended = self._insist(self._claimant.is_contended)
-        passed_over = self._claimant.set_aside | self._in_flight.ids
-        limit = room * (CONTENDED_PAGE if contended else 1) + len(passed_over)
-        page = self._insist(lambda: self._waiting(limit))
-        # A row can be older than the document that comes with it.
-        free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._step.after)]
-        free = [doc for doc in free if doc['_id'] not in passed_over]
-        chosen = (self._claimant.in_own_order(free) if contended else free)[:room]
-        self._claim(chosen)
-        if len(page['rows']) < limit and len(chosen) == len(free):
-            # All that waited has been seen, and what comes is a change after the sequence of this page. The
-            # feed goes on there, so that nothing falls between the two.
-            self._look_due = False
-            self._since = page['update_seq']
-            self._caught.clear()
-
-    def _take_caught(self) -> None:
-        """Claim documents as they came with the feed, and give them to the workers."""
-        self._claim(self._next_caught(self._in_flight.room()))
-
-    def _next_caught(self, number: int) -> list[Document]:
-        passed_over = self._claimant.set_aside | self._in_flight.ids
-        chosen, self._caught = self._caught[:number], self._caught[number:]
-        if len(chosen) >= MANY and not self._claimant.contended:
-            self._watch_the_feed()  # so that the next page is read while this one is claimed
-        return [doc for doc in chosen if doc['_id'] not in passed_over]
-
-    def _claim(self, docs: list[Document]) -> None:
-        if docs:
-            for doc in self._won(docs):
-                self._in_flight.submit(doc)
-
-    def _won(self, docs: list[Document], bulk_docs: claims.BulkDocs | None = None) -> list[Document]:
-        # One that is fast enough for all that comes does best if the others leave it alone.
-        self._claimant.patience = PATIENCE if self._in_flight.is_fast else LOST_PAUSE
-        # Whoever won one that is lost here makes a change of it when it is free again.
-        return self._insist(lambda: self._claimant.claim(docs, self._in_flight.ids, bulk_docs))
-
-    def _watch_the_feed(self) -> None:
-        # Not while there are documents at hand, which only get older.
-        idle = not (self._feed_is_asked or self._caught or self._look_due or self._stopping)
-        if idle and self._is_out_of_step() and self._since is not None:
-            self._feed_is_asked = True
-            self._feed.watch(self._since, self._in_flight.target)
-
-    def _waiting(self, limit: int) -> dict[str, Any]:
-        after = self._step.after
-        return self._database.view(
-            self._settings.viewname,
-            startkey=[after],
-            endkey=[after, {}],
-            reduce=False,
-            include_docs=True,
-            update_seq=True,
-            limit=limit,
-        )
-
     def _write(self) -> None:
         """Write back what was finished, and claim what comes next, all in one request."""
         updates = self._in_flight.unwritten
-        alone = not (self._stopping or self._look_due or self._claimant.contended)
-        room = self._in_flight.room(all_written=True) if alone else 0
-        wanted = self._next_caught(room) if room else []
         written: results.Written = []
 
         def write_with(claimed: list[Document]) -> list[dict[str, Any]]:
@@ -325,21 +257,21 @@ class Listener:
             written, rows = results.write_along(self._database, updates, self._step.after, claimed)
             return rows
 
-        won = self._won(wanted, write_with) if wanted else []
+        won = self._intake.claim(self._intake.next_along(), write_with)
         if not written:
             self._insist(lambda: write_with([]), even_when_stopping=True)
         self._in_flight.settle(written, self._claimant.worker)
         for doc in won:
             self._in_flight.submit(doc)
         if None in written:
-            self._look_due = True  # for a document that was passed over while it ran here
+            self._intake.look_due = True  # for a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
         self._claimant.tell(holds_claims=bool(self._in_flight))
 
     def _sweep(self) -> None:
         """Look whatever the feed says, and for what no feed tells."""
         self._sweep_due = time.monotonic() + SWEEP_INTERVAL
-        self._look_due = True
+        self._intake.look_due = True
         self._claimant.set_aside.clear()
         for doc in self._insist(lambda: self._claimant.left_over(self._in_flight.ids)):
             self._in_flight.submit(doc)
@@ -371,46 +303,22 @@ class Listener:
 
     def _wait(self) -> None:
         """Wait for the next thing that happens, or the next thing that is due."""
-        dues = (self._is_done, self._sweep_is_due, self._look_is_due)
-        can_take = bool(self._caught) and self._has_room()
-        now_due = can_take or self._in_flight.write_is_due or any(is_due() for is_due in dues)
+        now_due = self._is_done() or self._sweep_is_due() or self._intake.can_take or self._in_flight.write_is_due
         sweep_due = math.inf if self._stopping else self._sweep_due
-        due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due)
-        if not self._is_out_of_step():
-            due = min(due, self._claimant.next_try)
+        due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due, self._intake.next_due)
         self._inbox.handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
-        return not self._in_flight and (self._stopping or (self._once and not self._look_due and not self._caught))
-
-    def _look_is_due(self) -> bool:
-        return self._look_due and self._has_room()
-
-    def _has_room(self) -> bool:
-        return not self._stopping and self._is_out_of_step() and self._in_flight.room() > 0
-
-    def _is_out_of_step(self) -> bool:
-        """Whether to try again, after somebody else took all that was wanted."""
-        return time.monotonic() >= self._claimant.next_try
+        return not self._in_flight and (self._stopping or (self._once and self._intake.is_empty))
 
     def _sweep_is_due(self) -> bool:
         return not self._stopping and time.monotonic() >= self._sweep_due
-
-    def _catch(self, changes: list[dict[str, Any]]) -> None:
-        self._feed_is_asked = False
-        last = changes[-1]
-        log.info('caught change: %s %s', _short(last.get('seq')), last.get('id') if len(changes) == 1 else len(changes))
-        docs = [change.get('doc') for change in changes]
-        if None in docs or last.get('seq') is None:
-            self._look_due = True  # deleted meanwhile, or a server that tells less: the view knows
-            return
-        self._since = last['seq']
-        self._caught += [doc for doc in docs if documents.is_free(doc, self._step.after)]
 
     def _told_to_stop(self) -> None:
         if self._stopping:
             raise GivenUp
         self._stopping = True
+        self._intake.close()
         self._in_flight.withdraw()
         running = self._in_flight.running
         log.info('stopping%s', f', after the {running} that still run' if running else '')
@@ -444,9 +352,3 @@ class Listener:
 
 def _throw(error: EdwError) -> None:
     raise error
-
-
-def _short(sequence: Any) -> str:
-    """A sequence fit for the screen: CouchDB's are opaque strings of a hundred characters and more."""
-    text = str(sequence)
-    return text if len(text) <= 16 else f'{text[:15]}…'

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import time
 
 from edw import claims
-from edw.backoff import JITTER
 from edw.couch import Database, Document
 from edw.errors import EdwError
 from edw.heartbeat import Heartbeat
 from edw.lease import Watch
 from edw.metrics import Metrics
-
-LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
-LOST_GROWTH = 8  # times as long after each further one
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +21,7 @@ class Claimant:
     def __init__(self, database: Database, process: str, metrics: Metrics) -> None:
         self.worker = claims.worker_name()
         self.contended = False  # somebody else claimed some of what was wanted, the last time
-        self.next_try = -math.inf  # monotonic time before which claiming would meet the same worker again
-        self.patience = LOST_PAUSE  # seconds, the longest pause after lost claims
-        self._losses = 0  # claims most of which was lost, since the last one that was won
+        self.outrun = False  # somebody else claimed most of it
         self.set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict
         self._database = database
         self._process = process
@@ -66,6 +58,7 @@ class Claimant:
         else will take those documents.
         """
         found: list[Document] = []
+        self.outrun = False
         if self._unanswered:
             found = self.unknown(known)
             self._unanswered = False
@@ -80,14 +73,7 @@ class Claimant:
         self._unanswered = False
         self._metrics.took(claimed.won)
         self.contended = len(claimed.won) < len(docs) and not found
-        if 2 * len(claimed.won) < len(docs) and not found:
-            # Somebody else reads the same pages at the same moment. A pause, and the two are out of step. It grows up
-            # to the worker's patience, so that those beside one that is fast enough for all cost the server little.
-            longest = min(self.patience, LOST_PAUSE * LOST_GROWTH**self._losses)
-            self._losses += 1
-            self.next_try = time.monotonic() + JITTER.uniform(longest / 2, longest)
-        elif not self.contended:
-            self._losses = 0
+        self.outrun = 2 * len(claimed.won) < len(docs) and not found
         self.set_aside.update(claimed.refused)
         self._watch.disputes.add(claimed.disputed)
         return found + claimed.won

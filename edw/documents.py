@@ -9,7 +9,7 @@ from edw.couch import Document
 
 GOOD = 'good'
 ACQUIRING = 'acquiring'  # status of the document that holds a run's name while its files are being written
-LONGEST_CHAIN = 8  # steps up to which the selector is exact; each one more costs the server time
+LONGEST_CHAIN = 16  # steps up to which the selector is exact
 
 
 def last_step(doc: Document) -> str | int | None:
@@ -63,19 +63,19 @@ def free_selector(after: str | int) -> dict[str, Any]:
 
     Mango knows no last element of a list, so that each length has an alternative of its own. Of chains longer than
     LONGEST_CHAIN all pass that have the step somewhere, and `is_free` decides.
+
+    CouchDB asks this of every change, and each field that it looks up costs it a switch to another process: what tells
+    most changes apart comes first, and no length is looked at that the list is too short for.
     """
-    no_claim: list[dict[str, Any]] = [{'claim': {'$exists': False}}, {'claim': None}]
+    unclaimed = {'$or': [{'claim': {'$exists': False}}, {'claim': {'$type': 'null'}}]}
     if after == 0:
-        return {'status': GOOD, 'process': {'$size': 0}, '$or': no_claim}
-    lengths = range(1, LONGEST_CHAIN + 1)
-    is_last = [{'process': {'$size': length}, f'process.{length - 1}.name': after} for length in lengths]
-    is_last.append({f'process.{LONGEST_CHAIN}': {'$exists': True}})
-    # In one `$or`, because PouchDB cannot have two at once.
-    return {
-        'status': GOOD,
-        'process': {'$elemMatch': {'name': after}},
-        '$or': [{**unclaimed, **last} for unclaimed in no_claim for last in is_last],
-    }
+        return {'$and': [{'process': {'$size': 0}}, unclaimed, {'status': GOOD}]}
+    ends_with: dict[str, Any] = {'process': {'$elemMatch': {'name': after}}}
+    for length in range(LONGEST_CHAIN, 0, -1):
+        is_last = {'$and': [{'process': {'$size': length}}, {f'process.{length - 1}.name': after}]}
+        is_longer = {'$and': [{f'process.{length}': {'$exists': True}}, ends_with]}
+        ends_with = {'$or': [is_last, is_longer]}
+    return {'$and': [{'process.0': {'$exists': True}}, unclaimed, ends_with, {'status': GOOD}]}
 
 
 def claimed(doc: Document, process: str, worker: str) -> Document:

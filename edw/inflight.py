@@ -88,8 +88,8 @@ class InFlight:
 
     @property
     def is_fast(self) -> bool:
-        """Whether a batch is no more than WORK_AHEAD's work at the pace last seen, or nothing is known of the pace."""
-        return self.target == self._batch or not self._has_finished
+        """Whether a batch is no more than WORK_AHEAD's work, as far as the pace is known."""
+        return self._has_finished and self.target == self._batch
 
     @property
     def is_quick(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from edw import claims, config, couch
 from edw.config import Settings
 from edw.couch import Database
 from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, TooLarge, Unprocessable
+from edw.intake import STANDBY
 from tests.scripts import wait_until
 
 STEP = {'name': 'first', 'after': 0, 'failed': 'first failed'}
@@ -60,6 +62,12 @@ class Running:
         """Tell it to stop; it ends before the block does."""
         self._told = True
         self.loop.stop()
+
+
+def is_watching(loop: listener.Listener) -> bool:
+    """Whether the feed has been asked and has not answered yet."""
+    feed = loop._intake._feed
+    return feed is not None and feed._watching
 
 
 def names(doc: dict[str, Any]) -> list[str]:
@@ -115,6 +123,41 @@ def test_two_listeners_of_a_step_record_each_document_once(database: Database, w
     assert set(calls.values()) == {2}  # once in each step
 
 
+def test_one_that_is_outrun_stands_by_and_takes_over_what_is_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody faster takes a document before it, and then no more."""
+    ids = seed(database, 10)
+    is_faster = threading.Event()
+    claim = claims.claim
+
+    def outrun(database: Database, docs: list[Any], process: str, worker: str, *along: Any) -> claims.Claimed:
+        if is_faster.is_set():
+            is_faster.clear()
+            assert len(claim(database, docs, process, 'another').won) == len(docs)
+        return claim(database, docs, process, worker, *along)
+
+    def is_done(doc_id: str) -> bool:
+        return names(database.get(doc_id)) == ['first']
+
+    with Running(lambda doc: {}, database.settings) as running:
+        wait_until(lambda: is_watching(running.loop) and all(map(is_done, ids)))
+        monkeypatch.setattr(claims, 'claim', outrun)
+        is_faster.set()
+        new = {'status': 'good', 'process': []}
+        database.put({'_id': 'lost', **new})
+        intake = running.loop._intake
+        wait_until(lambda: intake._stands_by)
+        put = time.time()
+        database.put({'_id': 'left', **new})
+        wait_until(lambda: is_done('left'))
+        assert database.get('left')['process'][0]['started'] - put >= STANDBY / 2
+        assert not intake._stands_by
+        # The other one gives back what it took.
+        database.put({name: value for name, value in database.get('lost').items() if name != 'claim'})
+        wait_until(lambda: is_done('lost'))
+
+
 def test_documents_that_come_later_wake_it(database: Database) -> None:
     seen = threading.Event()
 
@@ -124,7 +167,7 @@ def test_documents_that_come_later_wake_it(database: Database) -> None:
 
     with Running(callback, database.settings) as running:
         for number in range(5):
-            wait_until(lambda: running.loop._feed is not None and running.loop._feed._watching)
+            wait_until(lambda: is_watching(running.loop))
             database.put({'_id': f'late{number}', 'status': 'good', 'process': []})
             assert seen.wait(10)
             seen.clear()
@@ -364,7 +407,7 @@ def test_the_database_may_vanish_while_it_listens(database: Database, monkeypatc
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(lambda: loop._feed is not None and loop._feed._watching)
+    wait_until(lambda: is_watching(loop))
     database._request('DELETE', '')
     thread.join(30)
     assert raised and not thread.is_alive()
