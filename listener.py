@@ -236,7 +236,7 @@ class Listener:
             self._settings,
             self._step.after,
             self._outage,
-            on_changes=lambda changes: self._inbox.put(lambda: self._intake.catch(changes)),
+            on_page=lambda page: self._inbox.put(lambda: self._intake.catch(page)),
             on_end=lambda error: self._inbox.put(lambda: _throw(error)),
             by_selector=self._insist(self._database.knows_selectors),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,14 @@ from edw.design import FILTER
 from edw.errors import EdwError, Unavailable
 
 ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
+
+
+@dataclass(frozen=True)
+class Page:
+    """Changes, one at least, and the sequence up to which there are no others; None from a server that tells none."""
+
+    changes: list[dict[str, Any]]
+    sequence: str | int | None
 
 
 class _Ended(Exception):
@@ -33,11 +42,11 @@ class Feed:
         settings: Settings,
         after: str | int,
         outage: Outage,
-        on_changes: Callable[[list[dict[str, Any]]], None],
+        on_page: Callable[[Page], None],
         on_end: Callable[[EdwError], None],
         by_selector: bool = False,
     ) -> None:
-        """`on_changes` gets the changes, with their documents, `on_end` the error that no waiting mends.
+        """`on_page` gets the changes, with their documents, `on_end` the error that no waiting mends.
 
         Both are called in the feed's thread. `by_selector`: filter with a selector, which CouchDB does about twenty
         times as fast as with the function of the design document.
@@ -49,7 +58,7 @@ class Feed:
         else:
             self._query.update(filter=f'{settings.design.removeprefix("_design/")}/{FILTER}', last=after)
         self._outage = outage
-        self._on_changes = on_changes
+        self._on_page = on_page
         self._on_end = on_end
         self._wanted: tuple[str | int, int] | None = None  # sequence to wait from, most changes; None: do not wait
         self._watching = False
@@ -82,23 +91,26 @@ class Feed:
                     if self._ended:
                         return
                     (since, limit), self._wanted = self._wanted, None
-                changes = self._next_changes(since, limit)
+                page = self._next_page(since, limit)
                 # Before the report, so that a `watch` in answer to it is not taken for one too many.
                 with self._told:
                     self._watching = False
-                self._on_changes(changes)
+                self._on_page(page)
         except _Ended:
             return
         except EdwError as error:
             self._on_end(error)
 
-    def _next_changes(self, since: str | int, limit: int) -> list[dict[str, Any]]:
+    def _next_page(self, since: str | int, limit: int) -> Page:
         while True:
             answer = insist(partial(self._longpoll, since, limit), self._outage, self._pause)
-            if answer['results']:
-                return answer['results']
+            changes, last = answer['results'], answer['last_seq']
+            if changes:
+                # Behind the last change of a full page there may be more. After a shorter one nothing was left, and its
+                # end spares the server all that it has just passed over, mostly what this listener wrote itself.
+                return Page(changes, last if len(changes) < limit else changes[-1].get('seq'))
             # The server ended a quiet feed, as it does for maintenance: go on from there, but not in a hot loop.
-            since = answer['last_seq']
+            since = last
             self._pause(ENDED_PAUSE)
 
     def _longpoll(self, since: str | int, limit: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from edw.backoff import JITTER
 from edw.claimant import Claimant
 from edw.config import Settings
 from edw.couch import Database, Document
-from edw.feed import Feed
+from edw.feed import Feed, Page
 from edw.inflight import InFlight
 from edw.steps import Step
 
@@ -124,16 +124,16 @@ class Intake:
             self._feed_is_asked = True
             self._feed.watch(self._since, 1 if self._stands_by else self._in_flight.target)
 
-    def catch(self, changes: list[dict[str, Any]]) -> None:
+    def catch(self, page: Page) -> None:
         """Take note of changes that came with the feed."""
         self._feed_is_asked = False
-        last = changes[-1]
-        log.info('caught change: %s %s', short(last.get('seq')), last.get('id') if len(changes) == 1 else len(changes))
-        docs = [change.get('doc') for change in changes]
-        if None in docs or last.get('seq') is None:
+        what = page.changes[0].get('id') if len(page.changes) == 1 else len(page.changes)
+        log.info('caught change: %s %s', short(page.sequence), what)
+        docs = [change.get('doc') for change in page.changes]
+        if None in docs or page.sequence is None:
             self.look_due = True  # deleted meanwhile, or a server that tells less: the view knows
             return
-        self._since = last['seq']
+        self._since = page.sequence
         self._caught += [doc for doc in docs if documents.is_free(doc, self._after)]
         if self._stands_by:
             self._pause()  # one that is still free then is left over by those who work

@@ -21,11 +21,11 @@ HEAD = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
 LIMIT = 20.0  # seconds
 
 
-def watch(url: str) -> tuple[queue.SimpleQueue, Feed]:
+def watch(url: str, limit: int = 1) -> tuple[queue.SimpleQueue, Feed]:
     seen: queue.SimpleQueue = queue.SimpleQueue()
     settings = dataclasses.replace(config.load(), server=url)
-    feed = Feed(settings, 0, Outage(), on_changes=seen.put, on_end=seen.put)
-    feed.watch('3-x')
+    feed = Feed(settings, 0, Outage(), on_page=seen.put, on_end=seen.put)
+    feed.watch('3-x', limit)
     return seen, feed
 
 
@@ -58,7 +58,7 @@ def short_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixt
 def test_it_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture, bad: bytes) -> None:
     with answering(bad, bad, CHANGE) as url:
         seen, _ = watch(url)
-        assert seen.get(timeout=LIMIT)[0]['id'] == 'a'
+        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert said[0].endswith('trying again until it answers') and said[1].startswith('the server answers again, after ')
@@ -78,13 +78,13 @@ def test_silence_longer_than_the_heartbeats_is_a_dead_connection(caplog: pytest.
 def test_slow_headers_are_silence_too(caplog: pytest.LogCaptureFixture) -> None:
     with answering(b'HTTP/1.1 200 OK\r\nX-Half-A-Hea', CHANGE) as url:
         seen, _ = watch(url)
-        assert seen.get(timeout=LIMIT)[0]['id'] == 'a'
+        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
 
 
 def test_a_feed_that_the_server_ends_goes_on_from_there(caplog: pytest.LogCaptureFixture) -> None:
     with answering(ENDED, ENDED, CHANGE) as url:
         seen, _ = watch(url)
-        assert seen.get(timeout=LIMIT)[0]['id'] == 'a'
+        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
     assert caplog.records == []
 
 
@@ -107,8 +107,17 @@ def test_one_change_for_each_time_it_is_told() -> None:
     with answering(CHANGE, CHANGE) as url:
         seen, feed = watch(url)
         feed.watch('3-x')  # while it waits already
-        assert seen.get(timeout=LIMIT)[0]['id'] == 'a'
+        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
         with pytest.raises(queue.Empty):
             seen.get(timeout=0.2)
         feed.watch('5-x')
-        assert seen.get(timeout=LIMIT)[0]['id'] == 'a'
+        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
+
+
+@pytest.mark.parametrize(('limit', 'sequence'), [(1, '5-x'), (2, '9-x')])
+def test_a_full_page_ends_with_its_last_change_and_a_shorter_one_with_all_that_was_passed_over(
+    limit: int, sequence: str
+) -> None:
+    with answering(CHANGE.replace(b'"last_seq":"5-x"', b'"last_seq":"9-x"')) as url:
+        seen, _ = watch(url, limit)
+        assert seen.get(timeout=LIMIT).sequence == sequence
