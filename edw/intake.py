@@ -61,6 +61,8 @@ class Intake:
         self._next_claim = -math.inf  # monotonic time before which claims would meet the same worker again
         self._feed: Feed | None = None
         self._feed_is_asked = False
+        self._limit = 1  # of the page that was asked for last
+        self._page_was_full = False
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
         self._caught: list[Document] = []  # came with the feed, and nobody has tried to claim them yet
         self._closed = False
@@ -119,10 +121,11 @@ class Intake:
 
     def watch(self) -> None:
         """Ask the feed for more, but not while there are documents at hand, which only get older."""
-        idle = not (self._feed_is_asked or self._caught or self.look_due or self._closed)
+        idle = not (self._feed_is_asked or self._caught or self.look_due or self._closed or self._gathers())
         if idle and self._feed and self._since is not None and self._is_out_of_step():
             self._feed_is_asked = True
-            self._feed.watch(self._since, 1 if self._stands_by else self._in_flight.target)
+            self._limit = 1 if self._stands_by else self._in_flight.target
+            self._feed.watch(self._since, self._limit)
 
     def catch(self, page: Page) -> None:
         """Take note of changes that came with the feed."""
@@ -134,6 +137,7 @@ class Intake:
             self.look_due = True  # deleted meanwhile, or a server that tells less: the view knows
             return
         self._since = page.sequence
+        self._page_was_full = len(page.changes) >= self._limit
         self._caught += [doc for doc in docs if documents.is_free(doc, self._after)]
         if self._stands_by:
             self._pause()  # one that is still free then is left over by those who work
@@ -161,9 +165,17 @@ class Intake:
     def _next_caught(self, number: int) -> list[Document]:
         passed_over = self._passed_over()
         chosen, self._caught = self._caught[:number], self._caught[number:]
-        if len(chosen) >= MANY and not self._claimant.contended:
+        if len(chosen) >= MANY and self._page_was_full and not self._claimant.contended:
             self.watch()  # so that the next page is read while this one is claimed
         return [doc for doc in chosen if doc['_id'] not in passed_over]
+
+    def _gathers(self) -> bool:
+        """Whether to write what is in flight before the feed is asked.
+
+        With fast callbacks that is soon, and meanwhile more comes for the next page. Each page makes the server pass
+        over all that has changed since the last one, and what has changed twice counts once.
+        """
+        return self._in_flight.is_fast and len(self._in_flight) >= MANY and not self._page_was_full
 
     def _passed_over(self) -> set[str]:
         return self._claimant.set_aside | self._in_flight.ids
