@@ -108,12 +108,13 @@ def _prepare(source: Path, model: DetectorModel, events: np.ndarray, noise: np.n
     """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
     if len(noise) < FEWEST_NOISE:
         raise DataFileError(f'{source}: {len(noise)} random triggers, at least {FEWEST_NOISE} are needed')
-    psd, clean = measured_psd(noise)
+    transforms = np.fft.rfft(noise)
+    psd, clean = measured_psd(transforms)
     if not psd[1:].all():
         raise DataFileError(f'{source}: {model.name} has no noise in its random triggers')
     template = make_template(model, events, psd)
     optimum_filter = make_filter(template.spectrum, psd)
-    baseline = amplitudes_without_search(optimum_filter, noise[clean])
+    baseline = amplitudes_without_search(optimum_filter, transforms)[clean]
     return _Prepared(template, optimum_filter, float(np.sqrt(np.mean(np.square(baseline)))))
 
 

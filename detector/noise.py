@@ -48,18 +48,18 @@ def generate_noise(rng: np.random.Generator, model: DetectorModel, traces: int) 
     return stretch.reshape(stretches, cuts, 2, SAMPLES)[:, :, 0].reshape(-1, SAMPLES)[:traces]
 
 
-def measured_psd(traces: np.ndarray) -> tuple[FloatArray, np.ndarray]:
+def measured_psd(transforms: np.ndarray) -> tuple[FloatArray, np.ndarray]:
     """Noise spectrum of random triggers, and which of them it was made from.
 
-    `traces`: (traces, samples) in ADU. Returns the mean periodogram (samples // 2 + 1, ADU²/Hz; 0 at frequency 0,
-    as the baseline is no noise) and a mask (traces,) of the traces that hold noise alone. The others, with a
-    pulse in them for example, have more power than OUTLIER allows, relative to the median in each octave.
+    `transforms`: of their traces in ADU (traces, SAMPLES // 2 + 1). Returns the mean periodogram (SAMPLES // 2 + 1,
+    ADU²/Hz; 0 at frequency 0, as the baseline is no noise) and a mask (traces,) of the traces that hold noise alone.
+    The others, with a pulse in them for example, have more power than OUTLIER allows, relative to the median in each
+    octave.
     """
-    samples = traces.shape[1]
-    periodograms = np.square(np.abs(np.fft.rfft(traces))) * (2 / (SAMPLING * samples))
+    periodograms = np.square(np.abs(transforms)) * (2 / (SAMPLING * SAMPLES))
     periodograms[:, 0] = 0
     # Octaves, of equal weight: what does not belong into noise is mostly slow.
-    octaves = np.add.reduceat(periodograms, 2 ** np.arange(int(np.log2(samples // 2))), axis=1)
+    octaves = np.add.reduceat(periodograms, 2 ** np.arange(int(np.log2(SAMPLES // 2))), axis=1)
     typical = np.median(octaves, axis=0)
     excess = (octaves / np.where(typical > 0, typical, 1)).sum(axis=1)
     middle = np.median(excess)

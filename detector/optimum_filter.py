@@ -100,10 +100,10 @@ def fit_pulses(filters: Sequence[OptimumFilter], traces: Sequence[np.ndarray]) -
     )
 
 
-def amplitudes_without_search(optimum_filter: OptimumFilter, traces: np.ndarray) -> FloatArray:
-    """Amplitudes (n,) in ADU at delay 0 of traces (n, SAMPLES): what the filter makes of noise."""
+def amplitudes_without_search(optimum_filter: OptimumFilter, transforms: np.ndarray) -> FloatArray:
+    """Amplitudes (n,) in ADU at delay 0, given the transforms (n, SAMPLES // 2 + 1): what the filter makes of noise."""
     at_zero = optimum_filter.expansion @ chebvander(np.zeros(1), ORDERS - 1)[0]
-    return np.fft.rfft(traces.astype(float)).view(float) @ at_zero
+    return transforms.view(float) @ at_zero
 
 
 def advances(delay: FloatArray) -> np.ndarray:
