@@ -261,8 +261,7 @@ class Listener:
         if not written:
             self._insist(lambda: write_with([]), even_when_stopping=True)
         self._in_flight.settle(written, self._claimant.worker)
-        for doc in won:
-            self._in_flight.submit(doc)
+        self._in_flight.submit(won)
         if None in written:
             self._intake.look_due = True  # for a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
@@ -273,8 +272,7 @@ class Listener:
         self._sweep_due = time.monotonic() + SWEEP_INTERVAL
         self._intake.look_due = True
         self._claimant.set_aside.clear()
-        for doc in self._insist(lambda: self._claimant.left_over(self._in_flight.ids)):
-            self._in_flight.submit(doc)
+        self._in_flight.submit(self._insist(lambda: self._claimant.left_over(self._in_flight.ids)))
         unplaced = self._insist(lambda: design.unplaced(self._database, MAX_NAMED))
         if unplaced and unplaced != self._unplaced:
             log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
@@ -298,8 +296,7 @@ class Listener:
         if waiting:
             kept = self._insist(lambda: self._claimant.unknown(self._in_flight.ids), even_when_stopping=True)
             log.warning('of %d documents that waited here, %d are still claimed', len(waiting), len(kept))
-            for doc in kept:
-                self._in_flight.submit(doc)
+            self._in_flight.submit(kept)
 
     def _wait(self) -> None:
         """Wait for the next thing that happens, or the next thing that is due."""

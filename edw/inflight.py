@@ -19,6 +19,7 @@ from edw.workers import Executor, Outcome, Workers
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
+NAMED = 10  # documents that the log names one by one
 QUICK = 0.005  # seconds; a wait of which nobody takes notice
 
 log = logging.getLogger(__name__)
@@ -113,17 +114,18 @@ class InFlight:
         """Monotonic time at which there is something to write or to try again; infinity where there is not."""
         return min((self._write_due, *(due for due, _ in self._resting.values())))
 
-    def submit(self, doc: Document) -> None:
-        """Give a claimed document to the workers."""
-        log.info('took %s', doc['_id'])
-        self._running[doc['_id']] = doc
-        self._workers.submit(doc)
+    def submit(self, docs: list[Document]) -> None:
+        """Give claimed documents to the workers."""
+        _say('took', docs)
+        for doc in docs:
+            self._running[doc['_id']] = doc
+            self._workers.submit(doc)
 
     def resume_rested(self) -> None:
         """Give those whose pause is over to the workers again."""
         now = time.monotonic()
-        for doc_id in [doc_id for doc_id, (due, _) in self._resting.items() if due <= now]:
-            self.submit(self._resting.pop(doc_id)[1])
+        rested = [doc_id for doc_id, (due, _) in self._resting.items() if due <= now]
+        self.submit([self._resting.pop(doc_id)[1] for doc_id in rested])
 
     def finish(self, outcome: Outcome) -> None:
         """Turn the outcome of a callback into something to write."""
@@ -139,21 +141,20 @@ class InFlight:
             self._fail(outcome.doc, outcome.error, outcome.final)
             return
         update = steps.success(outcome, self._step)
-        log.info('appending process results to %s\n%s', outcome.doc['_id'], json.dumps(update.record, indent=1))
+        log.info('appending process results to %s: %s', outcome.doc['_id'], json.dumps(update.record))
         self._to_write(update)
 
     def settle(self, written: list[Document | Refused | None], worker: str) -> None:
         """Take note of what became of the first `unwritten` ones, in order, as `results.write` returns it."""
         settled, self._unwritten = self._unwritten[: len(written)], self._unwritten[len(written) :]
         self._write_due = time.monotonic() if self._unwritten else math.inf
+        _say('updated', [doc for doc in written if isinstance(doc, dict)])
         for (update, pause), doc in zip(settled, written, strict=True):
             self._metrics.settled(update, doc)
             if isinstance(doc, Refused):
                 self._refused(update, doc)
-            elif doc is not None:
-                log.info('updated %s', doc['_id'])
-                if pause is not None and claims.is_held(doc, worker):
-                    self._resting[doc['_id']] = (time.monotonic() + pause, doc)
+            elif doc is not None and pause is not None and claims.is_held(doc, worker):
+                self._resting[doc['_id']] = (time.monotonic() + pause, doc)
 
     def take_back(self) -> list[Document]:
         """Take back what no callback has begun with, or would begin with again; it is in flight no more."""
@@ -204,3 +205,11 @@ class InFlight:
     def _to_write(self, update: Update, pause: float | None = None) -> None:
         self._unwritten.append((update, pause))
         self._write_due = min(self._write_due, time.monotonic() + WRITE_DELAY)
+
+
+def _say(what: str, docs: list[Document]) -> None:
+    if len(docs) > NAMED:
+        log.info('%s %d documents, %s to %s', what, len(docs), docs[0]['_id'], docs[-1]['_id'])
+        return
+    for doc in docs:
+        log.info('%s %s', what, doc['_id'])

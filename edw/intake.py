@@ -100,7 +100,7 @@ class Intake:
         if self.look_due:
             self._look()
         else:
-            self._submit(self.claim(self._next_caught(self._in_flight.room())))
+            self._in_flight.submit(self.claim(self._next_caught(self._in_flight.room())))
 
     def next_along(self) -> list[Document]:
         """What to claim in the request that writes back all that is finished."""
@@ -153,7 +153,7 @@ class Intake:
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._after)]
         free = [doc for doc in free if doc['_id'] not in passed_over]
         chosen = (self._claimant.in_own_order(free) if contended else free)[:room]
-        self._submit(self.claim(chosen))
+        self._in_flight.submit(self.claim(chosen))
         if len(page['rows']) < limit and len(chosen) == len(free):
             # All that waited has been seen, and what comes is a change after the sequence of this page.
             self.look_due = False
@@ -179,10 +179,6 @@ class Intake:
 
     def _passed_over(self) -> set[str]:
         return self._claimant.set_aside | self._in_flight.ids
-
-    def _submit(self, docs: list[Document]) -> None:
-        for doc in docs:
-            self._in_flight.submit(doc)
 
     def _waiting(self, limit: int) -> dict[str, Any]:
         return self._database.view(

@@ -87,8 +87,8 @@ def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database
     assert not any('claim' in doc or 'failures' in doc for doc in docs)
     # The work was shared, and nothing was done by two.
     for one, other in (listeners[:2], listeners[2:]):
-        taken = [set(re.findall(r'took (\S+)', listener.output)) for listener in (one, other)]
-        assert len(taken[0] | taken[1]) == 200 and not taken[0] & taken[1]
+        done = [set(re.findall(r'process results to (\S+):', listener.output)) for listener in (one, other)]
+        assert len(done[0] | done[1]) == 200 and not done[0] & done[1]
 
 
 def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, database: Database) -> None:
