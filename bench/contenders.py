@@ -15,7 +15,8 @@ from typing import Protocol
 
 from bench import floor
 from bench.processes import Processes
-from bench.store import LIMIT, Store
+from bench.store import Store
+from bench.waiting import LIMIT
 from bench.work import STEPS, paced
 from edw import config
 

@@ -13,15 +13,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.contenders import Contender
 from bench.processes import Processes
+from bench.waiting import LIMIT, wait_until
 from bench.work import STEPS, documents, paced
 
-POLL = 0.05  # seconds between two looks at what is done
-LIMIT = 300.0  # seconds after which a contender is taken for stuck
 PING_TIMEOUT = 0.5  # seconds
 POSTGRESQL = '/usr/lib/postgresql/*/bin'  # where Debian has the server's programs
 SERVER_USER = 'postgres'  # of Debian's package; the server refuses to be run by root
@@ -50,7 +49,7 @@ class Celery:
         with self._workers(listeners):
             started = time.perf_counter()
             results = [self._submit(doc) for doc in documents(0, number)]
-            _wait(lambda: all(result.ready() for result in results[-1:]) and all(result.ready() for result in results))
+            wait_until(lambda: results[-1].ready() and all(result.ready() for result in results), True)
             return time.perf_counter() - started
 
     def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
@@ -90,7 +89,7 @@ class Procrastinate:
             end = self._succeeded() + len(STEPS) * number
             started = time.perf_counter()
             app.tasks[STEPS[0]].batch_defer(*({'doc': doc} for doc in docs))
-            _wait(lambda: self._succeeded() >= end)
+            wait_until(self._succeeded, end)
             return time.perf_counter() - started
 
     def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
@@ -100,7 +99,7 @@ class Procrastinate:
             end = self._succeeded() + len(STEPS) * number
             for doc in paced(docs, rate):
                 app.tasks[STEPS[0]].defer(doc=doc)
-            _wait(lambda: self._succeeded() >= end)
+            wait_until(self._succeeded, end)
             rows = self._query(
                 """SELECT extract(epoch FROM max(e.at) FILTER (WHERE e.type = 'succeeded') -
                                              min(e.at) FILTER (WHERE e.type = 'deferred'))
@@ -199,10 +198,3 @@ def _postgresql() -> str | None:
 def _free_port() -> int:
     with socket.create_server(('127.0.0.1', 0)) as listening:
         return listening.getsockname()[1]
-
-
-def _wait(is_done: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT
-    while not is_done():
-        assert time.monotonic() < limit, f'not done after {LIMIT:g} s'
-        time.sleep(POLL)

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import requests
 
+from bench.waiting import wait_until
 from bench.work import STEPS, Document, documents, entry
 from edw import config, design, warming
 from edw.batches import batches
 from edw.couch import Database
 
 BULK = 1000  # documents in one request
-POLL = 0.05  # seconds between two looks at the sequence, each of which costs the server a millisecond or two
-LIMIT = 300.0  # seconds after which a contender is taken for stuck
 DESIGN = Path(__file__).resolve().parent.parent / 'design.process.json'
 
 Login = tuple[str, str, str]  # server, user name, password
@@ -76,7 +75,7 @@ class Store:
         """How many writes the database has had.
 
         A sequence is not to be parsed by anybody who wants to go on from it. Here it is the cheapest question that
-        tells whether all is written, asked often without disturbing what is measured.
+        tells whether all is written.
         """
         return int(str(self.database.info()['update_seq']).split('-')[0])
 
@@ -90,10 +89,7 @@ class Store:
 
     def wait_for_sequence(self, sequence: int) -> None:
         """Wait until the database has had so many writes."""
-        limit = time.monotonic() + LIMIT
-        while self.sequence() < sequence:
-            assert time.monotonic() < limit, f'not done after {LIMIT:g} s'
-            time.sleep(POLL)
+        wait_until(self.sequence, sequence)
 
     def finished(self, docs: list[Document]) -> int:
         """How many of the documents are through both steps, each done once."""

@@ -71,12 +71,17 @@ class InFlight:
         """How many have been given to the workers."""
         return len(self._running)
 
+    @property
+    def under_way(self) -> int:
+        """How many run or are to be written; not those that rest."""
+        return len(self._running) + len(self._unwritten)
+
     def room(self, all_written: bool = False) -> int:
         """How many to claim now, so that slow callbacks leave work for other machines.
 
         `all_written`: as if what is finished were written, which the claims go together with.
         """
-        taken = len(self._running) + (0 if all_written else len(self._unwritten))
+        taken = len(self._running) if all_written else self.under_way
         room = min(self.target - taken, self._batch - taken - len(self._resting))
         # Not for a few at a time while the workers have enough: a claim costs the same for one as for many.
         return max(room, 0) if taken < self._number_of_workers or room >= self.target // 2 else 0

@@ -170,12 +170,12 @@ class Intake:
         return [doc for doc in chosen if doc['_id'] not in passed_over]
 
     def _gathers(self) -> bool:
-        """Whether to write what is in flight before the feed is asked.
+        """Whether to write what is under way before the feed is asked.
 
         With fast callbacks that is soon, and meanwhile more comes for the next page. Each page makes the server pass
         over all that has changed since the last one, and what has changed twice counts once.
         """
-        return self._in_flight.is_fast and len(self._in_flight) >= MANY and not self._page_was_full
+        return self._in_flight.is_fast and self._in_flight.under_way >= MANY and not self._page_was_full
 
     def _passed_over(self) -> set[str]:
         return self._claimant.set_aside | self._in_flight.ids

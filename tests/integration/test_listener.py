@@ -158,6 +158,20 @@ def test_one_that_is_outrun_stands_by_and_takes_over_what_is_left(
         wait_until(lambda: is_done('lost'))
 
 
+def test_documents_that_rest_after_a_failure_do_not_hold_up_others(database: Database) -> None:
+    ids = seed(database, 20)
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        if doc['_id'] in ids:
+            raise OSError('not yet')
+        return {}
+
+    with Running(callback, dataclasses.replace(database.settings, retry_pause=300.0)):
+        wait_until(lambda: all('failures' in doc for doc in database.existing(ids).values()))
+        database.put({'_id': 'new', 'status': 'good', 'process': []})
+        wait_until(lambda: names(database.get('new')) == ['first'], limit=20)
+
+
 def test_documents_that_come_later_wake_it(database: Database) -> None:
     seen = threading.Event()
 
