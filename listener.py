@@ -30,11 +30,12 @@ from edw import claims, cli, config, design, results
 from edw.backoff import Outage, insist
 from edw.claimant import Claimant
 from edw.couch import Database, Document
+from edw.display import short_sequence
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.feed import Feed
 from edw.inbox import Inbox
 from edw.inflight import QUICK, InFlight
-from edw.intake import Intake, short
+from edw.intake import Intake
 from edw.metrics import UNHEARD, Metrics, waiting
 from edw.steps import Step
 from edw.subprocesses import InProcess
@@ -230,7 +231,7 @@ class Listener:
             self._claimant.start()
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
-        sequence = short(self._insist(self._database.info)['update_seq'])
+        sequence = short_sequence(self._insist(self._database.info)['update_seq'])
         log.info('%s: listening for %s from sequence: %s', self._step.name, documents_wanted, sequence)
         feed = Feed(
             self._settings,

@@ -42,15 +42,20 @@ class OnCouchDB:
     through: re.Pattern[str]  # in the log, `id` and `time` of a document whose last write was answered
 
     @contextlib.contextmanager
-    def running(self, listeners: int, steps: tuple[str, ...] = STEPS, server: str = '') -> Iterator[Processes]:
-        """So many listeners for each step, ready; `server`: the URL by which they reach it."""
+    def running(
+        self, listeners: int, steps: tuple[str, ...] = STEPS, server: str = '', *, naming_each: bool = False
+    ) -> Iterator[Processes]:
+        """So many listeners for each step, ready; `server`: the URL by which they reach it.
+
+        `naming_each`: their logs are to name each document, however many come at once.
+        """
         with tempfile.TemporaryDirectory(prefix='edw-bench-') as name, Processes(Path(name)) as processes:
             server = server or self.store.settings.server
             file = _settings_file(self.store, Path(name), server)
             username, password = self.store.login
             for step in steps:
                 for _ in range(listeners):
-                    options = ['--config', str(file)] if self.module == 'bench.step' else []
+                    options = ['--config', str(file), *['-v'] * naming_each] if self.module == 'bench.step' else []
                     processes.start(
                         [sys.executable, '-m', self.module, str(STEPS.index(step)), *options],
                         self.ready,
@@ -72,7 +77,7 @@ class OnCouchDB:
 
     def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
         """See Contender. Until the listener has the answer to its last write, by its own log."""
-        with self.running(listeners) as processes:
+        with self.running(listeners, naming_each=True) as processes:
             started = {}
             for doc in paced(self.store.new(number), rate):
                 started[doc['_id']] = time.time()

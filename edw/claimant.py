@@ -72,8 +72,9 @@ class Claimant:
         claimed = claims.claim(self._database, docs, self._process, self.worker, bulk_docs)
         self._unanswered = False
         self._metrics.took(claimed.won)
-        self.contended = len(claimed.won) < len(docs) and not found
-        self.outrun = 2 * len(claimed.won) < len(docs) and not found
+        lost = 0 if found else len(docs) - len(claimed.won)
+        self.contended = lost > 0
+        self.outrun = 2 * lost > len(docs)
         self.set_aside.update(claimed.refused)
         self._watch.disputes.add(claimed.disputed)
         return found + claimed.won

@@ -116,6 +116,9 @@ def listener_parser(name: str, after: str | int) -> argparse.ArgumentParser:
         help='answer Prometheus on this port, of 127.0.0.1 unless HOST says otherwise; 0 takes a free port',
     )
     loudness = command.add_mutually_exclusive_group()
-    for flag, level, text in (('-v', logging.DEBUG, 'say more'), ('-q', logging.WARNING, 'say only what is wrong')):
+    for flag, level, text in (
+        ('-v', logging.DEBUG, 'say more, and name each document of a burst'),
+        ('-q', logging.WARNING, 'say only what is wrong'),
+    ):
         loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
     return command

@@ -8,6 +8,7 @@ from edw.redact import redact
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
 LONGEST_ERROR = 160  # characters of an error in a table
+LONGEST_SEQUENCE = 16  # characters
 
 
 def safe(text: str) -> str:
@@ -23,6 +24,12 @@ def shortened(text: str) -> str:
     """`text`, safe, and cut to LONGEST_ERROR."""
     text = safe(text)
     return text if len(text) <= LONGEST_ERROR else f'{text[: LONGEST_ERROR - 1]}…'
+
+
+def short_sequence(sequence: object) -> str:
+    """A sequence of the database: CouchDB's are opaque strings of a hundred characters and more."""
+    text = str(sequence)
+    return text if len(text) <= LONGEST_SEQUENCE else f'{text[: LONGEST_SEQUENCE - 1]}…'
 
 
 def age(seconds: float | None) -> str:

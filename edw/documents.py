@@ -64,7 +64,7 @@ def free_selector(after: str | int) -> dict[str, Any]:
     Mango knows no last element of a list, so that each length has an alternative of its own. Of chains longer than
     LONGEST_CHAIN all pass that have the step somewhere, and `is_free` decides.
 
-    CouchDB asks this of every change, and each field that it looks up costs it a switch to another process: what tells
+    CouchDB asks this of every change, and most fields that it looks up cost it a switch to another process: what tells
     most changes apart comes first, and no length is looked at that the list is too short for.
     """
     unclaimed = {'$or': [{'claim': {'$exists': False}}, {'claim': {'$type': 'null'}}]}

@@ -19,7 +19,7 @@ from edw.workers import Executor, Outcome, Workers
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
-NAMED = 10  # documents that the log names one by one
+NAMED = 10  # documents that the log names one by one, unless it is to say more
 QUICK = 0.005  # seconds; a wait of which nobody takes notice
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ class InFlight:
 
 
 def _say(what: str, docs: list[Document]) -> None:
-    if len(docs) > NAMED:
+    if len(docs) > NAMED and not log.isEnabledFor(logging.DEBUG):
         log.info('%s %d documents, %s to %s', what, len(docs), docs[0]['_id'], docs[-1]['_id'])
         return
     for doc in docs:

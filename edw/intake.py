@@ -21,6 +21,7 @@ from edw.backoff import JITTER
 from edw.claimant import Claimant
 from edw.config import Settings
 from edw.couch import Database, Document
+from edw.display import short_sequence
 from edw.feed import Feed, Page
 from edw.inflight import InFlight
 from edw.steps import Step
@@ -131,7 +132,7 @@ class Intake:
         """Take note of changes that came with the feed."""
         self._feed_is_asked = False
         what = page.changes[0].get('id') if len(page.changes) == 1 else len(page.changes)
-        log.info('caught change: %s %s', short(page.sequence), what)
+        log.info('caught change: %s %s', short_sequence(page.sequence), what)
         docs = [change.get('doc') for change in page.changes]
         if None in docs or page.sequence is None:
             self.look_due = True  # deleted meanwhile, or a server that tells less: the view knows
@@ -199,9 +200,3 @@ class Intake:
     def _is_out_of_step(self) -> bool:
         """Whether no pause is under way."""
         return time.monotonic() >= self._next_claim
-
-
-def short(sequence: Any) -> str:
-    """A sequence fit for the screen: CouchDB's are opaque strings of a hundred characters and more."""
-    text = str(sequence)
-    return text if len(text) <= 16 else f'{text[:15]}…'

@@ -78,7 +78,7 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
 def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database: Database) -> None:
     seeding = scripts.run('make_metadata.py', '200', '--events', '2', '--seed', '1')
     assert seeding.returncode == 0, seeding.stderr
-    listeners = [scripts.start(f'listen_{step}.py') for step in ('newfiles', 'analysis1') for _ in range(2)]
+    listeners = [scripts.start(f'listen_{step}.py', '-v') for step in ('newfiles', 'analysis1') for _ in range(2)]
     wait_until(lambda: done_with(database, 'signal_processing') == 200, limit=240)
     for listener in listeners:
         assert listener.stop() == 0
@@ -87,8 +87,8 @@ def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database
     assert not any('claim' in doc or 'failures' in doc for doc in docs)
     # The work was shared, and nothing was done by two.
     for one, other in (listeners[:2], listeners[2:]):
-        done = [set(re.findall(r'process results to (\S+):', listener.output)) for listener in (one, other)]
-        assert len(done[0] | done[1]) == 200 and not done[0] & done[1]
+        taken = [set(re.findall(r'took (\S+)', listener.output)) for listener in (one, other)]
+        assert len(taken[0] | taken[1]) == 200 and not taken[0] & taken[1]
 
 
 def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, database: Database) -> None:
