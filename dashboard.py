@@ -10,8 +10,10 @@ import ipaddress
 import logging
 import sys
 
-from edw import cli, config, design, status
+from edw import cli, config, logs
+from edw.database import design
 from edw.errors import Unavailable
+from edw.operating import status
 from web import serving
 from web.app import application
 from web.live import Live
@@ -37,7 +39,7 @@ def main() -> int:
         help='host name under which an HTTPS reverse proxy serves the pages; may be given several times',
     )
     arguments = parser.parse_args()
-    cli.set_up_log(logging.INFO)
+    logs.set_up(logging.INFO)
     settings = config.load(arguments.config)
     databases = Databases(settings)
     try:

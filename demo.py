@@ -22,9 +22,9 @@ from pathlib import Path
 
 import local_couchdb
 from edw import cli, config
-from edw.couch import Database, Document
-from edw.documents import GOOD
+from edw.database.client import Database
 from edw.errors import EdwError, Unavailable
+from edw.model.documents import GOOD, Document
 
 HERE = Path(__file__).resolve().parent
 DOCUMENTS = 3

@@ -26,20 +26,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from edw import claims, cli, config, design, results
-from edw.backoff import Outage, insist
-from edw.claimant import Claimant
-from edw.couch import Database, Document
-from edw.display import short_sequence
+from edw import cli, config, logs
+from edw.claiming import results
+from edw.claiming.claimant import Claimant
+from edw.database import design, views
+from edw.database.client import Database
+from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
-from edw.feed import Feed
-from edw.inbox import Inbox
-from edw.inflight import QUICK, InFlight
-from edw.intake import Intake
-from edw.metrics import UNHEARD, Metrics, waiting
-from edw.steps import Step
-from edw.subprocesses import InProcess
-from edw.workers import Callback, Executor, InThread
+from edw.listening.engines import Callback, Executor, InThread
+from edw.listening.events import Inbox
+from edw.listening.feed import Feed
+from edw.listening.in_flight import QUICK, InFlight
+from edw.listening.intake import Intake
+from edw.listening.metrics import UNHEARD, Metrics, waiting
+from edw.listening.processes import InProcess
+from edw.listening.steps import Step
+from edw.logs import short_sequence
+from edw.model.documents import Document
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
@@ -92,7 +95,7 @@ def settings() -> config.Settings:
 
 def _listen(callback: Callback, step: Step) -> int:
     arguments = cli.listener_parser(step.name, step.after).parse_args()
-    cli.set_up_log(arguments.level)
+    logs.set_up(arguments.level)
     settings = config.load(arguments.config)
     listener = Listener(
         callback,
@@ -110,7 +113,7 @@ def _listen(callback: Callback, step: Step) -> int:
 
 
 def _exporter(step: Step, host: str, port: int) -> Metrics:
-    from edw import exporter  # a listener that nobody measures does without the package
+    from edw.listening import exporter
 
     metrics = exporter.Exporter(step)
     exporter.serve(metrics, host, port)
@@ -156,8 +159,8 @@ class Listener:
         self._database = Database(settings)
         self._metrics = metrics
         self._claimant = Claimant(self._database, step.name, self._metrics)
-        self._outage = Outage(self._metrics)
-        self._inbox = Inbox()
+        self._outage = Outage(self._metrics.outage, self._metrics.reached)
+        self._inbox = Inbox[Callable[[], object]]()
         self._in_flight = InFlight(
             _executors(callback, settings, workers, timeout),
             step,
@@ -214,7 +217,7 @@ class Listener:
         if self._intake.can_take:
             self._intake.take()
         if self._in_flight.is_quick:
-            self._inbox.handle(QUICK)  # so that a result is on its way before the feed is asked for more
+            self._handle(QUICK)  # so that a result is on its way before the feed is asked for more
         if time.monotonic() >= self._claimant.watch_due:
             watch = partial(self._claimant.watch, holds_claims=bool(self._in_flight))
             self._insist(watch, even_when_stopping=True)
@@ -245,8 +248,8 @@ class Listener:
 
     def _check_design(self) -> None:
         lastproc = self._settings.viewname.split('/')[-1]
-        views = (lastproc, claims.CLAIMS_VIEW, design.UNPLACED_VIEW, *self._metrics.views)
-        design.check(self._database, views=views, filters=(design.FILTER,))
+        needed = (lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
+        design.check(self._database, views=needed, filters=(design.FILTER,))
 
     def _write(self) -> None:
         """Write back what was finished, and claim what comes next, all in one request."""
@@ -304,7 +307,7 @@ class Listener:
         now_due = self._is_done() or self._sweep_is_due() or self._intake.can_take or self._in_flight.write_is_due
         sweep_due = math.inf if self._stopping else self._sweep_due
         due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due, self._intake.next_due)
-        self._inbox.handle(0.0 if now_due else max(0.0, due - time.monotonic()))
+        self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
 
     def _is_done(self) -> bool:
         return not self._in_flight and (self._stopping or (self._once and self._intake.is_empty))
@@ -327,13 +330,17 @@ class Listener:
         def pause(seconds: float) -> bool:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0 and (even_when_stopping or not self._stopping):
-                self._inbox.handle(left)
+                self._handle(left)
             return self._stopping and not even_when_stopping
 
         try:
-            return insist(request, self._outage, pause)
+            return Retry(pause, self._outage)(request)
         except Unavailable:
             raise Stopping from None
+
+    def _handle(self, timeout: float) -> None:
+        for event in self._inbox.take(timeout):
+            event()
 
     def _give_up(self) -> None:
         """Release all that is claimed, in one request, and no more than that."""

@@ -22,11 +22,13 @@ import numpy as np
 from tqdm import tqdm
 
 from detector import acquisition
-from edw import catalogue, cli, config, files, runs
-from edw.couch import Database, Document
+from edw import cli, config, files, logs
+from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
+from edw.model.documents import Document
+from edw.registering import catalogue, runs
+from edw.registering.watching import Watcher
 from edw.transfer import is_url
-from edw.watching import Watcher
 
 EVENTS = 200  # of one file
 SETTLE = 60.0  # seconds without a change after which acquisition has finished a file
@@ -128,7 +130,7 @@ def register(database: Database, folder: Path, settle: float) -> int:
 
 def watch(database: Database, folder: Path, settle: float) -> int:
     """Make documents for the data files of a folder, and for those that come, until a signal."""
-    cli.set_up_log(logging.INFO)
+    logs.set_up(logging.INFO)
     watcher = Watcher(database, folder, settle, _conditions)
 
     def stop(number: int, frame: object) -> None:

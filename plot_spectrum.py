@@ -15,9 +15,9 @@ from detector.spectrum import FloatArray, Spectrum
 from detector.spectrum_plot import figure
 from detector.traces import DataFileError
 from edw import cli, config, files
-from edw.couch import Database
+from edw.database.client import Database
 from edw.errors import EdwError, StepError
-from edw.outputs import outputs_of_run
+from edw.operating.outputs import outputs_of_run
 from edw.redact import redact
 from edw.transfer import is_url, local_copy
 

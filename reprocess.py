@@ -24,10 +24,13 @@ from functools import partial
 
 from tqdm import tqdm
 
-from edw import cli, config, design, reprocessing
-from edw.couch import Database, Document
+from edw import cli, config
+from edw.database import design
+from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
-from edw.reprocessing import Change, PutBack, Selection
+from edw.model.documents import Document
+from edw.operating import reprocessing
+from edw.operating.reprocessing import Change, PutBack, Selection
 
 MAX_EXAMPLES = 5  # documents whose changes are shown, and documents named in one line
 MAX_GROUPS = 20  # lines of the table

@@ -17,20 +17,24 @@ import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from rich.live import Live
 
-from edw import alarm, cli, config, design, follow, status, tables, timeline
-from edw.backoff import Outage
+from edw import cli, config, logs
 from edw.config import Settings
-from edw.couch import Database, Document
+from edw.database import changes as follow
+from edw.database import design
+from edw.database.client import Database
+from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, NoDatabase, NotFound
-from edw.patient import PatientDatabase
+from edw.model import timeline
+from edw.model.documents import Document
+from edw.operating import checks as alarm
+from edw.operating import status, tables
+from edw.operating.status import Status
 from edw.redact import redact
-from edw.status import Status
 
 PATIENCE = 30.0  # seconds for a server that has answered, and then is too busy
 AGES_INTERVAL = 10.0  # seconds after which ages and heartbeats are looked at again though nothing changed
@@ -58,7 +62,7 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
         _show_document(_document(database, arguments.doc), arguments.json)
         return 0
     design.check(database, views=status.VIEWS)
-    found = status.read(PatientDatabase(database.settings, Outage(), _patience()))
+    found = status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
     if arguments.check:
         line, is_well = alarm.judged(found, database.settings.lease, arguments.max_wait)
         print(line, flush=True)
@@ -68,24 +72,14 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _patience() -> Callable[[float], bool]:
-    end = time.monotonic() + PATIENCE
-
-    def pause(seconds: float) -> bool:
-        time.sleep(seconds)
-        return time.monotonic() > end
-
-    return pause
-
-
 def _watch(settings: Settings, as_json: bool) -> int:
     outage = Outage()
     ended = threading.Event()
-    database = PatientDatabase(settings, outage, ended.wait)
+    database = Database(settings, Retry(ended.wait, outage))
     told: queue.SimpleQueue[follow.Sequence | EdwError] = queue.SimpleQueue()
     # Ctrl-C is the way to end it.
     with contextlib.suppress(KeyboardInterrupt), _screen(database, as_json, is_live=True) as show:
-        cli.set_up_log(logging.WARNING)  # now that stderr is written above what is shown
+        logs.set_up(logging.WARNING)  # now that stderr is written above what is shown
         try:
             design.check(database, views=status.VIEWS)
             since = database.info()['update_seq']

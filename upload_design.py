@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edw import cli, config, design, warming
-from edw.couch import Database
+from edw import cli, config
+from edw.database import design, warming
+from edw.database.client import Database
 
 DESIGN_FILE = Path(__file__).resolve().parent / 'design.process.json'
 

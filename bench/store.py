@@ -13,9 +13,10 @@ import requests
 
 from bench.waiting import wait_until
 from bench.work import STEPS, Document, documents, entry
-from edw import config, design, warming
-from edw.batches import batches
-from edw.couch import Database
+from edw import config
+from edw.database import design, warming
+from edw.database.batches import batches
+from edw.database.client import Database
 
 BULK = 1000  # documents in one request
 DESIGN = Path(__file__).resolve().parent.parent / 'design.process.json'

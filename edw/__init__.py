@@ -1,1 +1,12 @@
-"""What the scripts are built on: settings, database access, feed, claims, results, transfer."""
+"""What the scripts are built on, in packages; each imports only from those above it in this list.
+
+edw                 what step scripts may import: errors, files, transfer, config, cli, logs, redact
+edw.model           documents, the chain of steps, a document's timeline, names of listeners: pure functions
+edw.database        CouchDB over HTTP: client, login, retry, changes, views, the design document
+edw.claiming        whose a document is: claims, results, clusters, heartbeats, peers
+edw.listening       the parts of a listener: feed, intake, policy, what is in flight, steps, engines, metrics
+edw.registering     new documents for data files: the catalogue, runs, watching a folder
+edw.operating       what operators look at and change: status, tables, checks, reprocessing
+
+`edw.heartbeat` is no module but a door: `python -m edw.heartbeat` is the process that listeners start.
+"""

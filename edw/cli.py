@@ -57,23 +57,6 @@ def address(text: str) -> tuple[str, int]:
     return host.removeprefix('[').removesuffix(']') or LOOPBACK, int(port)
 
 
-class RedactingFormatter(logging.Formatter):
-    """Takes secrets out of the finished line, traceback included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line as it is printed."""
-        return redact(super().format(record))
-
-
-def set_up_log(level: int) -> None:
-    """Log to stderr, with time stamps."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(RedactingFormatter('%(asctime)s.%(msecs)03d %(message)s', '%Y-%m-%d %H:%M:%S'))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    for name in ('edw', 'listener'):
-        logging.getLogger(name).setLevel(level)
-
-
 def ending(work: Callable[[], int | None]) -> int:
     """Run a script's work; returns its exit code, an expected error printed without a traceback."""
     if threading.current_thread() is threading.main_thread():

@@ -12,9 +12,10 @@ import pytest
 import requests
 
 import local_couchdb
-from edw import config, design
+from edw import config
 from edw.config import Settings
-from edw.couch import Database
+from edw.database import design
+from edw.database.client import Database
 from tests.scripts import Scripts
 from upload_design import DESIGN_FILE
 

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from edw.couch import Document
 from edw.errors import EdwError
+from edw.model.documents import Document
+from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
 from edw.redact import redact
-from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
 from web import access, pages, render
 from web.threads import in_thread
 

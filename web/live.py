@@ -10,16 +10,16 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from edw import follow, status
-from edw.backoff import LONGEST_PAUSE, Outage, insist, pauses
-from edw.couch import Database
-from edw.errors import EdwError, LoginRefused, Unavailable
-from edw.patient import PatientDatabase
+from edw.database import changes as follow
+from edw.database.client import Database
+from edw.database.retry import LONGEST_PAUSE, Outage, Retry, pauses
+from edw.errors import EdwError, LoginRefused
+from edw.operating import status
+from edw.operating.status import RunStatus, Status
 from edw.redact import redact
-from edw.status import RunStatus, Status
 from web import render, throughput
 from web.pool import Databases
 
@@ -124,13 +124,13 @@ class Live:
 
     def _follow(self) -> None:
         """The feed's thread."""
-        outage = _Outage(self._tell)
+        retry = Retry(self._ended.wait, Outage(on_begin=self._tell))  # the pages say at once that they are not of now
         while not self._ended.is_set():
             try:
                 with self._databases.lent() as database:
-                    since = insist(database.info, outage, self._ended.wait)['update_seq']
+                    since = retry(database.info)['update_seq']
                     self._tell()
-                    for _ in follow.changes(database, since, outage, self._ended.wait):
+                    for _ in follow.changes(database, since, retry):
                         self._tell()
             except LoginRefused:
                 return  # the reader meets it too, and says so
@@ -140,8 +140,8 @@ class Live:
 
     def _read(self) -> None:
         """The reader's thread."""
-        trouble = _Trouble(self._ended.wait)
-        database = PatientDatabase(self._databases.settings, trouble, trouble.pause)
+        # The log hears of an outage from the feed.
+        database = Database(self._databases.settings, Retry(self._ended.wait, patience=PATIENCE))
         failing = pauses()
         reading: Reading | None = None
         while True:
@@ -200,41 +200,6 @@ class Live:
             self._loop.call_soon_threadsafe(self._publish, snapshot)
         except RuntimeError:
             log.debug('the server has ended, nobody is there to be told')
-
-
-class _Outage(Outage):
-    """Has the reader look as soon as the feed breaks, so that the pages say at once that they are not of now."""
-
-    def __init__(self, on_begin: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_begin = on_begin
-
-    def begins(self, error: Unavailable) -> None:
-        """A request of the feed failed."""
-        super().begins(error)
-        self._on_begin()
-
-
-class _Trouble(Outage):
-    """How long a request of the reader has been failing; the log hears of it from the feed."""
-
-    def __init__(self, wait: Callable[[float], bool]) -> None:
-        super().__init__()
-        self._wait = wait
-        self._began: float | None = None
-
-    def begins(self, error: Unavailable) -> None:
-        """The request failed."""
-        if self._began is None:
-            self._began = time.monotonic()
-
-    def ends(self) -> None:
-        """It was answered."""
-        self._began = None
-
-    def pause(self, seconds: float) -> bool:
-        """Wait; True to give up, after PATIENCE or at the end."""
-        return self._began + PATIENCE < time.monotonic() + seconds or self._wait(seconds)
 
 
 def read(database: Database) -> Reading:

@@ -13,11 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from edw import documents, status, views
-from edw.couch import Database, Document
+from edw.database import views
+from edw.database.client import Database
 from edw.errors import NoDatabase, NotFound
-from edw.reprocessing import failed_step, is_failed
-from edw.timeline import timeline
+from edw.model import documents
+from edw.model.documents import Document
+from edw.model.timeline import timeline
+from edw.operating import status
+from edw.operating.reprocessing import failed_step, is_failed
 from web import access, render
 from web.live import Live, Snapshot
 from web.spectra import amplitudes_of
@@ -142,7 +145,7 @@ def failures(request: Request) -> Response:
 def failed_rows(database: Database, step: str | None, kind: str, limit: int) -> list[dict[str, Any]]:
     """Rows of the view `failed` of a step and a kind: `id`, `key` with the time last, and the error as `value`."""
     ends = {'startkey': [step, kind, views.LAST], 'endkey': [step, kind]}
-    return views.rows(database, 'failed', descending=True, reduce=False, limit=limit, **ends)
+    return views.rows(database, views.FAILED, descending=True, reduce=False, limit=limit, **ends)
 
 
 def document_of(database: Database, doc_id: str) -> Document:

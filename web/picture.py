@@ -6,8 +6,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edw import views
-from edw.couch import Database, Document
+from edw.database import views
+from edw.database.client import Database
+from edw.model.documents import Document
 from web import pages, render
 from web.spectra import Drawn, amplitudes_of
 from web.threads import in_thread
@@ -52,6 +53,6 @@ def _drawn(request: Request) -> Drawn:
 
 def _docs_of_run(database: Database, run: str) -> list[Document]:
     ends = {'startkey': [run], 'endkey': [run, views.LAST]}
-    rows = views.rows(database, 'runs', reduce=False, include_docs=True, limit=MOST_DOCUMENTS, **ends)
+    rows = views.rows(database, views.RUNS, reduce=False, include_docs=True, limit=MOST_DOCUMENTS, **ends)
     docs = {row['id']: row['doc'] for row in rows if row.get('doc')}
     return [docs[doc_id] for doc_id in sorted(docs)]

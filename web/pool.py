@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edw.config import Settings
-from edw.couch import Database
+from edw.database.client import Database
 from edw.errors import LoginRefused
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edw.documents import ACQUIRING
-from edw.status import RunStatus
+from edw.model.documents import ACQUIRING
+from edw.operating.status import RunStatus
 
 NEW, PART, DONE, BAD, OTHER = 'new', 'part', 'done', 'bad', 'other'  # classes of the style sheet
 

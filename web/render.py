@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from edw.at_work import is_silent
+from edw.operating.at_work import is_silent
+from edw.operating.status import is_left_alone
 from edw.redact import redact
-from edw.status import is_left_alone
 from web.progress import segments
 
 FOLDER = Path(__file__).resolve().parent

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edw.couch import Document
 from edw.errors import EdwError, StepError
+from edw.model.documents import Document
 from edw.redact import redact
 from edw.transfer import is_url, local_copy
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from edw.config import Settings
-from edw.couch import Database
+from edw.database.client import Database
 from tests.chaos.proxy import Proxy
 from tests.scripts import LIMIT, Process, Scripts, wait_until
 

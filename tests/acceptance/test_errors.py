@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import local_couchdb
-from edw import config, design
-from edw.couch import Database
+from edw import config
+from edw.database import design
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import Scripts, wait_until
 from upload_design import DESIGN_FILE

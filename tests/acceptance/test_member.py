@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edw.couch import Database
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts
 

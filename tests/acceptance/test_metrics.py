@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from edw.couch import Database
+from edw.database.client import Database
 from tests.scripts import ROOT, Process, Scripts, wait_until
 from tests.unit.test_deploy import NOT_OURS, dashboard_expressions, metrics_in, rules
 

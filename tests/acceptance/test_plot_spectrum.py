@@ -9,7 +9,7 @@ from PIL import Image
 
 from detector.acquisition import write_file
 from detector.analysis import analyse
-from edw.couch import Database
+from edw.database.client import Database
 from tests.scripts import Scripts
 
 

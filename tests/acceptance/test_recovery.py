@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from edw import config
-from edw.couch import Database
+from edw.database.client import Database
 from edw.errors import NotFound
-from edw.heartbeat import document_id
+from edw.model.listeners import heartbeat_id
 from tests.scripts import ROOT, Process, Scripts, wait_until
 
 STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
@@ -143,6 +143,6 @@ def test_a_clean_stop_leaves_no_claim_and_no_heartbeat(
 
 def beats(database: Database, worker: str) -> int:
     try:
-        return database.get(document_id(worker))['counter']
+        return database.get(heartbeat_id(worker))['counter']
     except NotFound:
         return 0

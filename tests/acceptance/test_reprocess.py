@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edw.couch import Database
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import ROOT, Process, Scripts, wait_until
 

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 import local_couchdb
-from edw import config, design
-from edw.couch import Database
+from edw import config
+from edw.database import design
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import LIMIT, ROOT, Scripts, wait_until
 from upload_design import DESIGN_FILE

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import listener
-from edw.couch import Database
+from edw.database.client import Database
 from edw.errors import SettingsError
 from tests.scripts import ROOT, Scripts, wait_until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import uproot
 
 from edw import files
-from edw.couch import Database
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts, wait_until
 

@@ -12,7 +12,7 @@ import pytest
 
 import local_couchdb
 from edw import config, files
-from edw.couch import Database
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import Process, Scripts, wait_until
 

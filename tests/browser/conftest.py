@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from edw import config, design
+from edw import config
 from edw.config import Settings
-from edw.couch import Database, Document
+from edw.database import design
+from edw.database.client import Database
 from edw.files import md5_of
+from edw.model.documents import Document
 from tests.browser import history
 from tests.conftest import Server
 from tests.scripts import Process, Scripts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from edw.couch import Document
+from edw.model.documents import Document
 
 HOURS = 11.0  # of data taking
 INTERVAL = 720.0  # seconds between two files of a machine: five an hour

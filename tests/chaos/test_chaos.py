@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from edw import config, design, files
-from edw.couch import Database, Document
+from edw import config, files
+from edw.database import design
+from edw.database.client import Database
 from edw.errors import Conflict, EdwError, Unavailable
+from edw.model.documents import Document
 from tests.chaos.proxy import Proxy
 from tests.conftest import Server
 from tests.scripts import ROOT, Process, Scripts, wait_until

@@ -14,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from edw import config, design
-from edw.couch import Database
+from edw import config
+from edw.database import design
+from edw.database.client import Database
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts, wait_until
 from upload_design import DESIGN_FILE

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import listener
-from edw import documents
-from edw.couch import Database
+from edw.database.client import Database
+from edw.model import documents
 
 EXACT = 2**53  # the largest whole number that JavaScript keeps
 STEPS = ('first', 'second')

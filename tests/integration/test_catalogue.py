@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edw import catalogue, files, runs
-from edw.catalogue import Registered
-from edw.couch import Database
+from edw import files
+from edw.database.client import Database
 from edw.errors import EdwError
+from edw.registering import catalogue, runs
+from edw.registering.catalogue import Registered
 
 CONDITIONS = {'temperature': 0.0158}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edw import couch
 from edw.config import Settings
-from edw.couch import Database
+from edw.database import client as couch
+from edw.database.client import Database
 from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, Unavailable
 from tests.socket_server import answering, http
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from edw import design, documents
-from edw.couch import Database
+from edw.database import design
+from edw.database.client import Database
 from edw.errors import NoDatabase, NoDesign, SettingsError
+from edw.model import documents
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts
 from upload_design import DESIGN_FILE

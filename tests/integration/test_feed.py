@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from edw import config, couch
-from edw.backoff import Outage
+from edw import config
+from edw.database import client as couch
+from edw.database.retry import Outage
 from edw.errors import EdwError, Forbidden, LoginRefused, NoDatabase, NotFound
-from edw.feed import Feed
+from edw.listening.feed import Feed
 from tests.socket_server import RESET, answering, http
 
 CHANGE = http('200 OK', b'{"results":[\n{"seq":"5-x","id":"a","changes":[]}\n],"last_seq":"5-x"}')
@@ -32,7 +33,7 @@ def watch(url: str, limit: int = 1) -> tuple[queue.SimpleQueue, Feed]:
 @pytest.fixture(autouse=True)
 def short_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(couch, 'FEED_SILENCE', 0.5)
-    monkeypatch.setattr('edw.feed.ENDED_PAUSE', 0.05)
+    monkeypatch.setattr('edw.listening.feed.ENDED_PAUSE', 0.05)
     caplog.set_level(logging.WARNING)
 
 

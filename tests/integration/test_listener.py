@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import listener
-from edw import claims, config, couch
+from edw import config
+from edw.claiming import claims
 from edw.config import Settings
-from edw.couch import Database
+from edw.database import client as couch
+from edw.database.client import Database
 from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, TooLarge, Unprocessable
-from edw.intake import STANDBY
+from edw.listening.intake import STANDBY
 from tests.scripts import wait_until
 
 STEP = {'name': 'first', 'after': 0, 'failed': 'first failed'}

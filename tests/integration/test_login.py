@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from edw import config
 from edw.config import Settings
-from edw.couch import Database
+from edw.database.client import Database
 from edw.errors import DatabaseError, LoginRefused, SettingsError, Unavailable
 from edw.redact import redact
 

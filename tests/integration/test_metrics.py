@@ -12,13 +12,14 @@ from urllib.request import urlopen
 import pytest
 
 import listener
-from edw import documents, exporter, metrics
-from edw.backoff import Outage
 from edw.config import Settings
-from edw.couch import Database
+from edw.database.client import Database
+from edw.database.retry import Outage
 from edw.errors import EdwError, Unavailable
-from edw.exporter import Exporter
-from edw.steps import Step
+from edw.listening import exporter, metrics
+from edw.listening.exporter import Exporter
+from edw.listening.steps import Step
+from edw.model import documents
 from tests.integration.test_design import ODD_DOCUMENTS
 from tests.integration.test_listener import STEP, edit, seed
 
@@ -119,13 +120,13 @@ def test_claims_of_a_dead_worker_are_counted(database: Database) -> None:
 
 def test_outages_and_the_last_contact() -> None:
     exported = Exporter(FIRST)
-    outage = Outage(exported)
+    outage = Outage(exported.outage, exported.reached)
     assert value(exported, 'edw_server_last_contact_timestamp_seconds') == 0
     for _ in range(2):
-        outage.begins(Unavailable('gone'))
-        outage.begins(Unavailable('still gone'))
+        outage.begin(Unavailable('gone'))
+        outage.begin(Unavailable('still gone'))
         before = time.time()
-        outage.ends()
+        outage.end()
     assert value(exported, 'edw_server_outages_total') == 2
     assert value(exported, 'edw_server_last_contact_timestamp_seconds') >= before
 

@@ -13,11 +13,12 @@ import pytest
 import listener
 import local_couchdb
 import reprocess
-from edw import config, reprocessing
-from edw.couch import Database, Document
-from edw.documents import GOOD
+from edw import config
+from edw.database.client import Database
 from edw.errors import EdwError
-from edw.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
+from edw.model.documents import GOOD, Document
+from edw.operating import reprocessing
+from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
 from tests.conftest import Server
 
 CHAIN = [{'name': 'first', 'file': 'a'}, {'name': 'second', 'file': 'b'}]

@@ -15,14 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edw import alarm, config, follow, status, tables
-from edw.backoff import Outage
-from edw.couch import Database
+from edw import config
+from edw.database import changes as follow
+from edw.database.client import Database
+from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
-from edw.heartbeat import document_id
-from edw.patient import PatientDatabase
-from edw.status import FailureKind, RunStatus, StepStatus
-from edw.timeline import timeline
+from edw.model.listeners import heartbeat_id
+from edw.model.timeline import timeline
+from edw.operating import checks as alarm
+from edw.operating import status, tables
+from edw.operating.status import FailureKind, RunStatus, StepStatus
 from tests.conftest import Server
 from tests.integration.test_any_document import document, name
 from tests.scripts import LIMIT
@@ -83,7 +85,7 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
         {'_id': 'listed', 'status': ['good']},
         {'_id': 'nowhere', 'status': 'good', 'process': 'none'},
     )
-    database.put({'_id': document_id(WORKER), 'counter': 3, 'time': NOW - 1})
+    database.put({'_id': heartbeat_id(WORKER), 'counter': 3, 'time': NOW - 1})
     twice = [{'_id': 'twice', '_rev': f'1-{letter}', 'status': 'bad'} for letter in 'ab']
     answer = server.request('POST', f'{database.settings.dbname}/_bulk_docs', json={'docs': twice, 'new_edits': False})
     assert answer.ok
@@ -240,7 +242,7 @@ def test_a_server_that_allows_few_queries_a_second_is_asked_until_it_has_answere
     answers = [BUSY, NO_ROWS] * 10
     with answering(*answers) as url:
         settings = dataclasses.replace(config.load(), server=url)
-        found = status.read(PatientDatabase(settings, Outage(), threading.Event().wait))
+        found = status.read(Database(settings, Retry(threading.Event().wait, Outage())))
     assert (found.documents, found.steps) == (0, [])
 
 
@@ -248,7 +250,7 @@ def test_patience_has_an_end() -> None:
     with answering(BUSY) as url:
         settings = dataclasses.replace(config.load(), server=url)
         with pytest.raises(Unavailable, match='5 queries a second'):
-            PatientDatabase(settings, Outage(), lambda seconds: True).info()
+            Database(settings, Retry(lambda seconds: True, Outage())).info()
 
 
 def test_what_no_waiting_mends_is_told(database: Database) -> None:

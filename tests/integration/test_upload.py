@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from edw import design, warming
 from edw.config import Settings
-from edw.couch import Database, Document
+from edw.database import design, warming
+from edw.database.client import Database
 from edw.errors import NotFound
+from edw.model.documents import Document
 from tests.conftest import Server
 from tests.integration.test_listener import Running, seed
 from tests.scripts import Scripts, wait_until

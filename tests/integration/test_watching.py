@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edw import arrivals, catalogue, watching
-from edw.couch import Database
-from edw.watching import Watcher
+from edw.database.client import Database
+from edw.registering import arrivals, catalogue, watching
+from edw.registering.watching import Watcher
 from tests.scripts import wait_until
 
 

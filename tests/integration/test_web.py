@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edw.couch import Database
+from edw.database.client import Database
 from web import live, pages, render
 
 ODD: list[Any] = [None, True, 0, -1.5, 1e300, '', '<b>', [], [None], {}, {'name': 3}, [{'name': ''}], [{'name': '<i>'}]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.chain import chain_of
+from edw.model.chain import chain_of
 
 PLAIN: dict[Any, int] = {(0, 'a'): 1000, ('a', 'b'): 900, ('b', 'c'): 800}
 

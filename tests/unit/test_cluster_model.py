@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from edw.cluster import decide, order
+from edw.claiming.cluster import decide, order
 
 COPIES = 3
 QUORUM = 2

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from edw.exporter import Exporter
-from edw.steps import Step
+from edw.listening.exporter import Exporter
+from edw.listening.steps import Step
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / 'deploy'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.display import age, moment, safe, shortened
+from edw.operating.display import age, moment, safe, shortened
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edw import documents
+from edw.model import documents
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 
-from edw import cli
+from edw import logs
 from edw.redact import keep_secret, redact
 
 
@@ -25,7 +25,7 @@ def test_log_lines_are_redacted_with_their_traceback() -> None:
         record = logging.LogRecord(
             'x', 40, __file__, 1, 'at %s', ('very-hush',), (ValueError, error, error.__traceback__)
         )
-    line = cli.RedactingFormatter('%(message)s').format(record)
+    line = logs.RedactingFormatter('%(message)s').format(record)
     assert 'very-hush' not in line.replace("ValueError('https://me:pw@host says very-hush')", '')
     assert 'Traceback' in line
     assert 'me:pw' not in line

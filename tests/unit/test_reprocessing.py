@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edw import documents, reprocessing
 from edw.errors import SettingsError
-from edw.reprocessing import PutBack, Selection, cut_before, made_good
+from edw.model import documents
+from edw.operating import reprocessing
+from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good
 from reprocess import difference
 
 NOW, HOST = 1378222673.5, 'sps-17'

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from edw import runs
 from edw.errors import EdwError
+from edw.registering import runs
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.timeline import Event, timeline
+from edw.model.timeline import Event, timeline
 
 FIELDS = ('process', 'failures', 'superseded', 'claim', 'datecreated', 'original_file', 'run')
 PARTS = ('name', 'process', 'started', 'finished', 'time', 'since', 'hostname', 'file', 'log', 'error', 'attempt')

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edw import config
 from edw.errors import LoginRefused
-from edw.status import RunStatus
+from edw.operating.status import RunStatus
 from web import access, progress, render, throughput
 from web.pool import Databases
 from web.spectra import amplitudes_of

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from edw.errors import StepError, Unprocessable
+from edw.listening.engines import MAX_ERROR_LENGTH, run_callback
 from edw.redact import keep_secret
-from edw.workers import MAX_ERROR_LENGTH, run_callback
 
 
 def test_entry_and_times() -> None:

@@ -1,0 +1,197 @@
+"""Signs of life of a worker that holds claims, written by a process of its own.
+
+Not by a thread: a callback may hold the interpreter's lock for hours. The process is also the first to
+know when its worker is gone: its standard input ends, and it gives the claims back at once. Where it is
+killed together with its worker, other workers see the counter stand still; `edw.claiming.peers` is their side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from edw import logs
+from edw.claiming import cluster
+from edw.config import Settings
+from edw.database.client import Database
+from edw.errors import Conflict, EdwError, NotFound, Unavailable
+from edw.model.listeners import heartbeat_id
+
+HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the worker says on the pipe
+END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """The worker's side: starts the process with the first claim, and tells it what it has to know."""
+
+    def __init__(self, settings: Settings, process: str, worker: str) -> None:
+        self._order = {'settings': dataclasses.asdict(settings), 'process': process, 'worker': worker}
+        self._child: subprocess.Popen[bytes] | None = None
+        self._told = HOLDS_NONE
+
+    def start(self) -> None:
+        """Start the process before there is anything to tell: the first documents need not wait for it then."""
+        if not self._is_alive():
+            self._start()
+
+    def tell(self, holds_claims: bool) -> None:
+        """Say whether the worker holds claims, before the first one is written and after the last is gone."""
+        word = HOLDS_CLAIMS if holds_claims else HOLDS_NONE
+        if word == self._told and (word == HOLDS_NONE or self._is_alive()):
+            return
+        self._told = word
+        if not self._is_alive():
+            self._start()
+        try:
+            self._child.stdin.write(word)
+        except BrokenPipeError:
+            self._start()  # it ended in this very moment
+            self._child.stdin.write(word)
+
+    def end(self, holds_claims: bool) -> None:
+        """End the process. Where claims are left, it gives them back first, as it does for a worker that dies."""
+        if not self._is_alive():
+            return
+        try:
+            if not holds_claims:
+                self._child.stdin.write(ENDS)
+            self._child.stdin.close()
+            self._child.wait(END_TIMEOUT)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self._child.kill()
+            self._child.wait()
+
+    def _is_alive(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def _start(self) -> None:
+        if self._child is not None:
+            log.warning('the heartbeat process ended with code %s, starting another', self._child.wait())
+            self._child.stdin.close()
+        path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get('PYTHONPATH')])])
+        self._child = subprocess.Popen(
+            [sys.executable, '-m', 'edw.heartbeat'],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for the worker, which may have hours of work to finish
+            env={**os.environ, 'PYTHONPATH': path},
+        )
+        # By the pipe, because a command line is readable by every user of the machine.
+        self._child.stdin.write(json.dumps(self._order, default=str).encode() + b'\n')
+
+
+class _Ear(threading.Thread):
+    """Listens to the worker, so that its pipe is never full while a request takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.holds_claims = False
+        self.held_claims = False  # at any time since this was last set to False
+        self.ended_in_order = False
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while word := os.read(0, 1):
+            self.holds_claims = word == HOLDS_CLAIMS
+            self.held_claims |= self.holds_claims
+            self.ended_in_order = word == ENDS
+        self.ended.set()
+
+
+def main() -> int:
+    """Write the heartbeat until the worker ends; then give back what it held."""
+    # A service manager's signal goes to every process. This one has to outlive its worker.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logs.set_up(logging.INFO)
+    order = json.loads(_first_line())
+    settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
+    worker = order['worker']
+    database = Database(settings)
+    ear = _Ear()
+    ear.start()
+    beats = _Beats(database, order['process'], worker, settings.lease)
+    parent = os.getppid()
+    # By the parent too: children of the callback's own may hold the pipe open after their worker's death.
+    while not ear.ended.wait(settings.heartbeat) and os.getppid() == parent:
+        # Also for claims that came and went in between: to others a fast worker holds some all the time.
+        if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
+            ear.held_claims = ear.holds_claims
+            beats.beat()
+    try:
+        if not ear.ended_in_order:
+            released = cluster.release_all(database, order['process'], worker, lambda other: False)
+            log.warning('%s is gone: its claims are released: %d', worker, released)
+        beats.remove()
+    except EdwError as error:
+        log.warning('the last words of %s cannot be written: %s', worker, error)
+        return error.exit_code
+    return 0
+
+
+class _Beats:
+    """The heartbeat document: a counter that goes on."""
+
+    def __init__(self, database: Database, process: str, worker: str, lease: float) -> None:
+        self._database = database
+        self._doc = {'_id': heartbeat_id(worker), 'counter': 0, 'process': process}
+        self._lease = lease
+        self._written = time.monotonic()
+        self._late = False
+
+    def beat(self) -> None:
+        self._doc['counter'] += 1
+        self._doc['time'] = time.time()  # for people: no lease is decided by it
+        try:
+            try:
+                self._doc['_rev'] = self._database.put(self._doc)['rev']
+            except Conflict:
+                # Of an earlier beat whose answer was lost, or of the process before this one.
+                self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
+                self._doc['_rev'] = self._database.put(self._doc)['rev']
+        except Unavailable as error:
+            if not self._late and time.monotonic() - self._written > self._lease:
+                self._late = True
+                log.warning('no heartbeat for %g s, claims may be lost: %s', self._lease, error)
+            return
+        self._written, self._late = time.monotonic(), False
+
+    def remove(self) -> None:
+        if '_rev' in self._doc:
+            try:
+                self._database.delete(self._doc)
+            except (NotFound, Conflict):
+                return  # somebody tidied up
+
+
+def _first_line() -> bytes:
+    """The order. Byte by byte, because what a buffered reader took in advance would be lost to the ear."""
+    line = b''
+    while not line.endswith(b'\n'):
+        byte = os.read(0, 1)
+        if not byte:
+            sys.exit(0)  # the worker ended before it began
+        line += byte
+    return line
+
+
+def _is_paused(pid: int) -> bool:
+    """Whether a process is stopped by a signal: then it must not look alive, for it does not work."""
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()[0]
+    except FileNotFoundError:
+        state = subprocess.run(
+            ['ps', '-o', 'state=', '-p', str(pid)], capture_output=True, text=True, check=False
+        ).stdout.strip()[:1]
+    return state in ('T', 't')

@@ -1,0 +1,1 @@
+"""The parts of a listener, which `listener.py` puts together."""

@@ -1,0 +1,164 @@
+"""Metrics of one listener for Prometheus, over HTTP. Only imported where they are asked for."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from wsgiref.simple_server import WSGIServer
+
+from edw.claiming.results import Refused, Update
+from edw.database import views
+from edw.errors import EdwError, SettingsError
+from edw.listening.metrics import OUTCOMES, Metrics, Waiting, outcome
+from edw.listening.steps import Step
+from edw.model import documents
+from edw.model.documents import Document
+
+try:
+    from prometheus_client import (
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        ProcessCollector,
+        disable_created_metrics,
+        start_http_server,
+    )
+except ImportError:
+    raise SettingsError('--metrics needs the package prometheus_client: pip install -r requirements.txt') from None
+
+# Seconds. A callback takes from a millisecond to hours, and a document may wait for days.
+CALLBACK_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)
+WAIT_BUCKETS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000, 86400, 604800)
+
+disable_created_metrics()  # a time stamp beside each counter, which no rule needs
+
+log = logging.getLogger(__name__)
+T = TypeVar('T', Counter, Gauge, Histogram)
+
+
+class Exporter(Metrics):
+    """Keeps the metrics of one listener, in a registry of its own."""
+
+    views = (views.WAITING,)
+
+    def __init__(self, step: Step) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._step = step
+        self._info = Gauge(
+            'edw_listener_info',
+            '1, with the name of the worker as it stands in claims, and the step before this one',
+            ['step', 'after', 'worker'],
+            registry=self.registry,
+        )
+        attempts = Counter(
+            'edw_attempts_total',
+            'Attempts at the step, by what became of them: success: the result is recorded; retried: failed, and to be '
+            'tried again; failed: the last one failed, and the status says so; lost: another worker had taken the '
+            'document over, or somebody edited its process, and the result was dropped',
+            ['step', 'outcome'],
+            registry=self.registry,
+        )
+        self._attempts = {name: attempts.labels(step.name, name) for name in OUTCOMES}
+        self._callback = self._made(
+            Histogram,
+            'edw_callback_seconds',
+            'Time that the callback took, in whatever way it ended',
+            buckets=CALLBACK_BUCKETS,
+        )
+        self._wait = self._made(
+            Histogram,
+            'edw_wait_seconds',
+            'Time from when a document came to wait (`finished` of its last entry, `datecreated` of a new one, both by '
+            'the clock of the machine that wrote them) until this listener claimed it',
+            buckets=WAIT_BUCKETS,
+        )
+        self._waiting = self._made(
+            Gauge, 'edw_documents_waiting', 'Documents that wait for the step, as counted at the last sweep'
+        )
+        self._oldest = self._made(
+            Gauge,
+            'edw_oldest_waiting_timestamp_seconds',
+            'Since when the oldest of them waits, in seconds since the epoch; NaN where none does',
+        )
+        self._in_flight = self._made(
+            Gauge, 'edw_documents_in_flight', 'Documents that this listener has claimed and not yet written back'
+        )
+        self._released = self._made(
+            Counter,
+            'edw_claims_released_total',
+            'Claims of other listeners of the step that this one released, because they had shown no sign of life for '
+            'a lease',
+        )
+        self._outages = self._made(
+            Counter, 'edw_server_outages_total', 'Times that the database server stopped answering'
+        )
+        self._reached = self._made(
+            Gauge,
+            'edw_server_last_contact_timestamp_seconds',
+            'When the database server last answered, in seconds since the epoch; 0 where it never did',
+        )
+        # Both are unknown until the first sweep.
+        self._waiting.set(math.nan)
+        self._oldest.set(math.nan)
+
+    def _made(self, kind: type[T], name: str, text: str, **options: Any) -> T:
+        return kind(name, text, ['step'], registry=self.registry, **options).labels(self._step.name)
+
+    def follow(self, worker: str, in_flight: Callable[[], int]) -> None:
+        """Say who measures, and ask how many documents are in flight at each scrape."""
+        self._info.labels(self._step.name, str(self._step.after), worker).set(1)
+        self._in_flight.set_function(in_flight)
+
+    def reached(self) -> None:
+        """Take the time of the server's answer."""
+        self._reached.set(time.time())
+
+    def outage(self) -> None:
+        """Count an outage."""
+        self._outages.inc()
+
+    def took(self, docs: list[Document]) -> None:
+        """Measure how long documents waited."""
+        now = time.time()
+        for doc in docs:
+            since = documents.waiting_since(doc)
+            if since is not None:
+                self._wait.observe(max(0.0, now - since))  # a clock that is ahead of this one
+
+    def ran(self, seconds: float) -> None:
+        """Measure a callback."""
+        self._callback.observe(seconds)
+
+    def settled(self, update: Update, written: Document | Refused | None) -> None:
+        """Count an attempt."""
+        name = outcome(update, written)
+        if name is not None:
+            self._attempts[name].inc()
+
+    def released(self, claims: int) -> None:
+        """Count claims."""
+        self._released.inc(claims)
+
+    def swept(self, read: Callable[[], Waiting]) -> None:
+        """Keep what the database says of the documents that wait."""
+        waiting = read()
+        self._waiting.set(waiting.documents)
+        self._oldest.set(math.nan if waiting.since is None else waiting.since)
+
+
+def serve(exporter: Exporter, host: str, port: int) -> WSGIServer:
+    """Answer scrapes in a thread of its own, on port `port` of the address `host`; 0 takes a free one.
+
+    Raises EdwError where the port cannot be had.
+    """
+    try:
+        server, _ = start_http_server(port, host, exporter.registry)
+    except OSError as error:
+        raise EdwError(f'--metrics: {host}:{port} cannot be listened on: {error.strerror or error}') from None
+    log.info('metrics: http://%s:%d/metrics', f'[{host}]' if ':' in host else host, server.server_port)
+    return server

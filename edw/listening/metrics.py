@@ -1,0 +1,80 @@
+"""What a listener tells of its work to whoever measures it; by default nobody does.
+
+The listener calls these methods whether anybody measures or not, so that its loop has no second shape.
+`edw.listening.exporter` hears them where `--metrics` is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edw.claiming.results import Refused, Update, holds
+from edw.database import views
+from edw.database.client import Database
+from edw.model.documents import Document
+
+SUCCESS, RETRIED, FAILED, LOST = OUTCOMES = ('success', 'retried', 'failed', 'lost')
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many documents wait for a step, and since when the oldest does, in seconds since the epoch (None: none)."""
+
+    documents: int
+    since: float | None
+
+
+class Metrics:
+    """Takes note of nothing."""
+
+    views: tuple[str, ...] = ()  # of the design document, that `swept` reads
+
+    def follow(self, worker: str, in_flight: Callable[[], int]) -> None:
+        """`worker` measures; `in_flight` says how many documents it holds, and is called in other threads."""
+
+    def reached(self) -> None:
+        """The server answered a request."""
+
+    def outage(self) -> None:
+        """The server stopped answering."""
+
+    def took(self, docs: list[Document]) -> None:
+        """Claims on documents that waited were won."""
+
+    def ran(self, seconds: float) -> None:
+        """A callback ended, in whatever way."""
+
+    def settled(self, update: Update, written: Document | Refused | None) -> None:
+        """An update was written, or not, as `edw.claiming.results.write` says."""
+
+    def released(self, claims: int) -> None:
+        """Claims of a worker that showed no sign of life were released."""
+
+    def swept(self, read: Callable[[], Waiting]) -> None:
+        """The time of the sweep has come: `read` asks the database how many documents wait."""
+
+
+UNHEARD = Metrics()
+
+
+def waiting(database: Database, after: str | int) -> Waiting:
+    """How many documents wait for the step that comes after step `after`, by the view `waiting`."""
+    number = views.total(database, views.WAITING, startkey=[after], endkey=[after, views.LAST])
+    # From 0, because a time that is not known is null, and null comes before all numbers.
+    ends = {'startkey': [after, 0], 'endkey': [after, views.LAST]}
+    oldest = views.rows(database, views.WAITING, reduce=False, limit=1, **ends)
+    return Waiting(number, oldest[0]['key'][1] if oldest else None)
+
+
+def outcome(update: Update, written: Document | Refused | None) -> str | None:
+    """What became of an attempt, one of OUTCOMES; None where no attempt was made, or its end is still to come."""
+    if update.record is None:
+        return None  # a claim that was given back
+    if isinstance(written, Refused):
+        return FAILED if update.is_failure else None  # it is recorded as a failure next
+    if written is None or not holds(written, update.record):
+        return LOST
+    if not update.is_failure:
+        return SUCCESS
+    return FAILED if written.get('claim') is None else RETRIED

@@ -1,0 +1,62 @@
+"""A step of the chain, and what the outcome of its callback makes of a document."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from edw.claiming.results import Update
+from edw.errors import SettingsError
+from edw.listening.engines import Outcome
+from edw.model import documents
+from edw.model.documents import Document
+
+HOSTNAME = socket.gethostname()
+
+
+@dataclass(frozen=True)
+class Step:
+    """Its name, the step before it (0: none), and the status of documents that it fails on."""
+
+    name: str
+    after: str | int
+    failed: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise SettingsError(f'a step needs a name, not {self.name!r}')
+        if self.after != 0 and (not isinstance(self.after, str) or not self.after):
+            raise SettingsError(f'step {self.name}: `after` is 0 or the name of the step before, not {self.after!r}')
+        if self.after == self.name:
+            raise SettingsError(f'step {self.name} would come after itself, for ever')
+        if not isinstance(self.failed, str) or self.failed in ('', documents.GOOD):
+            raise SettingsError(f'step {self.name}: `failed` is a status other than good, not {self.failed!r}')
+
+
+def success(outcome: Outcome, step: Step) -> Update:
+    """Append the callback's entry, with name, hostname and times, and release the document."""
+    entry = {
+        'name': step.name,
+        'hostname': HOSTNAME,
+        **(outcome.entry or {}),
+        'started': outcome.started,
+        'finished': outcome.finished,
+    }
+    entry['name'] = step.name  # the chain hangs on it, so that no callback may set another
+    return Update(outcome.doc, lambda doc: documents.with_entry(doc, entry), entry)
+
+
+def failure(doc: Document, error: str, time: float, step: Step, attempts: int, final: bool) -> tuple[Update, int]:
+    """Record a failed attempt; returns the update and the attempt's number.
+
+    The last attempt, or one after which another is useless (`final`), also sets the status and releases
+    the document; before that it stays claimed for the next attempt.
+    """
+    attempt = documents.next_attempt(doc, step.name, attempts)
+    record = {'process': step.name, 'error': error, 'hostname': HOSTNAME, 'time': time, 'attempt': attempt}
+
+    def change(doc: Document) -> Document:
+        recorded = documents.with_failure(doc, record)
+        return documents.given_up(recorded, step.failed) if final or attempt >= attempts else recorded
+
+    return Update(doc, change, record, is_failure=True), attempt

@@ -1,0 +1,1 @@
+"""What documents say: pure functions without I/O, one home for each rule."""

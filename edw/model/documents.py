@@ -1,0 +1,124 @@
+"""What the fields of a document mean. Pure functions: each returns a new document."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+Document = dict[str, Any]
+
+GOOD = 'good'
+ACQUIRING = 'acquiring'  # status of the document that holds a run's name while its files are being written
+LONGEST_CHAIN = 16  # steps up to which the selector is exact
+
+
+def last_step(doc: Document) -> str | int | None:
+    """Name of the last step, 0 where nothing has been done yet, None where it cannot be told.
+
+    The map function of the view `lastproc` says the same in JavaScript.
+    """
+    process = doc.get('process')
+    if not isinstance(process, list):
+        return None
+    if not process:
+        return 0
+    name = process[-1].get('name') if isinstance(process[-1], dict) else None
+    return name if isinstance(name, str) else None
+
+
+def waiting_since(doc: Document) -> float | None:
+    """Seconds since the epoch at which a document came to wait for its next step, None where it does not say.
+
+    The map function of the view `waiting` says the same in JavaScript.
+    """
+    process = doc.get('process')
+    if not isinstance(process, list):
+        return None
+    if not process:
+        times = [doc.get('datecreated')]
+    else:
+        times = [process[-1].get('finished') if isinstance(process[-1], dict) else None]
+    # One that failed, or was cut, and was put back after that.
+    for records in (doc.get('failures'), doc.get('superseded')):
+        if isinstance(records, list) and records and isinstance(records[-1], dict):
+            times.append(records[-1].get('time'))
+    return max((float(time) for time in times if type(time) in (int, float)), default=None)
+
+
+def is_given_up(status: Any) -> bool:
+    """Whether a status is that of a document that a step has given up, as the view `failed` has it."""
+    return isinstance(status, str) and status not in (GOOD, ACQUIRING)
+
+
+def is_free(doc: Document | None, after: str | int) -> bool:
+    """Whether a document waits for the step that comes after step `after`."""
+    if doc is None or doc.get('_deleted') or doc.get('status') != GOOD or doc.get('claim') is not None:
+        return False
+    last = last_step(doc)
+    return last == after and type(last) is type(after)
+
+
+def free_selector(after: str | int) -> dict[str, Any]:
+    """The same condition as a Mango selector, for the `_selector` filter of `_changes`.
+
+    Mango knows no last element of a list, so that each length has an alternative of its own. Of chains longer than
+    LONGEST_CHAIN all pass that have the step somewhere, and `is_free` decides.
+
+    CouchDB asks this of every change, and most fields that it looks up cost it a switch to another process: what tells
+    most changes apart comes first, and no length is looked at that the list is too short for.
+    """
+    unclaimed = {'$or': [{'claim': {'$exists': False}}, {'claim': {'$type': 'null'}}]}
+    if after == 0:
+        return {'$and': [{'process': {'$size': 0}}, unclaimed, {'status': GOOD}]}
+    ends_with: dict[str, Any] = {'process': {'$elemMatch': {'name': after}}}
+    for length in range(LONGEST_CHAIN, 0, -1):
+        is_last = {'$and': [{'process': {'$size': length}}, {f'process.{length - 1}.name': after}]}
+        is_longer = {'$and': [{f'process.{length}': {'$exists': True}}, ends_with]}
+        ends_with = {'$or': [is_last, is_longer]}
+    return {'$and': [{'process.0': {'$exists': True}}, unclaimed, ends_with, {'status': GOOD}]}
+
+
+def claimed(doc: Document, process: str, worker: str) -> Document:
+    """The document with a claim on it, made now."""
+    return {**doc, 'claim': {'process': process, 'worker': worker, 'since': time.time()}}
+
+
+def released(doc: Document) -> Document:
+    """The document without its claim."""
+    return {field: value for field, value in doc.items() if field != 'claim'}
+
+
+def with_entry(doc: Document, entry: dict[str, Any]) -> Document:
+    """The document, released, with the result of a step."""
+    return {**released(doc), 'process': [*doc['process'], entry]}
+
+
+def with_failure(doc: Document, failure: dict[str, Any]) -> Document:
+    """The document, still claimed, with one more failed attempt."""
+    return {**doc, 'failures': [*_failures(doc), failure]}
+
+
+def given_up(doc: Document, status: str) -> Document:
+    """The document, released, with a status that says which step failed.
+
+    A status that somebody set while the step ran stays.
+    """
+    return {**released(doc), 'status': status} if doc.get('status') == GOOD else released(doc)
+
+
+def next_attempt(doc: Document, process: str, attempts: int) -> int:
+    """Number of the attempt that a step is about to make, from 1.
+
+    A document that was made good again after its last attempt failed begins anew. One that was given up earlier,
+    because trying again was useless, goes on counting.
+    """
+    for failure in reversed(_failures(doc)):
+        if isinstance(failure, dict) and failure.get('process') == process:
+            attempt = failure.get('attempt')
+            return attempt + 1 if type(attempt) is int and 0 < attempt < attempts else 1
+    return 1
+
+
+def _failures(doc: Document) -> list[Any]:
+    failures = doc.get('failures', [])
+    return failures if isinstance(failures, list) else [failures]

@@ -1,0 +1,127 @@
+"""One document's history, from all of its fields that hold a time. Pure, and defined for any JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edw.model import listeners
+from edw.redact import redact
+
+MADE, DONE, FAILED, SUPERSEDED, PUT_BACK, CLAIMED = 'made', 'done', 'failed', 'superseded', 'put back', 'claimed'
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a document.
+
+    `what` is 'made', 'done' (an entry of `process`), 'failed' (an attempt), 'superseded' (an entry that was cut since),
+    'put back' (the cut itself, to before `step`) or 'claimed' (now). `time` is in seconds since the epoch, of the end
+    where something took time; `duration` in seconds. None, or '', where the document does not tell.
+    """
+
+    time: float | None
+    what: str
+    step: str
+    hostname: str
+    duration: float | None
+    file: str
+    text: str
+
+
+def timeline(doc: Any) -> list[Event]:
+    """The events of a document, in order of time; one without a time stays behind the one it was recorded after.
+
+    Whatever is not of the usual form is passed over or shown as JSON. What is no document has no events.
+    """
+    if not isinstance(doc, dict):
+        return []
+    made = _number(doc.get('datecreated'))
+    placed: list[tuple[float, Event]] = []
+    for record in (_made(doc), _entries(doc.get('process'), DONE), _failures(doc), _superseded(doc), _claim(doc)):
+        last = -math.inf if made is None else made
+        for event in record:
+            last = last if event.time is None else event.time
+            placed.append((last, event))
+    # A claim without a time is still the last thing that happened.
+    return [event for _, event in sorted(placed, key=lambda place: (place[1].what == CLAIMED, place[0]))]
+
+
+def _made(doc: dict[str, Any]) -> Iterator[Event]:
+    run = f'run {_text(doc["run"])}' if doc.get('run') is not None else ''
+    yield Event(_number(doc.get('datecreated')), MADE, '', '', None, _text(doc.get('original_file')), run)
+
+
+def _entries(entries: Any, what: str) -> Iterator[Event]:
+    for entry in _list(entries):
+        if not isinstance(entry, dict):
+            yield Event(None, what, '', '', None, '', _text(entry))
+            continue
+        started, finished = _number(entry.get('started')), _number(entry.get('finished'))
+        duration = finished - started if started is not None and finished is not None else None
+        yield Event(
+            finished,
+            what,
+            _text(entry.get('name')),
+            _text(entry.get('hostname')),
+            duration,
+            _text(entry.get('file')),
+            _text(entry.get('log')),
+        )
+
+
+def _failures(doc: dict[str, Any]) -> Iterator[Event]:
+    for failure in _list(doc.get('failures')):
+        if not isinstance(failure, dict):
+            yield Event(None, FAILED, '', '', None, '', _text(failure))
+            continue
+        attempt = f'attempt {_text(failure["attempt"])}: ' if failure.get('attempt') is not None else ''
+        text = attempt + _text(failure.get('error'))
+        step, hostname = _text(failure.get('process')), _text(failure.get('hostname'))
+        yield Event(_number(failure.get('time')), FAILED, step, hostname, None, '', text)
+
+
+def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
+    for cut in _list(doc.get('superseded')):
+        if not isinstance(cut, dict):
+            yield Event(None, PUT_BACK, '', '', None, '', _text(cut))
+            continue
+        entries = list(_entries(cut.get('entries'), SUPERSEDED))
+        yield from entries
+        text = f'{len(entries)} {"entry" if len(entries) == 1 else "entries"} superseded'
+        step, hostname = _text(cut.get('from')), _text(cut.get('hostname'))
+        yield Event(_number(cut.get('time')), PUT_BACK, step, hostname, None, '', text)
+
+
+def _claim(doc: dict[str, Any]) -> Iterator[Event]:
+    claim = doc.get('claim')
+    if claim is None:
+        return
+    if not isinstance(claim, dict):
+        yield Event(None, CLAIMED, '', '', None, '', _text(claim))
+        return
+    worker = _text(claim.get('worker'))
+    hostname = listeners.hostname(worker)
+    yield Event(_number(claim.get('since')), CLAIMED, _text(claim.get('process')), hostname, None, '', worker)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:
+    """Redacted: documents of others may hold what ours never do."""
+    return '' if value is None else redact(value if isinstance(value, str) else json.dumps(value))

@@ -1,0 +1,54 @@
+"""Times, ages and other people's text, fit for a terminal."""
+
+from __future__ import annotations
+
+import time
+
+from edw.redact import redact
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
+LONGEST_ERROR = 160  # characters of an error in a table
+
+
+def safe(text: str) -> str:
+    """`text` on one line, without secrets, and with everything escaped that a terminal would obey.
+
+    That is control characters, but also marks that turn the direction of writing round, or cannot be seen.
+    """
+    shown = (char if char.isprintable() else char.encode('unicode_escape').decode('ascii') for char in redact(text))
+    return ''.join(shown)
+
+
+def shortened(text: str) -> str:
+    """`text`, safe, and cut to LONGEST_ERROR."""
+    text = safe(text)
+    return text if len(text) <= LONGEST_ERROR else f'{text[: LONGEST_ERROR - 1]}…'
+
+
+def age(seconds: float | None) -> str:
+    """A time span as people say it; '-' for None. Of two clocks that differ a little, it is never less than 0."""
+    if seconds is None:
+        return '-'
+    seconds = max(0.0, seconds)
+    if seconds < MINUTE:
+        return f'{seconds:.0f} s'
+    if seconds < HOUR:
+        return f'{seconds / MINUTE:.0f} min'
+    if seconds < DAY:
+        return f'{seconds / HOUR:.1f} h'
+    return f'{seconds / DAY:.1f} days' if seconds < 1e6 * DAY else f'{seconds / DAY:.1g} days'
+
+
+def moment(seconds: float | None) -> str:
+    """A time since the epoch as date and time here; '-' for None."""
+    if seconds is None:
+        return '-'
+    try:
+        return time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f'{seconds:g} s'  # no year that a calendar has
+
+
+def number(count: int, noun: str) -> str:
+    """`1 document`, `2 documents`."""
+    return f'{count} {noun}' if count == 1 else f'{count} {noun}s'

@@ -1,0 +1,230 @@
+"""Putting documents back: failed ones made good again, others cut back so that steps are done again.
+
+What a step recorded is never thrown away: failures stay as they are, and entries that are cut from `process` go to
+the list `superseded` of the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from edw.database import views
+from edw.database.batches import batches
+from edw.database.client import Database
+from edw.errors import SettingsError
+from edw.model import documents
+from edw.model.documents import ACQUIRING, GOOD, Document
+
+BATCH = 500  # documents in one request
+NO_DOCUMENT = 'no such document'  # why a document is not selected
+
+Change = Callable[[Document], Document]
+
+
+def is_failed(doc: Document) -> bool:
+    """Whether a document was given up: its status is neither good nor that of a file that is being written.
+
+    The map function of the view `failed` says the same in JavaScript, and so it does for `failed_step`.
+    """
+    return documents.is_given_up(doc.get('status'))
+
+
+def failed_step(doc: Document) -> str | None:
+    """Name of the step that a failed document failed in; None where it holds no failure that tells."""
+    failures = doc.get('failures')
+    last = failures[-1] if isinstance(failures, list) and failures else None
+    step = last.get('process') if isinstance(last, dict) else None
+    return step if isinstance(step, str) else None
+
+
+def made_good(doc: Document) -> Document:
+    """The document with the status good, if it was given up: the step that failed is done again."""
+    return {**doc, 'status': GOOD} if is_failed(doc) else doc
+
+
+def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
+    """The document, made good, with `process` cut back to before the first entry of a step.
+
+    That step and all behind it are done again. The cut entries go to the list `superseded`, with `now` (seconds
+    since the epoch) and the `hostname`. A document whose `process` is no list is returned as it is.
+    """
+    process = doc.get('process')
+    if not isinstance(process, list):
+        return doc
+    good = made_good(doc)
+    names = [entry.get('name') if isinstance(entry, dict) else None for entry in process]
+    if step not in names:
+        return good
+    first = names.index(step)
+    cut = {'time': now, 'hostname': hostname, 'from': step, 'entries': process[first:]}
+    superseded = doc.get('superseded', [])
+    before = superseded if isinstance(superseded, list) else [superseded]
+    return {**good, 'process': process[:first], 'superseded': [*before, cut]}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which documents: those that meet every condition that is set.
+
+    `id_range` is the first and the last id, inclusive; `step` with `failed` means failed in that step.
+    """
+
+    ids: tuple[str, ...] = ()
+    id_range: tuple[str, str] | None = None
+    run: str | None = None
+    status: str | None = None
+    failed: bool = False
+    step: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.ids or self.id_range or self.failed) and self.run is None and self.status is None:
+            raise SettingsError(
+                'say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, or --failed [STEP].'
+            )
+        if self.step is not None and not self.failed:
+            raise SettingsError(f'step {self.step} selects nothing by itself, only what failed in it')
+
+    @property
+    def viewname(self) -> str | None:
+        """Name of the view that holds the documents; None where their ids say it."""
+        if self.ids or self.id_range:
+            return None
+        if self.run is not None:
+            return views.RUNS
+        return views.STATUS if self.status is not None and self.step is None else views.FAILED
+
+    def misses(self, doc: Document) -> str | None:
+        """Why a document is not selected; None where it is."""
+        if self.id_range and not self.id_range[0] <= doc['_id'] <= self.id_range[1]:
+            return f'is not between {self.id_range[0]} and {self.id_range[1]}'
+        if self.run is not None and doc.get('run') != self.run:
+            return f'is not of run {self.run}'
+        if self.status is not None and doc.get('status') != self.status:
+            return f'has not the status {self.status!r}'
+        if self.failed and not is_failed(doc):
+            return 'has not failed'
+        if self.step is not None and failed_step(doc) != self.step:
+            return f'has not failed in {self.step}'
+        return None
+
+
+def select_documents(
+    database: Database, selection: Selection, on_missed: Callable[[str, str], object] | None = None
+) -> Iterator[Document]:
+    """The documents of a selection, BATCH at a time: only their ids are all in memory at once.
+
+    The conditions are checked on each document itself, because a view's row can be older. `on_missed` is called
+    with the id and the reason for each that does not meet them, or is not there any more.
+    """
+    for batch in batches(_ids(database, selection), BATCH):
+        found = database.existing(batch)
+        for doc_id in batch:
+            doc = found.get(doc_id)
+            reason = NO_DOCUMENT if doc is None else selection.misses(doc)
+            if reason is None and doc is not None:
+                yield doc
+            elif on_missed is not None and reason is not None:
+                on_missed(doc_id, reason)
+
+
+@dataclass
+class PutBack:
+    """What became of documents; ids, in `refused` with the reason."""
+
+    done: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)  # they were as wanted already
+    claimed: list[str] = field(default_factory=list)  # left alone, because a worker is at them
+    conflicts: list[str] = field(default_factory=list)  # left alone, because somebody else changed them meanwhile
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all are as wanted now."""
+        return not (self.claimed or self.conflicts or self.refused)
+
+
+def wanted(doc: Document, change: Change, force: bool, left: PutBack) -> Document | None:
+    """The version of a document that is to be written. None where there is none: then `left` says why.
+
+    With `force` a claim is removed: the result of the worker that holds it will be refused.
+    """
+    reason = _hindrance(doc)
+    if reason is not None:
+        left.refused.append(f'{doc["_id"]}: {reason}')
+        return None
+    is_claimed = doc.get('claim') is not None
+    if is_claimed and not force:
+        left.claimed.append(doc['_id'])
+        return None
+    version = change(documents.released(doc) if is_claimed else doc)
+    if version == doc:
+        left.unchanged.append(doc['_id'])
+        return None
+    return version
+
+
+def put_back(
+    database: Database,
+    docs: Iterable[Document],
+    change: Change,
+    force: bool = False,
+    on_batch: Callable[[int], object] | None = None,
+) -> PutBack:
+    """Change documents, BATCH a request, on the revisions that are given; `on_batch` is told how many were seen.
+
+    `change` is `made_good`, or makes use of `cut_before`. Raises Unavailable where the server did not answer; then
+    some of the last batch may have been written.
+    """
+    result = PutBack()
+    for batch in batches(docs, BATCH):
+        versions = [version for doc in batch if (version := wanted(doc, change, force, result)) is not None]
+        rows = database.bulk_docs(versions) if versions else []
+        for version, row in zip(versions, rows, strict=True):
+            # A row with `accepted` missed the quorum of a cluster. It was written, and spreads by itself.
+            if not row.get('error'):
+                result.done.append(version['_id'])
+            elif row['error'] == 'conflict':
+                result.conflicts.append(version['_id'])
+            else:
+                result.refused.append(f'{version["_id"]}: {row.get("reason") or row["error"]}')
+        if on_batch is not None:
+            on_batch(len(batch))
+    return result
+
+
+def _ids(database: Database, selection: Selection) -> list[str]:
+    """Ids of the documents that may be selected.
+
+    In one answer, because only CouchDB knows `startkey_docid`, without which a view cannot be read page by page
+    while others write.
+    """
+    if selection.ids:
+        return list(dict.fromkeys(selection.ids))
+    if selection.id_range:
+        first, last = selection.id_range
+        rows = database.all_docs(startkey=first, endkey=last)
+    else:
+        rows = views.rows(database, selection.viewname, reduce=False, **_key_range(selection))
+    return [row['id'] for row in rows if not row['id'].startswith('_design/')]
+
+
+def _key_range(selection: Selection) -> dict[str, Any]:
+    if selection.viewname == views.STATUS:
+        return {'key': selection.status}
+    first = selection.run if selection.viewname == views.RUNS else selection.step
+    return {} if first is None else {'startkey': [first], 'endkey': [first, {}]}
+
+
+def _hindrance(doc: Document) -> str | None:
+    """Why a document cannot be put back, claimed or not; None where it can."""
+    if doc['_id'].startswith('_design/'):
+        return 'is a design document'
+    if not isinstance(doc.get('status'), str):
+        return 'its status is missing or no text; correct the document by hand'
+    if doc['status'] == ACQUIRING:
+        return 'its file is still being written (status acquiring)'
+    if not isinstance(doc.get('process'), list):
+        return 'its process is missing or no list; correct the document by hand'
+    return None

@@ -1,0 +1,275 @@
+"""What waits, runs, is done and has failed, from grouped views: as fast with a million documents as with ten.
+
+The views are read one after the other while listeners work on: a document that moves meanwhile may be counted twice
+or not at all. The next look has it right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edw.database import design, views
+from edw.database.client import Database
+from edw.model import documents
+from edw.model.chain import Place, chain_of
+from edw.operating import at_work
+from edw.operating.at_work import WorkerStatus
+from edw.redact import redact
+
+MINUTE, HOUR = 60.0, 3600.0  # seconds
+LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
+# What is read of each at most, so that a database full of odd documents cannot make a look slow.
+GROUPS = 1000  # steps, kinds of failure, workers, statuses
+DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
+KINDS = 20  # kinds of failure that are listed, the most frequent ones
+NAMED = 10  # documents in conflict, and unplaced ones, that are named
+VIEWS = (
+    views.CHAIN,
+    views.CLAIMS,
+    views.CONFLICTS,
+    views.DONE,
+    views.FAILED,
+    views.RUNS,
+    views.STATUS,
+    views.UNPLACED,
+    views.WAITING,
+)
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """A step, in the order of the chain; times are seconds since the epoch.
+
+    `after` is the step before it, 0 for the first, None where it is not known. `name` is '' where new documents wait
+    and no step was ever done. `waiting_since` is that of the oldest waiting document with a time, `running_since` that
+    of the oldest claim, `done_newest` the minute in which the step was last done, if in the last hour; None where there
+    is none. `done` counts entries of `process`, those of the original scripts, which hold no time, only in all.
+    """
+
+    name: str
+    after: str | int | None
+    waiting: int
+    waiting_since: float | None
+    running: int
+    running_since: float | None
+    done_last_hour: int
+    done: int
+    failed: int
+    done_newest: float | None = None
+
+
+@dataclass(frozen=True)
+class FailureKind:
+    """Documents given up for errors of one kind, and the newest of these errors. `step` is None where nobody knows."""
+
+    step: str | None
+    kind: str
+    count: int
+    newest: float | None
+    doc_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it, at `time` (seconds since the epoch).
+
+    `documents` counts those that have a status, `finished` the free ones behind the last step of the chain, `failed`
+    those that were given up, also of kinds that are too many to be in `failures`. `others` counts the statuses that
+    are neither good nor a failure. `conflicts` and `unplaced` name the first NAMED documents.
+    """
+
+    time: float
+    documents: int
+    finished: int
+    steps: list[StepStatus]
+    workers: list[WorkerStatus]
+    failures: list[FailureKind]
+    others: dict[str, int]
+    conflicts: list[str]
+    unplaced: list[str]
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run: its documents by state, which is the last step, 'new', or the status where that is not good."""
+
+    run: str
+    documents: int
+    by_state: dict[str, int]
+    failed: int
+
+
+def read(database: Database) -> Status:
+    """The status of the database. Raises DatabaseError; NotFound where the design document is older than this."""
+    now = time.time()
+    workers = at_work.workers(database)
+    failed = _groups(database, views.FAILED, group_level=1)
+    waiting = _groups(database, views.WAITING, group_level=1)
+    edges = {(place, step): count for (place, step), count in _groups(database, views.CHAIN, group_level=2).items()}
+    done: defaultdict[str, int] = defaultdict(int)
+    for (_, step), count in edges.items():
+        done[step] += count
+    running = {worker.step for worker in workers}
+    lately = {step: _done_since(database, step, now - HOUR) for step in sorted(done, key=done.get)[-DETAILED:]}
+    active = running | {step for step, minutes in lately.items() if minutes}
+    never_done = dict.fromkeys(step for step in [*sorted(running), *failed] if step is not None and step not in done)
+    places = {step: _place_before(database, step) for step in list(never_done)[:DETAILED]}
+    edges.update(((place, step), 0) for step, place in places.items() if place is not None)
+    chain = chain_of(edges, active)
+
+    def row(number: int, step: str | None) -> StepStatus:
+        """Of None where new documents wait for a step that nobody knows."""
+        before = [0] if step is None else [place for place, following in chain.next.items() if following == step]
+        busy = [place for place in before if place in waiting and number < DETAILED]
+        holders = [worker for worker in workers if worker.step == step]
+        return StepStatus(
+            name=step or '',
+            after=0 if step is None else chain.before.get(step),
+            waiting=sum(waiting.get(place, 0) for place in before),
+            waiting_since=_oldest(_waiting_since(database, place) for place in busy),
+            running=sum(worker.claims for worker in holders),
+            running_since=_oldest(worker.since for worker in holders),
+            done_last_hour=sum(count for _, count in lately.get(step, [])),
+            done=done.get(step, 0),
+            failed=failed.get(step, 0) if step is not None else 0,
+            done_newest=max((minute for minute, _ in lately.get(step, [])), default=None),
+        )
+
+    steps: list[str | None] = [*chain.steps, *(step for step in never_done if step not in chain.steps)]
+    if 0 in waiting and 0 not in chain.next:
+        steps.insert(0, None)
+    statuses = views.rows(database, views.STATUS, group=True, limit=GROUPS)
+    return Status(
+        time=now,
+        documents=views.total(database, views.STATUS),
+        finished=sum(count for place, count in waiting.items() if place != 0 and place not in chain.next),
+        steps=[row(number, step) for number, step in enumerate(steps)],
+        workers=workers,
+        failures=_failures(database),
+        others={views.text(row['key']): row['value'] for row in statuses if _is_other(row['key'])},
+        conflicts=[row['id'] for row in views.rows(database, views.CONFLICTS, reduce=False, limit=NAMED)],
+        unplaced=design.unplaced(database, NAMED),
+        failed=sum(failed.values()),
+    )
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """The same as JSON has it, without secrets in any text."""
+    return _redacted(dataclasses.asdict(status))
+
+
+def is_left_alone(step: StepStatus, now: float) -> bool:
+    """Whether documents wait for a step and nobody works on it.
+
+    A listener that is there takes what waits at once, and holds claims while it works; between two batches it may hold
+    none for a moment.
+    """
+    if not step.waiting or step.running or (step.done_newest is not None and now - step.done_newest < MINUTE + LONG):
+        return False
+    if step.waiting_since is None:  # documents of the original scripts tell no time
+        return not step.done_last_hour
+    return now - step.waiting_since > LONG
+
+
+def throughput(database: Database, hours: float) -> dict[str, list[tuple[float, int]]]:
+    """How many documents each step was done on, by minute, in the last `hours`: step -> (minute, count).
+
+    Minutes are seconds since the epoch, in ascending order; those in which nothing was done are left out.
+    """
+    since = time.time() - hours * HOUR
+    steps = [row['key'][0] for row in views.rows(database, views.DONE, group_level=1, limit=DETAILED)]
+    return {step: _done_since(database, step, since) for step in steps}
+
+
+def runs(database: Database, limit: int) -> list[RunStatus]:
+    """The last `limit` runs in the order of their names, the highest first."""
+    last = views.rows(database, views.RUNS, group_level=1, descending=True, limit=limit)
+    if not last:
+        return []
+    ends = {'startkey': [last[0]['key'][0], views.LAST], 'endkey': [last[-1]['key'][0]]}
+    by_state: dict[str, defaultdict[str, int]] = {row['key'][0]: defaultdict(int) for row in last}
+    failed: defaultdict[str, int] = defaultdict(int)
+    for row in reversed(views.rows(database, views.RUNS, group=True, descending=True, **ends)):
+        run, status, step = row['key']
+        if run not in by_state:
+            continue  # was made between the two requests
+        state = (step or 'new') if status == documents.GOOD else views.text(status)
+        by_state[run][state] += row['value']
+        failed[run] += row['value'] * documents.is_given_up(status)
+    return [RunStatus(run, sum(states.values()), dict(states), failed[run]) for run, states in by_state.items()]
+
+
+def documents_of_run(database: Database, run: str) -> list[dict[str, Any]]:
+    """`id`, `status` and `last_step` (0: none yet) of a run's documents, in the order of their ids."""
+    rows = views.rows(database, views.RUNS, reduce=False, startkey=[run], endkey=[run, views.LAST])
+    return sorted(
+        ({'id': row['id'], 'status': row['key'][1], 'last_step': row['key'][2]} for row in rows),
+        key=lambda row: row['id'],
+    )
+
+
+def _groups(database: Database, view: str, group_level: int) -> dict[Any, int]:
+    """Counts by key; by its only part where the level is 1."""
+    counted = views.rows(database, view, group_level=group_level, limit=GROUPS)
+    return {row['key'][0] if group_level == 1 else tuple(row['key']): row['value'] for row in counted}
+
+
+def _failures(database: Database) -> list[FailureKind]:
+    groups = views.rows(database, views.FAILED, group_level=2, limit=GROUPS)
+    kinds = []
+    for group in sorted(groups, key=lambda group: -group['value'])[:KINDS]:
+        step, kind = group['key']
+        ends = {'startkey': [step, kind, views.LAST], 'endkey': [step, kind]}
+        for row in views.rows(database, views.FAILED, reduce=False, descending=True, limit=1, **ends):
+            error = row['value'] if isinstance(row['value'], str) else ''
+            newest = row['key'][2]
+            kinds.append(FailureKind(step, redact(kind), group['value'], newest, row['id'], redact(error)))
+    return kinds
+
+
+def _place_before(database: Database, step: str) -> Place | None:
+    """The last step of a document that this step is working on or has failed on: it was never done yet."""
+    for view, key in ((views.CLAIMS, [step]), (views.FAILED, [step])):
+        query = {'startkey': key, 'endkey': [*key, views.LAST], 'reduce': False, 'include_docs': True, 'limit': 1}
+        for row in views.rows(database, view, **query):
+            if row.get('doc'):
+                return documents.last_step(row['doc'])
+    return None
+
+
+def _done_since(database: Database, step: str, since: float) -> list[tuple[float, int]]:
+    """How many documents a step was done on in each minute (seconds since the epoch) that it was done in at all."""
+    ends = {'startkey': [step, since], 'endkey': [step, time.time() + HOUR]}  # not what a clock gone wrong says
+    minutes = views.rows(database, views.DONE, group=True, **ends)
+    return [(row['key'][1], row['value']) for row in minutes]
+
+
+def _waiting_since(database: Database, place: Place) -> float | None:
+    """Time of the oldest document that has one; `true` sorts after null and before all numbers."""
+    rows = views.rows(
+        database, views.WAITING, reduce=False, limit=1, startkey=[place, views.FIRST], endkey=[place, views.LAST]
+    )
+    return rows[0]['key'][1] if rows else None
+
+
+def _oldest(times: Iterable[float | None]) -> float | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {redact(key): _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
+
+
+def _is_other(status: Any) -> bool:
+    return status != documents.GOOD and not documents.is_given_up(status)

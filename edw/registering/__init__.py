@@ -1,0 +1,1 @@
+"""New documents for data files."""
