@@ -17,30 +17,30 @@ or replayed can cost time, but never a document.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
-import math
+import random
 import signal
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from edw import cli, config, logs
-from edw.claiming import results
 from edw.claiming.claimant import Claimant
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
-from edw.listening.engines import Callback, Executor, InThread
-from edw.listening.events import Inbox
+from edw.listening.engines import Engine, Running, Threads
+from edw.listening.events import FeedFailed, Inbox, Page, StopRequest
 from edw.listening.feed import Feed
-from edw.listening.in_flight import QUICK, InFlight
+from edw.listening.in_flight import InFlight
 from edw.listening.intake import Intake
 from edw.listening.metrics import UNHEARD, Metrics, waiting
-from edw.listening.processes import InProcess
-from edw.listening.steps import Step
+from edw.listening.policy import NEVER, NOW, WIDE_PAGE, Policy, in_own_order
+from edw.listening.processes import Processes
+from edw.listening.steps import Callback, Step
 from edw.logs import short_sequence
 from edw.model.documents import Document
 
@@ -48,16 +48,15 @@ SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the 
 MAX_NAMED = 5  # documents that one warning names
 
 log = logging.getLogger('listener')
-T = TypeVar('T')
 
 
-def main(callback: Callback, *, name: str, after: str | int, failed: str) -> int:
+def main(callback: Callback, *, name: str, after: str | int, failed: str, argv: Sequence[str] | None = None) -> int:
     """Run a step as a script: read the command line, listen until a signal, return the exit code.
 
     `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
-    `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on.
+    `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on for good.
     """
-    return cli.ending(lambda: _listen(callback, Step(name, after, failed)))
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed), argv))
 
 
 def run(
@@ -74,7 +73,8 @@ def run(
 ) -> int:
     """The same as `main` for callers in Python: no command line, no signals, and errors are raised.
 
-    Returns how many documents the step failed on. Raises EdwError for what no waiting mends.
+    `timeout` is in seconds; with it callbacks run in processes. Returns how many documents the step failed on. Raises
+    EdwError for permanent errors.
     """
     settings = settings or config.load()
     return Listener(
@@ -93,8 +93,268 @@ def settings() -> config.Settings:
     return config.current.get(None) or config.load()
 
 
-def _listen(callback: Callback, step: Step) -> int:
-    arguments = cli.listener_parser(step.name, step.after).parse_args()
+class BrokenOff(Exception):
+    """The listener was told twice to stop: what runs is broken off."""
+
+
+class Listener:
+    """The loop of one step.
+
+    Everything that happens elsewhere, in the feed, in the engine, in a signal handler, arrives in one inbox as a value.
+    Requests are made by the loop alone, but for the feed's.
+    """
+
+    def __init__(
+        self,
+        callback: Callback,
+        step: Step,
+        settings: config.Settings,
+        *,
+        workers: int,
+        batch: int,
+        once: bool,
+        timeout: float | None = None,
+        metrics: Metrics = UNHEARD,
+    ) -> None:
+        self._step = step
+        self._settings = settings
+        self._once = once
+        self._metrics = metrics
+        self._database = Database(settings)
+        outage = Outage(metrics.outage, metrics.reached)
+        self._retry = Retry(self._wait_for_server, outage)
+        self._inbox: Inbox[Page | FeedFailed | Running | StopRequest] = Inbox()
+        # One that ends when nothing waits any more cannot leave documents to others.
+        self._policy = Policy(
+            workers, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once
+        )
+        self._feed = Feed(settings, step.after, outage, self._inbox)
+        self._intake = Intake(self._database, step.after, self._feed)
+        self._claimant = Claimant(self._database, step.name, step.after)
+        engine = _engine(callback, settings, workers, timeout)
+        self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
+        self._sweep_at = NOW  # monotonic time
+        self._last_turn = time.monotonic()
+        self._unplaced: list[str] = []
+        self._stopping = False
+        self._parts: tuple[tuple[Callable[[], float], Callable[[], None]], ...] = (
+            (self._sweep_due, self._sweep),
+            (self._retry_due, self._in_flight.retry),
+            (self._look_due, self._look),
+            (self._exchange_due, self._exchange),
+            (self._peers_due, self._check_peers),
+            (self._poll_due, self._poll),
+        )
+        metrics.follow(self._claimant.name, self._in_flight.__len__)
+
+    def stop(self) -> None:
+        """Take nothing new, finish what runs, and return; called again, break it off. Safe in signal handlers."""
+        self._inbox.put(StopRequest())
+
+    def run(self) -> int:
+        """Listen until told to stop. Returns how many documents the step failed on for good."""
+        try:
+            # Of requests that are given up, because it was told to stop and nothing is left to write.
+            with contextlib.suppress(Unavailable):
+                self._start()
+                while not self._is_done():
+                    self._turn()
+        except BrokenOff:
+            self._break_off()
+        except LoginRefused:
+            raise  # not another request: a server may lock the address out after a few refused ones
+        except EdwError as error:
+            self._break_off()
+            if type(error) is NotFound:
+                # A database that is being deleted may not say so yet, but only that something in it is missing.
+                with contextlib.suppress(Unavailable):
+                    self._check_design()
+            raise
+        finally:
+            self._feed.end()
+            self._in_flight.end()
+            self._claimant.end(holds_claims=bool(self._in_flight))
+        return self._in_flight.failed
+
+    def _start(self) -> None:
+        self._retry(self._check_design)
+        if not self._once:
+            self._claimant.start()
+        after = self._step.after
+        documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
+        sequence = short_sequence(self._retry(self._database.info)['update_seq'])
+        log.info('%s: listening for %s from sequence: %s', self._step.name, documents_wanted, sequence)
+        self._feed.open(by_selector=self._retry(self._database.knows_selectors))
+
+    def _turn(self) -> None:
+        """Do what is due, and sleep until something happens or the next is due."""
+        self._notice_a_pause()
+        for due, act in self._parts:
+            if due() <= time.monotonic():
+                act()
+        if not self._is_done():
+            self._handle_events(min(due() for due, _ in self._parts) - time.monotonic())
+
+    def _is_done(self) -> bool:
+        return not self._in_flight and (self._stopping or (self._once and self._intake.is_empty))
+
+    def _handle_events(self, timeout: float) -> None:
+        """Handle all that has happened; wait up to `timeout` seconds for the first of it."""
+        for event in self._inbox.take(timeout):
+            match event:
+                case Page():
+                    self._policy.page_came(len(event.changes))
+                    self._intake.catch(event)
+                case Future():
+                    self._in_flight.finish(event)
+                case FeedFailed(error):
+                    raise error
+                case StopRequest():
+                    if self._stopping:
+                        raise BrokenOff
+                    self._stopping = True
+                    self._in_flight.close()
+                    running = self._in_flight.load.running
+                    log.info('stopping%s', f', after the {running} that still run' if running else '')
+
+    # 1. Ask the view for documents that wait, and drop what is no longer free.
+
+    def _look_due(self) -> float:
+        return self._policy.claim_due if self._intake.needs_look and self._room() else NEVER
+
+    def _look(self) -> None:
+        room = 1 if self._policy.backs_off else self._room()
+        # In a cluster always: a contended claim there is often won by nobody, and costs a heartbeat's time.
+        is_contended = self._policy.contended or self._retry(self._database.copies) > 1
+        rows = WIDE_PAGE * room if is_contended else room
+        self._retry(self._intake.look, room, rows, self._in_flight.ids, self._in_own_order if is_contended else list)
+        if self._policy.backs_off:
+            self._intake.leave_the_rest()
+
+    def _in_own_order(self, docs: list[Document]) -> list[Document]:
+        return in_own_order(docs, self._claimant.name)
+
+    # 2. Claim them, and write what callbacks have made of those before, in one request.
+
+    def _claim_due(self) -> float:
+        return self._policy.claim_due if self._intake.has_waiting and self._room() else NEVER
+
+    def _exchange_due(self) -> float:
+        return min(self._in_flight.write_due, self._claim_due())
+
+    def _exchange(self) -> None:
+        may_claim = self._claim_due() <= time.monotonic()
+        wanted = self._intake.take(self._room(), self._in_flight.ids) if may_claim else []
+        if self._policy.polls_ahead(len(wanted)):
+            self._poll()
+        updates, known = self._in_flight.unwritten, self._in_flight.ids
+        exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
+        self._metrics.took(exchanged.won)
+        self._policy.claimed(len(exchanged.won), len(exchanged.lost))
+        self._intake.set_aside(exchanged.refused)
+        self._in_flight.settle(exchanged.written, self._claimant.name)
+        self._in_flight.submit(exchanged.won)
+        if None in exchanged.written:
+            self._intake.doubt()  # because of a document that was passed over while it ran here
+            self._ask_whose_they_are()  # a claim was lost: the others may be, too
+        self._claimant.tell(holds_claims=bool(self._in_flight))
+
+    # 3. The engine runs the callback on each; 4. its outcome comes as an event, and is written by the next exchange.
+
+    def _retry_due(self) -> float:
+        return self._in_flight.retry_due
+
+    # 5. Wait for changes since the sequence up to which all has been seen.
+
+    def _poll_due(self) -> float:
+        may_poll = self._intake.may_poll and not self._stopping
+        return self._policy.poll_due(self._in_flight.load) if may_poll else NEVER
+
+    def _poll(self) -> None:
+        if self._intake.may_poll:
+            self._intake.poll(self._policy.page_limit())
+
+    # Whatever the feed says, and for what no feed tells.
+
+    def _sweep_due(self) -> float:
+        return NEVER if self._stopping else self._sweep_at
+
+    def _sweep(self) -> None:
+        self._sweep_at = time.monotonic() + SWEEP_INTERVAL
+        self._intake.try_all_again()
+        self._in_flight.submit(self._retry(self._claimant.left_over, self._in_flight.ids))
+        unplaced = self._retry(design.unplaced, self._database, MAX_NAMED)
+        if unplaced and unplaced != self._unplaced:
+            log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
+        self._unplaced = unplaced
+        if self._metrics.views:
+            self._metrics.swept(self._retry(waiting, self._database, self._step.after))
+
+    def _peers_due(self) -> float:
+        return self._claimant.peers_due
+
+    def _check_peers(self) -> None:
+        self._metrics.released(self._retry(self._claimant.check_peers, holds_claims=bool(self._in_flight)))
+
+    def _notice_a_pause(self) -> None:
+        """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""
+        paused = time.monotonic() - self._last_turn
+        self._last_turn = time.monotonic()
+        if paused >= self._settings.lease:
+            log.warning('no turn for %.0f s', paused)
+            self._ask_whose_they_are()
+
+    def _ask_whose_they_are(self) -> None:
+        """Of the documents that wait for a callback, keep those that are still claimed by this listener.
+
+        Others may have taken them over meanwhile. Their results would be refused, but the work would be done twice.
+        """
+        waiting_here = self._in_flight.take_back()
+        if waiting_here:
+            kept = self._retry(self._claimant.unknown, self._in_flight.ids)
+            log.warning('of %d documents that waited here, %d are still claimed', len(waiting_here), len(kept))
+            self._in_flight.submit(kept)
+
+    def _room(self) -> int:
+        """How many documents may be claimed now."""
+        return 0 if self._stopping else self._policy.room(self._in_flight.load)
+
+    def _check_design(self) -> None:
+        lastproc = self._settings.viewname.split('/')[-1]
+        needed = (lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
+        design.check(self._database, views=needed, filters=(design.FILTER,))
+
+    def _wait_for_server(self, seconds: float) -> bool:
+        """Wait while the server is away; True to give the request up: told to stop, and nothing is left to write."""
+        end = time.monotonic() + seconds
+        while not self._may_end() and (left := end - time.monotonic()) > 0:
+            self._handle_events(left)
+        return self._may_end()
+
+    def _may_end(self) -> bool:
+        return self._stopping and not self._in_flight
+
+    def _break_off(self) -> None:
+        """Release all that is claimed, in one request, and no more than that."""
+        log.warning('breaking off %d that still run', self._in_flight.load.running)
+        self._in_flight.break_off()
+        updates = self._in_flight.unwritten
+        try:
+            if updates:
+                exchanged = self._claimant.exchange(updates, [], self._in_flight.ids)
+                self._in_flight.settle(exchanged.written, self._claimant.name)
+        except EdwError as error:
+            log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.name, error)
+
+
+def _engine(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> Engine:
+    if timeout is None:
+        return Threads(callback, settings, workers)
+    return Processes(callback, settings, workers, timeout)
+
+
+def _listen(callback: Callback, step: Step, argv: Sequence[str] | None) -> int:
+    arguments = _parser(step).parse_args(argv)
     logs.set_up(arguments.level)
     settings = config.load(arguments.config)
     listener = Listener(
@@ -113,247 +373,42 @@ def _listen(callback: Callback, step: Step) -> int:
 
 
 def _exporter(step: Step, host: str, port: int) -> Metrics:
-    from edw.listening import exporter
+    from edw.listening import exporter  # a listener that nobody measures does without the package
 
     metrics = exporter.Exporter(step)
     exporter.serve(metrics, host, port)
     return metrics
 
 
-def _executors(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> list[Executor]:
-    if timeout is None:
-        return [InThread(callback, settings) for _ in range(workers)]
-    return [InProcess(callback, settings, timeout) for _ in range(workers)]
-
-
-class GivenUp(Exception):
-    """The listener was told twice to stop."""
-
-
-class Stopping(Exception):
-    """The listener was told to stop: what it asked for is not needed any more, but callbacks still run."""
-
-
-class Listener:
-    """The loop of one step.
-
-    Everything that happens elsewhere, in the feed, in the callbacks' threads, in a signal handler, arrives
-    in one inbox as a function that only changes this object's state. Requests are made by the loop alone.
-    """
-
-    def __init__(
-        self,
-        callback: Callback,
-        step: Step,
-        settings: config.Settings,
-        *,
-        workers: int,
-        batch: int,
-        once: bool,
-        timeout: float | None = None,
-        metrics: Metrics = UNHEARD,
-    ) -> None:
-        self._step = step
-        self._settings = settings
-        self._once = once
-        self._database = Database(settings)
-        self._metrics = metrics
-        self._claimant = Claimant(self._database, step.name, self._metrics)
-        self._outage = Outage(self._metrics.outage, self._metrics.reached)
-        self._inbox = Inbox[Callable[[], object]]()
-        self._in_flight = InFlight(
-            _executors(callback, settings, workers, timeout),
-            step,
-            settings,
-            batch=batch,
-            report=lambda outcome: self._inbox.put(lambda: self._in_flight.finish(outcome)),
-            metrics=self._metrics,
-        )
-        self._metrics.follow(self._claimant.worker, lambda: len(self._in_flight))
-        # One that ends when nothing waits any more cannot stand by.
-        self._intake = Intake(
-            self._database, step, settings, self._claimant, self._in_flight, self._insist, may_stand_by=not once
-        )
-        self._sweep_due = -math.inf  # monotonic time
-        self._last_turn = time.monotonic()  # of the loop
-        self._unplaced: list[str] = []
-        self._stopping = False
-
-    def stop(self) -> None:
-        """Take nothing new, finish what runs, and return; called again, give up what runs. Safe in a signal handler."""
-        self._inbox.put(self._told_to_stop)
-
-    def run(self) -> int:
-        """Listen until told to stop. Returns how many documents the step failed on."""
-        try:
-            with contextlib.suppress(Stopping):
-                self._start()
-            while not self._is_done():
-                # A turn that is broken off is followed by one that only finishes what runs.
-                with contextlib.suppress(Stopping):
-                    self._turn()
-        except GivenUp:
-            self._give_up()
-        except LoginRefused:
-            raise  # not another request: a server may lock the address out after a few refused ones
-        except EdwError as error:
-            self._give_up()
-            if type(error) is NotFound:
-                # A database that is being deleted may not say so yet, but only that something in it is missing.
-                with contextlib.suppress(Unavailable):
-                    self._check_design()
-            raise
-        finally:
-            self._intake.end()
-            self._in_flight.end()
-            self._claimant.end(holds_claims=bool(self._in_flight))
-        return self._in_flight.failed
-
-    def _turn(self) -> None:
-        self._notice_a_pause()
-        if self._sweep_is_due():
-            self._sweep()
-        self._in_flight.resume_rested()
-        if self._intake.can_take:
-            self._intake.take()
-        if self._in_flight.is_quick:
-            self._handle(QUICK)  # so that a result is on its way before the feed is asked for more
-        if time.monotonic() >= self._claimant.watch_due:
-            watch = partial(self._claimant.watch, holds_claims=bool(self._in_flight))
-            self._insist(watch, even_when_stopping=True)
-        if self._in_flight.write_is_due:
-            self._write()
-        self._intake.watch()
-        if self._stopping:
-            self._in_flight.withdraw()  # a document that failed meanwhile is not tried again now
-        self._wait()
-
-    def _start(self) -> None:
-        self._insist(self._check_design)
-        if not self._once:
-            self._claimant.start()
-        after = self._step.after
-        documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
-        sequence = short_sequence(self._insist(self._database.info)['update_seq'])
-        log.info('%s: listening for %s from sequence: %s', self._step.name, documents_wanted, sequence)
-        feed = Feed(
-            self._settings,
-            self._step.after,
-            self._outage,
-            on_page=lambda page: self._inbox.put(lambda: self._intake.catch(page)),
-            on_end=lambda error: self._inbox.put(lambda: _throw(error)),
-            by_selector=self._insist(self._database.knows_selectors),
-        )
-        self._intake.follow(feed)
-
-    def _check_design(self) -> None:
-        lastproc = self._settings.viewname.split('/')[-1]
-        needed = (lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
-        design.check(self._database, views=needed, filters=(design.FILTER,))
-
-    def _write(self) -> None:
-        """Write back what was finished, and claim what comes next, all in one request."""
-        updates = self._in_flight.unwritten
-        written: results.Written = []
-
-        def write_with(claimed: list[Document]) -> list[dict[str, Any]]:
-            nonlocal written
-            written, rows = results.write_along(self._database, updates, self._step.after, claimed)
-            return rows
-
-        won = self._intake.claim(self._intake.next_along(), write_with)
-        if not written:
-            self._insist(lambda: write_with([]), even_when_stopping=True)
-        self._in_flight.settle(written, self._claimant.worker)
-        self._in_flight.submit(won)
-        if None in written:
-            self._intake.look_due = True  # for a document that was passed over while it ran here
-            self._ask_whose_they_are()  # a claim was lost: the others may be, too
-        self._claimant.tell(holds_claims=bool(self._in_flight))
-
-    def _sweep(self) -> None:
-        """Look whatever the feed says, and for what no feed tells."""
-        self._sweep_due = time.monotonic() + SWEEP_INTERVAL
-        self._intake.look_due = True
-        self._claimant.set_aside.clear()
-        self._in_flight.submit(self._insist(lambda: self._claimant.left_over(self._in_flight.ids)))
-        unplaced = self._insist(lambda: design.unplaced(self._database, MAX_NAMED))
-        if unplaced and unplaced != self._unplaced:
-            log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
-        self._unplaced = unplaced
-        self._metrics.swept(lambda: self._insist(lambda: waiting(self._database, self._step.after)))
-
-    def _notice_a_pause(self) -> None:
-        """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""
-        paused = time.monotonic() - self._last_turn
-        self._last_turn = time.monotonic()
-        if paused >= self._settings.lease:
-            log.warning('no turn for %.0f s', paused)
-            self._ask_whose_they_are()
-
-    def _ask_whose_they_are(self) -> None:
-        """Of the documents that wait for a callback, keep those that are still claimed by this worker.
-
-        Others may have taken them over meanwhile. Their results would be refused, but the work would be done twice.
-        """
-        waiting = self._in_flight.take_back()
-        if waiting:
-            kept = self._insist(lambda: self._claimant.unknown(self._in_flight.ids), even_when_stopping=True)
-            log.warning('of %d documents that waited here, %d are still claimed', len(waiting), len(kept))
-            self._in_flight.submit(kept)
-
-    def _wait(self) -> None:
-        """Wait for the next thing that happens, or the next thing that is due."""
-        now_due = self._is_done() or self._sweep_is_due() or self._intake.can_take or self._in_flight.write_is_due
-        sweep_due = math.inf if self._stopping else self._sweep_due
-        due = min(sweep_due, self._claimant.watch_due, self._in_flight.next_due, self._intake.next_due)
-        self._handle(0.0 if now_due else max(0.0, due - time.monotonic()))
-
-    def _is_done(self) -> bool:
-        return not self._in_flight and (self._stopping or (self._once and self._intake.is_empty))
-
-    def _sweep_is_due(self) -> bool:
-        return not self._stopping and time.monotonic() >= self._sweep_due
-
-    def _told_to_stop(self) -> None:
-        if self._stopping:
-            raise GivenUp
-        self._stopping = True
-        self._intake.close()
-        self._in_flight.withdraw()
-        running = self._in_flight.running
-        log.info('stopping%s', f', after the {running} that still run' if running else '')
-
-    def _insist(self, request: Callable[[], T], even_when_stopping: bool = False) -> T:
-        """Answer of the server, waited for as long as it takes, or until there is no use in it any more."""
-
-        def pause(seconds: float) -> bool:
-            end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0 and (even_when_stopping or not self._stopping):
-                self._handle(left)
-            return self._stopping and not even_when_stopping
-
-        try:
-            return Retry(pause, self._outage)(request)
-        except Unavailable:
-            raise Stopping from None
-
-    def _handle(self, timeout: float) -> None:
-        for event in self._inbox.take(timeout):
-            event()
-
-    def _give_up(self) -> None:
-        """Release all that is claimed, in one request, and no more than that."""
-        log.warning('giving up %d that still run', self._in_flight.running)
-        self._in_flight.give_up()
-        updates = self._in_flight.unwritten
-        try:
-            if updates:
-                written = results.write(self._database, updates, self._step.after)
-                self._in_flight.settle(written, self._claimant.worker)
-        except EdwError as error:
-            log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.worker, error)
-
-
-def _throw(error: EdwError) -> None:
-    raise error
+def _parser(step: Step) -> argparse.ArgumentParser:
+    where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
+    command = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
+    command.add_argument(
+        '--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
+    )
+    command.add_argument(
+        '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: as edw.ini says)'
+    )
+    command.add_argument(
+        '--timeout',
+        type=cli.seconds,
+        metavar='S',
+        help='break a callback off after S seconds, and count that as a failed attempt. Callbacks run in processes '
+        'then, not in threads: the callback must be a function at the top level of its script, the script must call '
+        'listener.main under if __name__ == "__main__", and nothing that it keeps in memory is shared. A callback '
+        'that ends its process costs that attempt, not the listener',
+    )
+    command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
+    command.add_argument(
+        '--metrics',
+        type=cli.address,
+        metavar='[HOST:]PORT',
+        help='answer Prometheus on this port, of 127.0.0.1 unless HOST says otherwise; 0 takes a free port',
+    )
+    loudness = command.add_mutually_exclusive_group()
+    for flag, level, text in (
+        ('-v', logging.DEBUG, 'say more, and name each document of a burst'),
+        ('-q', logging.WARNING, 'say only what is wrong'),
+    ):
+        loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
+    return command

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import signal
 import sys
@@ -70,38 +69,3 @@ def ending(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return INTERRUPTED
-
-
-def listener_parser(name: str, after: str | int) -> argparse.ArgumentParser:
-    """The command line of the listener of a step."""
-    where = 'new documents' if after == 0 else f'documents whose last step is {after}'
-    command = parser(f'Wait for {where}, run the step {name} on each, and record the result in it.')
-    command.add_argument(
-        '--workers', type=count, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
-    )
-    command.add_argument(
-        '--batch', type=count, metavar='N', help='most documents to claim at once (default: as edw.ini says)'
-    )
-    command.add_argument(
-        '--timeout',
-        type=seconds,
-        metavar='S',
-        help='give up a callback after S seconds, and count that as a failed attempt. Callbacks run in processes '
-        'then, not in threads: the callback must be a function at the top level of its script, the script must call '
-        'listener.main under if __name__ == "__main__", and nothing that it keeps in memory is shared. A callback '
-        'that ends its process costs that attempt, not the listener',
-    )
-    command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
-    command.add_argument(
-        '--metrics',
-        type=address,
-        metavar='[HOST:]PORT',
-        help='answer Prometheus on this port, of 127.0.0.1 unless HOST says otherwise; 0 takes a free port',
-    )
-    loudness = command.add_mutually_exclusive_group()
-    for flag, level, text in (
-        ('-v', logging.DEBUG, 'say more, and name each document of a burst'),
-        ('-q', logging.WARNING, 'say only what is wrong'),
-    ):
-        loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
-    return command

@@ -1,116 +1,132 @@
-"""A worker's side of claiming: its name, its signs of life, its claims won and disputed."""
+"""A listener's side of claiming: its name, its heartbeat, its claims won and disputed, and its one verb, `exchange`."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from dataclasses import dataclass, field
 
-from edw.claiming import claims
+from edw.claiming import claims, cluster, results
 from edw.claiming.heartbeat import Heartbeat
-from edw.claiming.peers import Watch
+from edw.claiming.peers import Peers
+from edw.claiming.results import Refused, Update
 from edw.database.client import Database
 from edw.errors import EdwError
-from edw.listening.metrics import Metrics
-from edw.model import listeners
+from edw.model import documents, listeners
 from edw.model.documents import Document
 
 log = logging.getLogger(__name__)
 
 
-class Claimant:
-    """Claims documents of one step for one worker, and keeps the watch over the others."""
+@dataclass(frozen=True)
+class Exchanged:
+    """What became of an exchange.
 
-    def __init__(self, database: Database, process: str, metrics: Metrics) -> None:
-        self.worker = listeners.new_name()
-        self.contended = False  # somebody else claimed some of what was wanted, the last time
-        self.outrun = False  # somebody else claimed most of it
-        self.set_aside: set[str] = set()  # cannot be claimed, and not because of a conflict
+    `written` has for each update, in order: the document as written; None where the claim was lost, so that the result
+    is dropped; Refused where the server does not accept the new version. `won` are documents that are claimed now,
+    `lost` ids of those that somebody else has claimed or changed, `refused` ids of those that cannot be claimed.
+    """
+
+    written: list[Document | Refused | None] = field(default_factory=list)
+    won: list[Document] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class Claimant:
+    """Claims documents of one step for one listener, writes their results, and checks its peers."""
+
+    def __init__(self, database: Database, step: str, after: str | int) -> None:
+        self.name = listeners.new_name()
         self._database = database
-        self._process = process
-        self._metrics = metrics
-        self._heartbeat = Heartbeat(database.settings, process, self.worker)
-        self._watch = Watch(database, process, self.worker, metrics)
-        self._unanswered = False
-        self._tried = True  # to claim anything since the last look for what is left over; nobody has looked yet
+        self._step = step
+        self._after = after
+        self._heartbeat = Heartbeat(database.settings, step, self.name)
+        self._disputes = cluster.Disputes(database)
+        self._peers = Peers(database, step, self.name, self._disputes)
+        self._unanswered: set[str] = set()  # ids of documents whose claim was sent, and never answered
+        self._has_claimed = True  # since the last look for what is left over; nobody has looked yet
 
     def start(self) -> None:
         """Get ready for claims that are to come."""
         self._heartbeat.start()
 
     @property
-    def watch_due(self) -> float:
-        """Monotonic time of the next look at other workers."""
-        return self._watch.due
+    def peers_due(self) -> float:
+        """Monotonic time of the next look at the peers."""
+        return self._peers.due
 
-    def is_contended(self) -> bool:
-        """Whether to take documents in an order of one's own, rather than the first ones like everybody else.
+    def exchange(self, updates: list[Update], wanted: list[Document], known: set[str]) -> Exchanged:
+        """Write results and claim what comes next, in one request; either list may be empty.
 
-        In a cluster always: a contended claim there is often won by nobody, and costs a heartbeat's time.
+        `known` has the ids of the documents that the listener holds. To be called again after an Unavailable: what was
+        written before, and never answered, is recognised, results by their record, claims by the listener's name.
         """
-        return self.contended or self._database.copies() > 1
-
-    def in_own_order(self, docs: list[Document]) -> list[Document]:
-        """The documents in an order that no other worker has (rendezvous hashing)."""
-        return sorted(docs, key=lambda doc: hashlib.blake2b(f'{self.worker} {doc["_id"]}'.encode()).digest())
-
-    def claim(self, docs: list[Document], known: set[str], bulk_docs: claims.BulkDocs | None = None) -> list[Document]:
-        """Claim documents; returns those that were won. `known` has the ids of those that the worker holds.
-
-        To be called again after an Unavailable: the claims may have been written all the same, and then nobody
-        else will take those documents.
-        """
-        found: list[Document] = []
-        self.outrun = False
-        if self._unanswered:
-            found = self.unknown(known)
-            self._unanswered = False
-            if self._database.copies() > 1:
-                return found
-            # Of the others, no change will tell that they are free, because they were before.
+        if wanted:
+            # Before the first claim is written, so that there is a heartbeat to every claim.
+            self._heartbeat.tell(holds_claims=True)
+            self._has_claimed = True
+        is_repeated, self._unanswered = bool(self._unanswered), self._unanswered | {doc['_id'] for doc in wanted}
+        found = self._claimed_without_answer(known) if is_repeated else []
+        not_tried: list[str] = []
+        if is_repeated and self._database.copies() > 1:
+            # A copy that was not read may hold an earlier claim of ours, and a second one would be in conflict with it.
+            not_tried, wanted = [doc['_id'] for doc in wanted], []
+        elif found:
             held = {doc['_id'] for doc in found}
-            docs = [doc for doc in docs if doc['_id'] not in held]
-        self._heartbeat.tell(holds_claims=True)
-        self._unanswered = self._tried = True
-        claimed = claims.claim(self._database, docs, self._process, self.worker, bulk_docs)
-        self._unanswered = False
-        self._metrics.took(claimed.won)
-        lost = 0 if found else len(docs) - len(claimed.won)
-        self.contended = lost > 0
-        self.outrun = 2 * lost > len(docs)
-        self.set_aside.update(claimed.refused)
-        self._watch.disputes.add(claimed.disputed)
-        return found + claimed.won
+            wanted = [doc for doc in wanted if doc['_id'] not in held]
+        versions = [update.change(update.doc) for update in updates]
+        claimed_versions = [documents.claimed(doc, self._step, self.name) for doc in wanted]
+        rows = self._database.bulk_docs(versions + claimed_versions) if versions or wanted else []
+        written = [
+            results.by_row(self._database, update, version, row, self._after)
+            for update, version, row in zip(updates, versions, rows[: len(versions)], strict=True)
+        ]
+        claimed = claims.by_row(claimed_versions, rows[len(versions) :])
+        if updates and self._database.copies() > 1:
+            cluster.delete_lost_claims(self._database, [doc for doc in written if isinstance(doc, dict)], self.name)
+        self._unanswered = set()  # only now, because an Unavailable of any request so far has all of it called again
+        self._disputes.add(claimed.disputed)
+        return Exchanged(written, found + claimed.won, claimed.lost, claimed.refused + not_tried)
 
     def left_over(self, known: set[str]) -> list[Document]:
         """The same as `unknown`, without a request where nothing was claimed since the last call."""
-        tried, self._tried = self._tried, False
-        return self.unknown(known) if tried else []
+        has_claimed, self._has_claimed = self._has_claimed, False
+        return self.unknown(known) if has_claimed else []
 
     def unknown(self, known: set[str]) -> list[Document]:
-        """Documents that hold a claim of this worker whose answer never arrived, and that are the worker's."""
-        held = claims.held(self._database, self._process, self.worker)
-        docs = [doc for doc in held if doc['_id'] not in known and doc['_id'] not in self._watch.disputes]
-        if self._database.copies() == 1:
-            return docs
-        self._watch.disputes.add(docs)  # nobody said that they were won
-        return []
+        """Documents that hold a claim of this listener whose answer never arrived, and that are the listener's."""
+        return self._ours(claims.held(self._database, self._step, self.name), known)
 
     def tell(self, holds_claims: bool) -> None:
-        """Say whether there is anything to show signs of life for."""
-        self._heartbeat.tell(holds_claims or len(self._watch.disputes) > 0)
+        """Say whether there is anything to write heartbeats for."""
+        self._heartbeat.tell(holds_claims or len(self._disputes) > 0)
 
-    def watch(self, holds_claims: bool) -> None:
-        """Look after the own heartbeat process, the other workers, and disputed claims."""
+    def check_peers(self, holds_claims: bool) -> int:
+        """Look after the own heartbeat process, the peers, and disputed claims.
+
+        Returns how many claims of dead peers were released.
+        """
         self.tell(holds_claims)  # and start it again, had it died
-        self._watch.look()
+        return self._peers.check()
 
     def end(self, holds_claims: bool) -> None:
-        """Settle what disputes can be settled now, and end the heartbeat, which gives back what is still claimed.
+        """Settle what disputes can be settled now, and end the heartbeat, which releases what is still claimed.
 
-        A dispute that has to wait is settled by others, to whom this worker is dead after its lease.
+        A dispute that has to wait is settled by others, to whom this listener is dead after its lease.
         """
         try:
-            self._watch.disputes.look(lambda worker: False)
+            self._disputes.look(lambda listener: False)
         except EdwError as error:
-            log.warning('%d disputed claims are left to the lease: %s', len(self._watch.disputes), error)
-        self._heartbeat.end(holds_claims or self._unanswered)
+            log.warning('%d disputed claims are left to the lease: %s', len(self._disputes), error)
+        self._heartbeat.end(holds_claims or bool(self._unanswered))
+
+    def _claimed_without_answer(self, known: set[str]) -> list[Document]:
+        present = self._database.existing(self._unanswered)
+        return self._ours([doc for doc in present.values() if claims.is_held(doc, self.name)], known)
+
+    def _ours(self, docs: list[Document], known: set[str]) -> list[Document]:
+        docs = [doc for doc in docs if doc['_id'] not in known and doc['_id'] not in self._disputes]
+        if self._database.copies() == 1:
+            return docs
+        self._disputes.add(docs)  # nobody said that they were won
+        return []

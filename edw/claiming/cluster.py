@@ -42,24 +42,24 @@ def order(revision: str) -> tuple[int, str]:
 def decide(own: str, claims: dict[str, Any], is_dead: Callable[[Any], bool]) -> Decision | None:
     """What to do with the disputed claim of revision `own`; None: wait.
 
-    `claims` has the worker of the claim for each leaf that is not deleted, None for a leaf without a claim.
+    `claims` has the listener of the claim for each leaf that is not deleted, None for a leaf without a claim.
     It must have been read from all copies: what one copy alone knows may be the claim that was won.
     """
     if own not in claims:
         return FORGET
-    others = {revision: worker for revision, worker in claims.items() if revision != own}
+    others = {revision: listener for revision, listener in claims.items() if revision != own}
     if max(claims, key=order) != own or None in others.values():
         # The document lives on in another leaf. Of several disputed claims one is visible, and that one
         # does not come here, so that the last leaf is never deleted; a leaf without a claim deletes itself never.
         return Decision(delete=(own,))
-    if all(is_dead(worker) for worker in others.values()):
+    if all(is_dead(listener) for listener in others.values()):
         return Decision(delete=tuple(others), release=True)
     # Another one may have been won: its result will make its branch the longer one.
     return WAIT
 
 
 class Disputes:
-    """The disputed claims of a worker, until each is decided."""
+    """The disputed claims of a listener, until each is decided."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,7 +78,7 @@ class Disputes:
             self._revisions[doc['_id']] = doc['_rev']
 
     def look(self, is_dead: Callable[[Any], bool]) -> None:
-        """Look at each one, and do what is safe now. `is_dead` says of a worker that its lease has ended."""
+        """Look at each one, and do what is safe now. `is_dead` says of a listener that its lease has ended."""
         for doc_id, own in list(self._revisions.items()):
             if settle(self._database, doc_id, own, is_dead):
                 del self._revisions[doc_id]
@@ -104,33 +104,33 @@ def delete_leaves(database: Database, doc_id: str, revisions: tuple[str, ...] | 
     database.bulk_docs([{'_id': doc_id, '_rev': revision, '_deleted': True} for revision in revisions])
 
 
-def delete_lost_claims(database: Database, docs: list[Document], worker: Any) -> None:
-    """Delete the leaves of claims that others lost, in documents whose results this worker has written now."""
+def delete_lost_claims(database: Database, docs: list[Document], listener: Any) -> None:
+    """Delete the leaves of claims that others lost, in documents whose results this listener has written now."""
     for doc_id, revisions in database.conflicts([doc['_id'] for doc in docs]).items():
         leaves = database.leaves(doc_id)
-        # One with a claim of this worker is an edit, which somebody made while the step ran.
-        lost = [leaf['_rev'] for leaf in leaves if leaf['_rev'] in revisions and _claimer(leaf) not in (None, worker)]
+        # One with a claim of this listener is an edit, which somebody made while the step ran.
+        lost = [leaf['_rev'] for leaf in leaves if leaf['_rev'] in revisions and _claimer(leaf) not in (None, listener)]
         if lost:
             delete_leaves(database, doc_id, lost)
 
 
-def release_all(database: Database, process: str, worker: Any, is_dead: Callable[[Any], bool]) -> int:
-    """Release the claims of a worker that is gone; returns how many. A conflict is somebody else's release."""
-    held = claims.held(database, process, worker)
+def release_all(database: Database, step: str, listener: Any, is_dead: Callable[[Any], bool]) -> int:
+    """Release the claims of a listener that is gone; returns how many. A conflict is somebody else's release."""
+    held = claims.held(database, step, listener)
     if database.copies() > 1:
         return sum(settle(database, doc['_id'], doc['_rev'], is_dead) for doc in held)
     docs = [documents.released(doc) for doc in held]
     return sum(bool(row.get('ok')) for row in database.bulk_docs(docs)) if docs else 0
 
 
-def take_back(database: Database, written: Document, worker: Any) -> bool:
+def take_back(database: Database, written: Document, listener: Any) -> bool:
     """Take back a result that missed its quorum, if an edit or a release of the same moment is what counts.
 
-    An edit still has the claim of this worker, a release has none. False where there is neither: then the result
+    An edit still has the claim of this listener, a release has none. False where there is neither: then the result
     stands, and spreads to the other copies by itself.
     """
     others = [leaf for leaf in database.leaves(written['_id']) if leaf['_rev'] != written['_rev']]
-    if all(_claimer(leaf) not in (None, worker) for leaf in others):
+    if all(_claimer(leaf) not in (None, listener) for leaf in others):
         return False
     delete_leaves(database, written['_id'], [written['_rev']])
     return True

@@ -1,8 +1,8 @@
-"""Signs of life of a worker that holds claims, written by a process of its own.
+"""The heartbeat of a listener that holds claims, written by a process of its own.
 
 Not by a thread: a callback may hold the interpreter's lock for hours. The process is also the first to
-know when its worker is gone: its standard input ends, and it gives the claims back at once. Where it is
-killed together with its worker, other workers see the counter stand still; `edw.claiming.peers` is their side.
+know when its listener is gone: its standard input ends, and it releases the claims at once. Where it is
+killed together with its listener, peers see the counter stand still; `edw.claiming.peers` is their side.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 from edw import logs
 from edw.claiming import cluster
 from edw.config import Settings
 from edw.database.client import Database
 from edw.errors import Conflict, EdwError, NotFound, Unavailable
+from edw.model.documents import Document
 from edw.model.listeners import heartbeat_id
 
-HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the worker says on the pipe
+HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the listener says on the pipe
 END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -33,67 +35,70 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """The worker's side: starts the process with the first claim, and tells it what it has to know."""
+    """The listener's side: starts the process with the first claim, and tells it what it has to know."""
 
-    def __init__(self, settings: Settings, process: str, worker: str) -> None:
-        self._order = {'settings': dataclasses.asdict(settings), 'process': process, 'worker': worker}
-        self._child: subprocess.Popen[bytes] | None = None
+    def __init__(self, settings: Settings, step: str, listener: str) -> None:
+        self._order = {'settings': dataclasses.asdict(settings), 'step': step, 'listener': listener}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: IO[bytes] | None = None  # its standard input
         self._told = HOLDS_NONE
 
     def start(self) -> None:
         """Start the process before there is anything to tell: the first documents need not wait for it then."""
-        if not self._is_alive():
-            self._start()
+        self._running_pipe()
 
     def tell(self, holds_claims: bool) -> None:
-        """Say whether the worker holds claims, before the first one is written and after the last is gone."""
+        """Say whether the listener holds claims, before the first one is written and after the last is gone."""
         word = HOLDS_CLAIMS if holds_claims else HOLDS_NONE
         if word == self._told and (word == HOLDS_NONE or self._is_alive()):
             return
         self._told = word
-        if not self._is_alive():
-            self._start()
         try:
-            self._child.stdin.write(word)
+            self._running_pipe().write(word)
         except BrokenPipeError:
-            self._start()  # it ended in this very moment
-            self._child.stdin.write(word)
+            self._running_pipe(must_restart=True).write(word)  # it ended in this very moment
 
     def end(self, holds_claims: bool) -> None:
-        """End the process. Where claims are left, it gives them back first, as it does for a worker that dies."""
-        if not self._is_alive():
+        """End the process. Where claims are left, it releases them first, as it does for a listener that dies."""
+        if self._process is None or self._pipe is None or not self._is_alive():
             return
         try:
             if not holds_claims:
-                self._child.stdin.write(ENDS)
-            self._child.stdin.close()
-            self._child.wait(END_TIMEOUT)
+                self._pipe.write(ENDS)
+            self._pipe.close()
+            self._process.wait(END_TIMEOUT)
         except (BrokenPipeError, subprocess.TimeoutExpired):
-            self._child.kill()
-            self._child.wait()
+            self._process.kill()
+            self._process.wait()
 
     def _is_alive(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        return self._process is not None and self._process.poll() is None
 
-    def _start(self) -> None:
-        if self._child is not None:
-            log.warning('the heartbeat process ended with code %s, starting another', self._child.wait())
-            self._child.stdin.close()
+    def _running_pipe(self, must_restart: bool = False) -> IO[bytes]:
+        """The way to the process, which is started where it is not running."""
+        if self._pipe is not None and self._is_alive() and not must_restart:
+            return self._pipe
+        if self._process is not None and self._pipe is not None:
+            log.warning('the heartbeat process ended with code %s, starting another', self._process.wait())
+            self._pipe.close()
         path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get('PYTHONPATH')])])
-        self._child = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, '-m', 'edw.heartbeat'],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is for the worker, which may have hours of work to finish
+            start_new_session=True,  # Ctrl-C is for the listener, which may have hours of work to finish
             env={**os.environ, 'PYTHONPATH': path},
         )
+        assert self._process.stdin is not None  # it is a pipe
+        self._pipe = self._process.stdin
         # By the pipe, because a command line is readable by every user of the machine.
-        self._child.stdin.write(json.dumps(self._order, default=str).encode() + b'\n')
+        self._pipe.write(json.dumps(self._order, default=str).encode() + b'\n')
+        return self._pipe
 
 
 class _Ear(threading.Thread):
-    """Listens to the worker, so that its pipe is never full while a request takes its time."""
+    """Hears the listener, so that its pipe is never full while a request takes its time."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -111,31 +116,31 @@ class _Ear(threading.Thread):
 
 
 def main() -> int:
-    """Write the heartbeat until the worker ends; then give back what it held."""
-    # A service manager's signal goes to every process. This one has to outlive its worker.
+    """Write the heartbeat until the listener ends; then release what it held."""
+    # A service manager's signal goes to every process. This one has to outlive its listener.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.set_up(logging.INFO)
     order = json.loads(_first_line())
     settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
-    worker = order['worker']
+    listener = order['listener']
     database = Database(settings)
     ear = _Ear()
     ear.start()
-    beats = _Beats(database, order['process'], worker, settings.lease)
+    beats = _Beats(database, order['step'], listener, settings.lease)
     parent = os.getppid()
-    # By the parent too: children of the callback's own may hold the pipe open after their worker's death.
+    # By the parent too: children of the callback's own may hold the pipe open after their listener's death.
     while not ear.ended.wait(settings.heartbeat) and os.getppid() == parent:
-        # Also for claims that came and went in between: to others a fast worker holds some all the time.
+        # Also for claims that came and went in between: to others a fast listener holds some all the time.
         if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
             ear.held_claims = ear.holds_claims
             beats.beat()
     try:
         if not ear.ended_in_order:
-            released = cluster.release_all(database, order['process'], worker, lambda other: False)
-            log.warning('%s is gone: its claims are released: %d', worker, released)
+            released = cluster.release_all(database, order['step'], listener, lambda other: False)
+            log.warning('%s is gone: its claims are released: %d', listener, released)
         beats.remove()
     except EdwError as error:
-        log.warning('the last words of %s cannot be written: %s', worker, error)
+        log.warning('the last words of %s cannot be written: %s', listener, error)
         return error.exit_code
     return 0
 
@@ -143,9 +148,9 @@ def main() -> int:
 class _Beats:
     """The heartbeat document: a counter that goes on."""
 
-    def __init__(self, database: Database, process: str, worker: str, lease: float) -> None:
+    def __init__(self, database: Database, step: str, listener: str, lease: float) -> None:
         self._database = database
-        self._doc = {'_id': heartbeat_id(worker), 'counter': 0, 'process': process}
+        self._doc: Document = {'_id': heartbeat_id(listener), 'counter': 0, 'process': step}
         self._lease = lease
         self._written = time.monotonic()
         self._late = False
@@ -181,7 +186,7 @@ def _first_line() -> bytes:
     while not line.endswith(b'\n'):
         byte = os.read(0, 1)
         if not byte:
-            sys.exit(0)  # the worker ended before it began
+            sys.exit(0)  # the listener ended before it began
         line += byte
     return line
 

@@ -34,37 +34,19 @@ class Refused(Exception):
     """The database will not take this version of the document, whatever its revision."""
 
 
-Written = list[Document | Refused | None]
+def by_row(
+    database: Database, update: Update, version: Document, row: dict[str, Any], after: str | int
+) -> Document | Refused | None:
+    """What became of an update of the step that comes after step `after`, by the row that answered `version`.
 
-
-def write(database: Database, updates: list[Update], after: str | int) -> Written:
-    """Write the updates of a step that comes after step `after`.
-
-    For each one, in order: the document as written; None where the claim was lost, so that the result is
-    dropped; Refused where the server does not accept the new version.
-    Safe to call again after an Unavailable: what was written before is recognised.
+    The document as written; None where the claim was lost, so that the result is dropped; Refused where the server
+    does not accept the new version. An update that was written before, and never answered, is recognised.
     """
-    return write_along(database, updates, after, [])[0]
-
-
-def write_along(
-    database: Database, updates: list[Update], after: str | int, others: list[Document]
-) -> tuple[Written, list[dict[str, Any]]]:
-    """The same, and in the same request other documents, whose rows are returned as they are."""
-    versions = [update.change(update.doc) for update in updates]
-    rows = database.bulk_docs(versions + others)
-    written: Written = []
-    for update, version, row in zip(updates, versions, rows[: len(versions)], strict=True):
-        if row.get('error') == 'conflict':
-            written.append(_on_newer_revision(database, update, after))
-        elif row.get('error'):
-            written.append(Refused(f'{row["error"]}: {row.get("reason")}'))
-        else:
-            written.append(_accepted(database, update, {**version, '_rev': row['rev']}, row, after))
-    if database.copies() > 1:
-        ours = updates[0].doc['claim']['worker']
-        cluster.delete_lost_claims(database, [doc for doc in written if isinstance(doc, dict)], ours)
-    return written, rows[len(versions) :]
+    if row.get('error') == 'conflict':
+        return _on_newer_revision(database, update, after)
+    if row.get('error'):
+        return Refused(f'{row["error"]}: {row.get("reason")}')
+    return _accepted(database, update, {**version, '_rev': row['rev']}, row, after)
 
 
 def _accepted(
@@ -87,7 +69,7 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
         if update.record is not None and holds(current, update.record):
             return current  # an earlier try was written, and only its answer was lost
         if current.get('claim') != update.doc['claim']:
-            log.warning('%s is no longer claimed by this worker: the result is dropped', doc_id)
+            log.warning('%s is no longer claimed by this listener: the result is dropped', doc_id)
             return None
         if documents.last_step(current) != after:
             # Somebody cut or extended `process`: a result for the old chain does not belong there.
@@ -98,9 +80,7 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
         row = database.bulk_docs([version])[0]
         if row.get('error') == 'conflict':
             continue
-        if row.get('error'):
-            return Refused(f'{row["error"]}: {row.get("reason")}')
-        return _accepted(database, update, {**version, '_rev': row['rev']}, row, after)
+        return by_row(database, update, version, row, after)
 
 
 def holds(doc: Document, record: dict[str, Any]) -> bool:

@@ -1,153 +1,84 @@
-"""Running callbacks: a fixed number of threads that take documents and hand back outcomes."""
+"""Engines: where callbacks run. One interface, in the terms of `concurrent.futures`, and the engine of threads."""
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import queue
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from concurrent.futures import Future
+from typing import Protocol
 
 from edw.config import Settings, current
-from edw.errors import StepError, Unprocessable
+from edw.listening.steps import Callback, Outcome, run_callback
 from edw.model.documents import Document
-from edw.redact import redact
-
-MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
 
 log = logging.getLogger(__name__)
 
-Callback = Callable[[Document], dict[str, Any]]
+Running = Future[Outcome]  # of a document that was given to an engine
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a callback made of a document: either `entry`, or `error` with whether another try is of use.
+class Engine(Protocol):
+    """Runs the callback on `workers` documents at once."""
 
-    `started` and `finished` are in seconds since the epoch, `seconds` is the time between by a clock that
-    nobody sets.
-    """
+    @property
+    def workers(self) -> int:
+        """How many callbacks run at once."""
+        raise NotImplementedError
 
-    doc: Document
-    started: float
-    finished: float
-    seconds: float
-    entry: dict[str, Any] | None = None
-    error: str = ''
-    final: bool = False
+    def submit(self, doc: Document) -> Running:
+        """Run the callback as soon as a worker is free.
 
+        The future can be cancelled until then. It has an exception where the engine could not run the callback at all;
+        what the callback itself raises is in the Outcome.
+        """
+        raise NotImplementedError
 
-class Ended(Exception):
-    """The executor was killed: nobody waits for an outcome."""
-
-
-class Executor(Protocol):
-    """Runs the callback on one document at a time; `kill` breaks off what runs, if that is possible."""
-
-    def __call__(self, doc: Document) -> Outcome:
-        """Run the callback."""
-
-    def kill(self) -> None:
-        """Break off what runs."""
+    def end(self) -> None:
+        """Break off what runs, as far as that is possible. Futures that are not done by now may never be."""
+        raise NotImplementedError
 
 
-class InThread:
-    """Runs the callback in the calling thread, which nothing can break off."""
-
-    def __init__(self, callback: Callback, settings: Settings) -> None:
-        self._callback = callback
-        self._settings = settings
-
-    def __call__(self, doc: Document) -> Outcome:
-        """Run the callback."""
-        current.set(self._settings)
-        return run_callback(self._callback, doc)
-
-    def kill(self) -> None:
-        """Leave it alone: the thread is a daemon, and ends with the process."""
-
-
-class Workers:
-    """Threads that each run callbacks with an executor of their own.
+class Threads:
+    """Runs callbacks in threads, which nothing can break off.
 
     They are daemons, so that a callback that hangs cannot hold the process.
     """
 
-    def __init__(self, executors: list[Executor], report: Callable[[Outcome], None]) -> None:
-        """`report` is called with each outcome, in the thread that ran the callback."""
-        self._executors = executors
-        self._report = report
-        self._jobs: queue.SimpleQueue[Document] = queue.SimpleQueue()
-        for index, executor in enumerate(executors):
-            threading.Thread(target=self._work, args=(executor,), name=f'callback-{index}', daemon=True).start()
+    def __init__(self, callback: Callback, settings: Settings, workers: int) -> None:
+        self.workers = workers
+        self._callback = callback
+        self._settings = settings
+        self._jobs: queue.SimpleQueue[tuple[Running, Document] | None] = queue.SimpleQueue()
+        for index in range(workers):
+            threading.Thread(target=self._work, name=f'callback-{index}', daemon=True).start()
 
-    def submit(self, doc: Document) -> None:
-        """Run the callback on a document as soon as a thread is free."""
-        self._jobs.put(doc)
-
-    def withdraw(self) -> list[Document]:
-        """Take back the documents that no thread has begun with."""
-        docs = []
-        while True:
-            try:
-                docs.append(self._jobs.get_nowait())
-            except queue.Empty:
-                return docs
+    def submit(self, doc: Document) -> Running:
+        """Run the callback as soon as a thread is free."""
+        running = Running()
+        self._jobs.put((running, doc))
+        return running
 
     def end(self) -> None:
-        """Break off what runs, as far as that is possible. No outcome of it is to be taken seriously any more."""
-        for executor in self._executors:
-            executor.kill()
+        """Let the threads end that run nothing; others are left to the end of the process."""
+        for _ in range(self.workers):
+            self._jobs.put(None)
 
-    def _work(self, execute: Executor) -> None:
-        while True:
-            doc = self._jobs.get()
-            try:
-                outcome = execute(doc)
-            except Ended:
-                return
-            # Whatever it is, from an exception that cannot be printed to no memory for a process: without an outcome
-            # the document would stay claimed, and the thread be missing.
-            except BaseException as error:
-                log.exception('%s: the step could not be run', doc['_id'])
-                now = time.time()
-                outcome = Outcome(doc, now, now, 0.0, error=f'{type(error).__name__}: the step could not be run')
-            self._report(outcome)
+    def _work(self) -> None:
+        current.set(self._settings)
+        while (job := self._jobs.get()) is not None:
+            running, doc = job
+            if running.set_running_or_notify_cancel():
+                run_into(running, self._callback, doc)
 
 
-def run_callback(callback: Callback, doc: Document) -> Outcome:
-    """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
-    started, clock = time.time(), time.perf_counter()
-    result: dict[str, Any] = {}
+def run_into(running: Running, callback: Callback, doc: Document) -> None:
+    """Run the callback, and have the future tell of its outcome, whatever happens."""
     try:
-        result['entry'] = checked_entry(callback(copy.deepcopy(doc)))
-    # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
-    except (Exception, SystemExit) as error:
-        expected = isinstance(error, StepError)
-        log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
-        result = {'error': describe(error), 'final': isinstance(error, Unprocessable)}
-    return Outcome(doc, started, time.time(), time.perf_counter() - clock, **result)
-
-
-def checked_entry(entry: Any) -> dict[str, Any]:
-    """The entry, if it is a dict that the database can keep.
-
-    Checked here, because one bad value (NaN, an array, half a surrogate pair) would make the server refuse
-    a whole batch of results.
-    """
-    if not isinstance(entry, dict):
-        raise StepError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
-    try:
-        return json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
-
-
-def describe(error: BaseException) -> str:
-    """Type and message of an error, without secrets, fit for a document."""
-    text = redact(f'{type(error).__name__}: {error}')[:MAX_ERROR_LENGTH]
-    return text.encode('utf-8', 'replace').decode('utf-8')
+        outcome = run_callback(callback, doc)
+    # From an exception that cannot be printed to no memory: without an outcome the document would stay claimed, and
+    # the worker be missing.
+    except BaseException as error:
+        log.exception('%s: the step could not be run', doc['_id'])
+        running.set_exception(error)
+    else:
+        running.set_result(outcome)

@@ -5,9 +5,34 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from edw.errors import EdwError
 
 T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Page:
+    """The feed brought changes, one at least.
+
+    `sequence` is that up to which there are no others; None from a server that tells none.
+    """
+
+    changes: list[dict[str, Any]]
+    sequence: str | int | None
+
+
+@dataclass(frozen=True)
+class FeedFailed:
+    """The feed met what waiting cannot mend."""
+
+    error: EdwError
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """A signal, or a caller, asks to finish what runs and to end."""
 
 
 class Inbox(Generic[T]):
@@ -29,8 +54,3 @@ class Inbox(Generic[T]):
                 yield self._queue.get_nowait()
         except queue.Empty:
             return
-
-
-@dataclass(frozen=True)
-class StopRequest:
-    """A signal, or a caller, asks to finish what runs and to end."""

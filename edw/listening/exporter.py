@@ -34,7 +34,7 @@ except ImportError:
 CALLBACK_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)
 WAIT_BUCKETS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000, 86400, 604800)
 
-disable_created_metrics()  # a time stamp beside each counter, which no rule needs
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp beside each counter, which no rule needs
 
 log = logging.getLogger(__name__)
 T = TypeVar('T', Counter, Gauge, Histogram)
@@ -51,14 +51,14 @@ class Exporter(Metrics):
         self._step = step
         self._info = Gauge(
             'edw_listener_info',
-            '1, with the name of the worker as it stands in claims, and the step before this one',
-            ['step', 'after', 'worker'],
+            '1, with the name of the listener as it stands in claims, and the step before this one',
+            ['step', 'after', 'listener'],
             registry=self.registry,
         )
         attempts = Counter(
             'edw_attempts_total',
             'Attempts at the step, by what became of them: success: the result is recorded; retried: failed, and to be '
-            'tried again; failed: the last one failed, and the status says so; lost: another worker had taken the '
+            'tried again; failed: the last one failed, and the status says so; lost: another listener had taken the '
             'document over, or somebody edited its process, and the result was dropped',
             ['step', 'outcome'],
             registry=self.registry,
@@ -91,7 +91,7 @@ class Exporter(Metrics):
         self._released = self._made(
             Counter,
             'edw_claims_released_total',
-            'Claims of other listeners of the step that this one released, because they had shown no sign of life for '
+            'Claims of other listeners of the step that this one released, because they had written no heartbeat for '
             'a lease',
         )
         self._outages = self._made(
@@ -109,9 +109,9 @@ class Exporter(Metrics):
     def _made(self, kind: type[T], name: str, text: str, **options: Any) -> T:
         return kind(name, text, ['step'], registry=self.registry, **options).labels(self._step.name)
 
-    def follow(self, worker: str, in_flight: Callable[[], int]) -> None:
+    def follow(self, listener: str, in_flight: Callable[[], int]) -> None:
         """Say who measures, and ask how many documents are in flight at each scrape."""
-        self._info.labels(self._step.name, str(self._step.after), worker).set(1)
+        self._info.labels(self._step.name, str(self._step.after), listener).set(1)
         self._in_flight.set_function(in_flight)
 
     def reached(self) -> None:
@@ -144,9 +144,8 @@ class Exporter(Metrics):
         """Count claims."""
         self._released.inc(claims)
 
-    def swept(self, read: Callable[[], Waiting]) -> None:
+    def swept(self, waiting: Waiting) -> None:
         """Keep what the database says of the documents that wait."""
-        waiting = read()
         self._waiting.set(waiting.documents)
         self._oldest.set(math.nan if waiting.since is None else waiting.since)
 

@@ -1,14 +1,12 @@
-"""The `_changes` feed of the documents that wait for one step, taken a page at a time.
+"""The `_changes` feed of the documents that wait for one step, polled a page at a time.
 
 A page is asked for when there is room for it, and answered as soon as one document waits. So a document that
-comes alone is here at once, a burst comes in few requests, and a feed that nobody asks costs nothing.
+comes alone is here at once, a burst comes in few requests, and a feed that nobody polls costs nothing.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from edw.config import Settings
@@ -16,68 +14,64 @@ from edw.database.client import Database
 from edw.database.design import FILTER
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, Unavailable
+from edw.listening.events import FeedFailed, Inbox, Page
 from edw.model import documents
 
 ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
 
 
-@dataclass(frozen=True)
-class Page:
-    """Changes, one at least, and the sequence up to which there are no others; None from a server that tells none."""
-
-    changes: list[dict[str, Any]]
-    sequence: str | int | None
-
-
 class _Ended(Exception):
-    """The wait that was under way when the feed was ended has come back."""
+    """The request that was under way when the feed was ended has come back."""
 
 
 class Feed:
-    """A thread that waits for the next changes, each time it is told to watch."""
+    """A thread that waits for the next changes, each time it is told to poll, and puts them into an inbox."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        after: str | int,
-        outage: Outage,
-        on_page: Callable[[Page], None],
-        on_end: Callable[[EdwError], None],
-        by_selector: bool = False,
-    ) -> None:
-        """`on_page` gets the changes, with their documents, `on_end` the error that no waiting mends.
-
-        Both are called in the feed's thread. `by_selector`: filter with a selector, which CouchDB does about twenty
-        times as fast as with the function of the design document.
-        """
+    def __init__(self, settings: Settings, after: str | int, outage: Outage, inbox: Inbox[Any]) -> None:
+        """The inbox gets a Page for each poll, or FeedFailed once."""
         self._database = Database(settings)
-        self._query: dict[str, Any] = {'include_docs': 'true'}
-        if by_selector:
-            self._query.update(filter='_selector', selector=documents.free_selector(after))
-        else:
-            self._query.update(filter=f'{settings.design.removeprefix("_design/")}/{FILTER}', last=after)
-        self._retry = Retry(self._pause, outage)
-        self._on_page = on_page
-        self._on_end = on_end
+        self._after = after
+        self._filter = f'{settings.design.removeprefix("_design/")}/{FILTER}'
+        self._query: dict[str, Any] = {}
+        self._retry = Retry(self._wait, outage)
+        self._inbox = inbox
         self._wanted: tuple[str | int, int] | None = None  # sequence to wait from, most changes; None: do not wait
-        self._watching = False
+        self._is_polling = False
         self._ended = False
         self._told = threading.Condition()
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether a poll has not been answered yet."""
+        with self._told:
+            return self._is_polling
+
+    def open(self, by_selector: bool) -> None:
+        """Get ready for polls.
+
+        `by_selector`: filter with a selector, which CouchDB does about twenty times as fast as with the function of the
+        design document.
+        """
+        self._query = {'include_docs': 'true'}
+        if by_selector:
+            self._query.update(filter='_selector', selector=documents.free_selector(self._after))
+        else:
+            self._query.update(filter=self._filter, last=self._after)
         # A daemon: a longpoll can be quiet for hours, and nothing is lost when it is cut.
         threading.Thread(target=self._run, name='feed', daemon=True).start()
 
-    def watch(self, since: str | int, limit: int = 1) -> None:
+    def poll(self, since: str | int, limit: int = 1) -> None:
         """Report the next changes after the sequence `since`, once, and `limit` of them at most.
 
-        A wait that is under way goes on: it began at an older sequence, so that it misses nothing either.
+        A poll that is under way goes on: it began at an older sequence, so that it misses nothing either.
         """
         with self._told:
-            if not self._watching:
-                self._watching, self._wanted = True, (since, limit)
+            if not self._is_polling:
+                self._is_polling, self._wanted = True, (since, limit)
                 self._told.notify()
 
     def end(self) -> None:
-        """Report nothing more. A wait that is under way cannot be cut: its thread ends with it, unheard."""
+        """Report nothing more. A request that is under way cannot be cut: its thread ends with it, unheard."""
         with self._told:
             self._ended = True
             self._told.notify()
@@ -87,18 +81,18 @@ class Feed:
             while not self._ended:
                 with self._told:
                     self._told.wait_for(lambda: self._ended or self._wanted is not None)
-                    if self._ended:
+                    if self._ended or self._wanted is None:
                         return
                     (since, limit), self._wanted = self._wanted, None
                 page = self._next_page(since, limit)
-                # Before the report, so that a `watch` in answer to it is not taken for one too many.
+                # Before the report, so that a `poll` in answer to it is not taken for one too many.
                 with self._told:
-                    self._watching = False
-                self._on_page(page)
+                    self._is_polling = False
+                self._inbox.put(page)
         except _Ended:
             return
         except EdwError as error:
-            self._on_end(error)
+            self._inbox.put(FeedFailed(error))
 
     def _next_page(self, since: str | int, limit: int) -> Page:
         while True:
@@ -110,7 +104,7 @@ class Feed:
                 return Page(changes, last if len(changes) < limit else changes[-1].get('seq'))
             # The server ended a quiet feed, as it does for maintenance: go on from there, but not in a hot loop.
             since = last
-            self._pause(ENDED_PAUSE)
+            self._wait(ENDED_PAUSE)
 
     def _longpoll(self, since: str | int, limit: int) -> dict[str, Any]:
         try:
@@ -120,6 +114,6 @@ class Feed:
                 raise _Ended from None  # nobody is there to be told of an outage
             raise
 
-    def _pause(self, seconds: float) -> bool:
+    def _wait(self, seconds: float) -> bool:
         with self._told:
             return self._told.wait_for(lambda: self._ended, seconds)

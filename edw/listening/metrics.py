@@ -30,8 +30,8 @@ class Metrics:
 
     views: tuple[str, ...] = ()  # of the design document, that `swept` reads
 
-    def follow(self, worker: str, in_flight: Callable[[], int]) -> None:
-        """`worker` measures; `in_flight` says how many documents it holds, and is called in other threads."""
+    def follow(self, listener: str, in_flight: Callable[[], int]) -> None:
+        """`listener` measures; `in_flight` says how many documents it holds, and is called in other threads."""
 
     def reached(self) -> None:
         """The server answered a request."""
@@ -46,13 +46,13 @@ class Metrics:
         """A callback ended, in whatever way."""
 
     def settled(self, update: Update, written: Document | Refused | None) -> None:
-        """An update was written, or not, as `edw.claiming.results.write` says."""
+        """An update was written, or not, as `edw.claiming.results.by_row` says."""
 
     def released(self, claims: int) -> None:
-        """Claims of a worker that showed no sign of life were released."""
+        """Claims of dead peers were released."""
 
-    def swept(self, read: Callable[[], Waiting]) -> None:
-        """The time of the sweep has come: `read` asks the database how many documents wait."""
+    def swept(self, waiting: Waiting) -> None:
+        """So many documents waited at the time of the sweep; only told where `views` has what that takes."""
 
 
 UNHEARD = Metrics()
@@ -70,7 +70,7 @@ def waiting(database: Database, after: str | int) -> Waiting:
 def outcome(update: Update, written: Document | Refused | None) -> str | None:
     """What became of an attempt, one of OUTCOMES; None where no attempt was made, or its end is still to come."""
     if update.record is None:
-        return None  # a claim that was given back
+        return None  # a claim that was released
     if isinstance(written, Refused):
         return FAILED if update.is_failure else None  # it is recorded as a failure next
     if written is None or not holds(written, update.record):

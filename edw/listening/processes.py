@@ -1,33 +1,45 @@
-"""Running callbacks in processes, which can be ended when they take too long, and may die without harm.
+"""The engine of processes: callbacks that can be ended when they take too long, and may die without harm.
 
-A process is started with `spawn`: it imports the step's script anew, and finds the callback there by its name.
+A process is started with `spawn`: it imports the step's script anew, and finds the callback there by its name. One
+thread serves all of them.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
 import time
+from collections import deque
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from edw import logs
 from edw.config import Settings, current
 from edw.errors import SettingsError
-from edw.listening.engines import Callback, Ended, Outcome, run_callback
+from edw.listening.engines import Running
+from edw.listening.steps import Callback, Outcome, describe, run_callback
 from edw.model.documents import Document
 from edw.redact import keep_secret
 
 SPAWN = multiprocessing.get_context('spawn')
+READY = b'ready'  # what a process says when it has imported the step
+
+log = logging.getLogger(__name__)
 
 
-class InProcess:
-    """Runs the callback in a process of its own, which is kept for the next document while it lives."""
+class Processes:
+    """Runs callbacks in processes, which are kept for the next documents while they live.
 
-    def __init__(self, callback: Callback, settings: Settings, timeout: float) -> None:
+    A process that dies or takes longer than `timeout` seconds is a failed attempt. The time begins when the process
+    has imported the step and gets the document.
+    """
+
+    def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float) -> None:
         try:
             pickle.dumps(callback)
         except (pickle.PicklingError, AttributeError, TypeError):
@@ -35,61 +47,155 @@ class InProcess:
                 'with a time limit the callback must be a function at the top level of its script, '
                 f'so that another process finds it: {callback!r} is not.'
             ) from None
-        self._arguments = (callback, settings, logging.getLogger('edw').level)
+        self.workers = workers
+        self._start_arguments = (callback, settings, logging.getLogger('edw').level)
         self._timeout = timeout
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self._connection: Connection | None = None
-        self._lock = threading.Lock()
-        self._killed = False
+        self._jobs: deque[tuple[Running, Document]] = deque()
+        self._children = [self._start() for _ in range(workers)]
+        self._ended = False
+        self._lock = threading.Lock()  # over the jobs, the list of children, and whether it has ended
+        self._woken, self._wake = SPAWN.Pipe(duplex=False)
+        threading.Thread(target=self._serve, name='processes', daemon=True).start()
 
-    def __call__(self, doc: Document) -> Outcome:
-        """Run the callback; a process that dies or takes longer than the timeout is a failed attempt."""
-        started, clock = time.time(), time.monotonic()
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        try:
-            self._connection.send(doc)
+    def submit(self, doc: Document) -> Running:
+        """Run the callback as soon as a process is free."""
+        running = Running()
+        with self._lock:
+            self._jobs.append((running, doc))
+            self._notify()
+        return running
+
+    def end(self) -> None:
+        """End all processes, whatever they do."""
+        with self._lock:
+            self._ended = True
+            for child in self._children:
+                child.process.kill()
+            self._notify()
+
+    def _notify(self) -> None:
+        # Told while the thread that serves is behind: one word is enough, and the pipe never fills.
+        if not self._woken.poll():
+            self._wake.send_bytes(b'')
+
+    def _start(self) -> _Child:
+        ours, theirs = SPAWN.Pipe()
+        process = SPAWN.Process(target=_work, args=(theirs, *self._start_arguments), daemon=True)
+        process.start()
+        theirs.close()
+        return _Child(process, ours)
+
+    def _serve(self) -> None:
+        while True:
+            # Of a child that is dead and not replaced, nothing is to be expected.
+            alive = [child for child in self._children if not child.is_dead]
             # The sentinel too: the pipe of a process that died may be held open by children of its own.
-            if wait([self._connection, self._process.sentinel], self._timeout):
-                return self._receive()
-            error = f'TimeoutError: no result after {self._timeout:g} s'
-            self._process.kill()
+            on = [self._woken, *(part for child in alive for part in (child.connection, child.process.sentinel))]
+            due = min((child.due for child in alive), default=math.inf)
+            ready = wait(on, None if due == math.inf else max(0.0, due - time.monotonic()))
+            if self._woken in ready:
+                self._woken.recv_bytes()
+            for child in alive:
+                if child.connection in ready or child.process.sentinel in ready:
+                    self._hear(child)
+                elif time.monotonic() >= child.due:
+                    child.process.kill()
+                    child.process.join()
+                    child.fail(f'TimeoutError: no result after {self._timeout:g} s')
+            with self._lock:
+                # A process must not be started after all were told to end.
+                if self._ended:
+                    return
+                self._give_out()
+
+    def _hear(self, child: _Child) -> None:
+        try:
+            # What was sent before the process died still counts; where there is nothing, this is no time to wait.
+            if not child.connection.poll():
+                raise EOFError
+            said = child.connection.recv()
         except (EOFError, OSError):
-            error = ''
-        self._process.join()
-        error = error or f'ProcessDied: the process of the callback ended with {_how(self._process.exitcode)}'
-        return Outcome(doc, started, time.time(), time.monotonic() - clock, error=error)
+            child.process.join()
+            child.fail(f'ProcessDied: the process of the callback ended with {_how(child.process.exitcode)}')
+            return
+        if said == READY:
+            child.is_ready = child.was_ready = True
+        else:
+            child.finish(said)
 
-    def _receive(self) -> Outcome:
-        # What was sent before the process died still counts; where there is nothing, this is no time to wait for it.
-        if not self._connection.poll():
-            raise EOFError
-        return self._connection.recv()
-
-    def kill(self) -> None:
-        """End the process, whatever it does."""
-        with self._lock:
-            self._killed = True
-            if self._process is not None:
-                self._process.kill()
-
-    def _start(self) -> None:
-        # The listener may end at any moment: a process must not be started after it was told to kill them.
-        with self._lock:
-            if self._killed:
-                raise Ended
-            self._connection, theirs = SPAWN.Pipe()
-            process = SPAWN.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-            process.start()
-            theirs.close()
-            self._process = process
+    def _give_out(self) -> None:
+        """Give documents to processes that are free, and start others where some have died."""
+        for index, child in enumerate(self._children):
+            if not self._jobs:
+                return
+            if child.is_dead:
+                if not child.was_ready:
+                    # It could not even import the step: that costs a document an attempt, or this would go on for ever.
+                    running, _ = self._jobs.popleft()
+                    if running.set_running_or_notify_cancel():
+                        running.set_result(_failed(child.words))
+                self._children[index] = self._start()
+            elif child.is_ready:
+                while self._jobs:
+                    running, doc = self._jobs.popleft()
+                    if running.set_running_or_notify_cancel():
+                        child.begin(running, doc, self._timeout)
+                        break
 
 
-def _how(code: int) -> str:
+class _Child:
+    """One process, and what it is doing."""
+
+    def __init__(self, process: BaseProcess, connection: Connection) -> None:
+        self.process = process
+        self.connection = connection
+        self.is_ready = False  # waits for a document
+        self.was_ready = False
+        self.is_dead = False
+        self.words = ''  # what it died of
+        self.due = math.inf  # monotonic time at which the callback has taken too long
+        self._running: Running | None = None
+        self._began = 0.0  # seconds since the epoch
+
+    def begin(self, running: Running, doc: Document, timeout: float) -> None:
+        self.is_ready = False
+        self._running, self._began = running, time.time()
+        self.due = time.monotonic() + timeout
+        try:
+            self.connection.send(doc)
+        except OSError as error:
+            log.debug('%s: %s; its process has died in this moment, which its sentinel tells next', doc['_id'], error)
+        except Exception as error:
+            # Nothing was sent: the document cannot be pickled, as one that is nested too deeply.
+            self.finish(_failed(describe(error)))
+
+    def finish(self, outcome: Outcome) -> None:
+        running, self._running = self._running, None
+        self.is_ready, self.due = True, math.inf
+        if running is not None:
+            running.set_result(outcome)
+
+    def fail(self, words: str) -> None:
+        running, self._running = self._running, None
+        self.is_ready, self.is_dead, self.words, self.due = False, True, words, math.inf
+        self.connection.close()
+        if running is not None:
+            running.set_result(_failed(words, self._began))
+
+
+def _failed(words: str, began: float | None = None) -> Outcome:
+    now = time.time()
+    began = now if began is None else began
+    return Outcome(began, now, max(0.0, now - began), error=words)
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return 'no exit code'
     return f'signal {-code} ({signal.Signals(-code).name})' if code < 0 else f'exit code {code}'
 
 
-def _serve(connection: Connection, callback: Callback, settings: Settings, level: int) -> None:
+def _work(connection: Connection, callback: Callback, settings: Settings, level: int) -> None:
     """In the process: run the callback on each document that comes, until the listener ends."""
     # A signal to the whole group is for the listener, which lets callbacks finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -99,6 +205,7 @@ def _serve(connection: Connection, callback: Callback, settings: Settings, level
     for secret in (settings.password, settings.iam_apikey):
         keep_secret(secret)
     current.set(settings)
+    connection.send(READY)
     while True:
         try:
             doc = connection.recv()
@@ -109,5 +216,7 @@ def _serve(connection: Connection, callback: Callback, settings: Settings, level
 
 def _end_with_parent() -> None:
     """A callback of hours whose listener was killed must not go on: another listener does it again."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)

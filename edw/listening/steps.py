@@ -1,22 +1,32 @@
-"""A step of the chain, and what the outcome of its callback makes of a document."""
+"""A step of the chain: running its callback on a document, and what the outcome makes of the document."""
 
 from __future__ import annotations
 
+import json
+import logging
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from edw.claiming.results import Update
-from edw.errors import SettingsError
-from edw.listening.engines import Outcome
+from edw.errors import SettingsError, StepError, Unprocessable
 from edw.model import documents
 from edw.model.documents import Document
+from edw.redact import redact
 
 HOSTNAME = socket.gethostname()
+MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[Document], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Its name, the step before it (0: none), and the status of documents that it fails on."""
+    """Its name, the step before it (0: none), and the status of documents that it fails on for good."""
 
     name: str
     after: str | int
@@ -33,7 +43,59 @@ class Step:
             raise SettingsError(f'step {self.name}: `failed` is a status other than good, not {self.failed!r}')
 
 
-def success(outcome: Outcome, step: Step) -> Update:
+@dataclass(frozen=True)
+class Outcome:
+    """What a callback made of a document: either `entry`, or `error` with whether another attempt is of use.
+
+    `started` and `finished` are in seconds since the epoch, `seconds` is the time between by a clock that
+    nobody sets.
+    """
+
+    started: float
+    finished: float
+    seconds: float
+    entry: dict[str, Any] | None = None
+    error: str = ''
+    final: bool = False
+
+
+def run_callback(callback: Callback, doc: Document) -> Outcome:
+    """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
+    started, clock = time.time(), time.perf_counter()
+    entry: dict[str, Any] | None = None
+    error, final = '', False
+    try:
+        entry = checked_entry(callback(json.loads(json.dumps(doc))))
+    # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
+    except (Exception, SystemExit) as raised:
+        expected = isinstance(raised, StepError)
+        log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
+        error, final = describe(raised), isinstance(raised, Unprocessable)
+    return Outcome(started, time.time(), time.perf_counter() - clock, entry, error, final)
+
+
+def checked_entry(entry: Any) -> dict[str, Any]:
+    """The entry, if it is a dict that the database can keep.
+
+    Checked here, because one bad value (NaN, an array, half a surrogate pair) would make the server refuse
+    a whole batch of results.
+    """
+    if not isinstance(entry, dict):
+        raise StepError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
+    try:
+        checked: dict[str, Any] = json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
+    return checked
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error, without secrets, fit for a document."""
+    text = redact(f'{type(error).__name__}: {error}')[:MAX_ERROR_LENGTH]
+    return text.encode('utf-8', 'replace').decode('utf-8')
+
+
+def success(doc: Document, outcome: Outcome, step: Step) -> Update:
     """Append the callback's entry, with name, hostname and times, and release the document."""
     entry = {
         'name': step.name,
@@ -43,7 +105,7 @@ def success(outcome: Outcome, step: Step) -> Update:
         'finished': outcome.finished,
     }
     entry['name'] = step.name  # the chain hangs on it, so that no callback may set another
-    return Update(outcome.doc, lambda doc: documents.with_entry(doc, entry), entry)
+    return Update(doc, lambda doc: documents.with_entry(doc, entry), entry)
 
 
 def failure(doc: Document, error: str, time: float, step: Step, attempts: int, final: bool) -> tuple[Update, int]:
@@ -57,6 +119,6 @@ def failure(doc: Document, error: str, time: float, step: Step, attempts: int, f
 
     def change(doc: Document) -> Document:
         recorded = documents.with_failure(doc, record)
-        return documents.given_up(recorded, step.failed) if final or attempt >= attempts else recorded
+        return documents.failed_for_good(recorded, step.failed) if final or attempt >= attempts else recorded
 
     return Update(doc, change, record, is_failure=True), attempt

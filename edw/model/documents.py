@@ -98,7 +98,7 @@ def with_failure(doc: Document, failure: dict[str, Any]) -> Document:
     return {**doc, 'failures': [*_failures(doc), failure]}
 
 
-def given_up(doc: Document, status: str) -> Document:
+def failed_for_good(doc: Document, status: str) -> Document:
     """The document, released, with a status that says which step failed.
 
     A status that somebody set while the step ran stays.

@@ -75,7 +75,7 @@ def test_a_machine_that_dies_loses_its_claims_after_the_lease(
     died = time.monotonic()
     wait_until(lambda: begun_by(journal)[1:] == [second.pid], limit=settings.lease + settings.heartbeat + IN_TIME)
     assert time.monotonic() - died > settings.lease / 2
-    second.wait_for('has shown no sign of life for 3 s: its claims are released: 1')
+    second.wait_for('has written no heartbeat for 3 s: its claims are released: 1')
     journal.with_suffix('.go').touch()
     wait_until(lambda: settled(database))
     assert second.stop() == 0
@@ -91,7 +91,7 @@ def test_the_late_result_of_a_paused_listener_is_refused(scripts: Scripts, datab
     journal.with_suffix('.go').touch()
     wait_until(lambda: settled(database))
     first.send(signal.SIGCONT)
-    first.wait_for('x is no longer claimed by this worker: the result is dropped')
+    first.wait_for('x is no longer claimed by this listener: the result is dropped')
     doc = database.get('x')
     assert [entry['pid'] for entry in doc['process']] == [second.pid] and 'claim' not in doc
     assert first.stop() == 0 and second.stop() == 0
@@ -108,7 +108,7 @@ def test_a_callback_that_holds_the_interpreter_keeps_its_claim(
     second = scripts.listen(STEP)
     wait_until(lambda: settled(database))
     assert begun_by(journal) == [first.pid]
-    assert 'no sign of life' not in second.output
+    assert 'written no heartbeat' not in second.output
     assert first.stop() == 0 and second.stop() == 0
 
 

@@ -123,7 +123,7 @@ def test_a_document_that_is_worked_on_is_left_alone_unless_forced(
     wait_until(lambda: 'claim' not in database.get('doc000') and names(database, 'doc000') == ['waiting'])
     done = database.get('doc000')
     first.send(signal.SIGCONT)
-    first.wait_for('doc000 is no longer claimed by this worker: the result is dropped')
+    first.wait_for('doc000 is no longer claimed by this listener: the result is dropped')
     assert first.stop() == 0 and second.stop() == 0
     assert database.get('doc000') == done and [entry['pid'] for entry in done['process']] == [second.pid]
 

@@ -88,7 +88,7 @@ def test_all_claim_the_same_documents(
     for listener in listeners:
         assert listener.stop() == 0, listener.output
     said = ''.join(listener.output for listener in listeners).splitlines()
-    assert not [line for line in said if 'no sign of life' in line]
+    assert not [line for line in said if 'written no heartbeat' in line]
     begun = Counter(line.split()[2] for line in journal.read_text().splitlines() if line.startswith('begins'))
     assert len(begun) == DOCUMENTS and set(begun.values()) == {1}
     docs = database.existing(sorted(begun))

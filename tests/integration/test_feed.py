@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import queue
 import time
+from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from edw import config
 from edw.database import client as couch
 from edw.database.retry import Outage
 from edw.errors import EdwError, Forbidden, LoginRefused, NoDatabase, NotFound
+from edw.listening.events import Inbox
 from edw.listening.feed import Feed
 from tests.socket_server import RESET, answering, http
 
@@ -22,12 +23,18 @@ HEAD = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
 LIMIT = 20.0  # seconds
 
 
-def watch(url: str, limit: int = 1) -> tuple[queue.SimpleQueue, Feed]:
-    seen: queue.SimpleQueue = queue.SimpleQueue()
+def polled(url: str, limit: int = 1) -> tuple[Inbox[Any], Feed]:
+    inbox: Inbox[Any] = Inbox()
     settings = dataclasses.replace(config.load(), server=url)
-    feed = Feed(settings, 0, Outage(), on_page=seen.put, on_end=seen.put)
-    feed.watch('3-x', limit)
-    return seen, feed
+    feed = Feed(settings, 0, Outage(), inbox)
+    feed.open(by_selector=False)
+    feed.poll('3-x', limit)
+    return inbox, feed
+
+
+def event(inbox: Inbox[Any], limit: float = LIMIT) -> Any:
+    """The next event; None where there is none in time."""
+    return next(iter(inbox.take(limit)), None)
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +65,8 @@ def short_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixt
 )
 def test_it_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture, bad: bytes) -> None:
     with answering(bad, bad, CHANGE) as url:
-        seen, _ = watch(url)
-        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
+        inbox, _ = polled(url)
+        assert event(inbox).changes[0]['id'] == 'a'
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert said[0].endswith('trying again until it answers') and said[1].startswith('the server answers again, after ')
@@ -69,23 +76,23 @@ def test_silence_longer_than_the_heartbeats_is_a_dead_connection(caplog: pytest.
     started = time.monotonic()
     # The silent connection is held open: only the clock can tell.
     with answering(None) as silent:
-        seen, _ = watch(silent)
+        inbox, _ = polled(silent)
         while 'timed out' not in caplog.text:
             assert time.monotonic() - started < LIMIT
             time.sleep(0.02)
-        assert seen.empty()
+        assert event(inbox, 0) is None
 
 
 def test_slow_headers_are_silence_too(caplog: pytest.LogCaptureFixture) -> None:
     with answering(b'HTTP/1.1 200 OK\r\nX-Half-A-Hea', CHANGE) as url:
-        seen, _ = watch(url)
-        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
+        inbox, _ = polled(url)
+        assert event(inbox).changes[0]['id'] == 'a'
 
 
 def test_a_feed_that_the_server_ends_goes_on_from_there(caplog: pytest.LogCaptureFixture) -> None:
     with answering(ENDED, ENDED, CHANGE) as url:
-        seen, _ = watch(url)
-        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
+        inbox, _ = polled(url)
+        assert event(inbox).changes[0]['id'] == 'a'
     assert caplog.records == []
 
 
@@ -100,19 +107,18 @@ def test_a_feed_that_the_server_ends_goes_on_from_there(caplog: pytest.LogCaptur
 )
 def test_what_no_waiting_mends_is_reported(answer: bytes, error: type[EdwError]) -> None:
     with answering(answer) as url:
-        seen, _ = watch(url)
-        assert type(seen.get(timeout=LIMIT)) is error
+        inbox, _ = polled(url)
+        assert type(event(inbox).error) is error
 
 
 def test_one_change_for_each_time_it_is_told() -> None:
     with answering(CHANGE, CHANGE) as url:
-        seen, feed = watch(url)
-        feed.watch('3-x')  # while it waits already
-        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
-        with pytest.raises(queue.Empty):
-            seen.get(timeout=0.2)
-        feed.watch('5-x')
-        assert seen.get(timeout=LIMIT).changes[0]['id'] == 'a'
+        inbox, feed = polled(url)
+        feed.poll('3-x')  # while it waits already
+        assert event(inbox).changes[0]['id'] == 'a'
+        assert event(inbox, 0.2) is None
+        feed.poll('5-x')
+        assert event(inbox).changes[0]['id'] == 'a'
 
 
 @pytest.mark.parametrize(('limit', 'sequence'), [(1, '5-x'), (2, '9-x')])
@@ -120,5 +126,5 @@ def test_a_full_page_ends_with_its_last_change_and_a_shorter_one_with_all_that_w
     limit: int, sequence: str
 ) -> None:
     with answering(CHANGE.replace(b'"last_seq":"5-x"', b'"last_seq":"9-x"')) as url:
-        seen, _ = watch(url, limit)
-        assert seen.get(timeout=LIMIT).sequence == sequence
+        inbox, _ = polled(url, limit)
+        assert event(inbox).sequence == sequence

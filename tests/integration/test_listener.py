@@ -13,12 +13,13 @@ import pytest
 
 import listener
 from edw import config
-from edw.claiming import claims
+from edw.claiming.claimant import Claimant, Exchanged
 from edw.config import Settings
 from edw.database import client as couch
 from edw.database.client import Database
 from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, TooLarge, Unprocessable
-from edw.listening.intake import STANDBY
+from edw.listening.policy import BACK_OFF
+from edw.model import documents
 from tests.scripts import wait_until
 
 STEP = {'name': 'first', 'after': 0, 'failed': 'first failed'}
@@ -68,8 +69,7 @@ class Running:
 
 def is_watching(loop: listener.Listener) -> bool:
     """Whether the feed has been asked and has not answered yet."""
-    feed = loop._intake._feed
-    return feed is not None and feed._watching
+    return loop._feed.is_polling
 
 
 def names(doc: dict[str, Any]) -> list[str]:
@@ -125,37 +125,36 @@ def test_two_listeners_of_a_step_record_each_document_once(database: Database, w
     assert set(calls.values()) == {2}  # once in each step
 
 
-def test_one_that_is_outrun_stands_by_and_takes_over_what_is_left(
+def test_one_that_is_outrun_backs_off_and_takes_over_what_is_left(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody faster takes a document before it, and then no more."""
     ids = seed(database, 10)
     is_faster = threading.Event()
-    claim = claims.claim
+    exchange = Claimant.exchange
 
-    def outrun(database: Database, docs: list[Any], process: str, worker: str, *along: Any) -> claims.Claimed:
-        if is_faster.is_set():
+    def outrun(self: Claimant, updates: list[Any], wanted: list[Any], known: set[str]) -> Exchanged:
+        if wanted and is_faster.is_set():
             is_faster.clear()
-            assert len(claim(database, docs, process, 'another').won) == len(docs)
-        return claim(database, docs, process, worker, *along)
+            rows = database.bulk_docs([documents.claimed(doc, 'first', 'another') for doc in wanted])
+            assert all(row['ok'] for row in rows)
+        return exchange(self, updates, wanted, known)
 
     def is_done(doc_id: str) -> bool:
         return names(database.get(doc_id)) == ['first']
 
     with Running(lambda doc: {}, database.settings) as running:
         wait_until(lambda: is_watching(running.loop) and all(map(is_done, ids)))
-        monkeypatch.setattr(claims, 'claim', outrun)
+        monkeypatch.setattr(Claimant, 'exchange', outrun)
         is_faster.set()
         new = {'status': 'good', 'process': []}
         database.put({'_id': 'lost', **new})
-        intake = running.loop._intake
-        wait_until(lambda: intake._stands_by)
+        wait_until(lambda: not is_faster.is_set())
         put = time.time()
         database.put({'_id': 'left', **new})
         wait_until(lambda: is_done('left'))
-        assert database.get('left')['process'][0]['started'] - put >= STANDBY / 2
-        assert not intake._stands_by
-        # The other one gives back what it took.
+        assert database.get('left')['process'][0]['started'] - put >= BACK_OFF / 2 - 0.5
+        # The other one releases what it took.
         database.put({name: value for name, value in database.get('lost').items() if name != 'claim'})
         wait_until(lambda: is_done('lost'))
 
@@ -315,8 +314,8 @@ def test_a_lost_claim_drops_the_result(database: Database, caplog: pytest.LogCap
 def test_a_claim_whose_answer_was_lost_is_found_again(database: Database) -> None:
     ids = seed(database, 3)
     loop = listener.Listener(lambda doc: {}, listener.Step(**STEP), database.settings, workers=1, batch=9, once=True)
-    docs = list(database.existing(ids).values())
-    claims.claim(database, docs[:2], 'first', loop._claimant.worker)
+    docs = [documents.claimed(doc, 'first', loop._claimant.name) for doc in database.existing(ids).values()]
+    assert all(row['ok'] for row in database.bulk_docs(docs[:2]))
     loop.run()
     docs = database.existing(ids)
     assert all(names(doc) == ['first'] and 'claim' not in doc for doc in docs.values())

@@ -87,7 +87,7 @@ def test_what_waits_and_how_long_it_waited(database: Database) -> None:
     assert value(exported, 'edw_wait_seconds_count') == 3
     assert value(exported, 'edw_wait_seconds_bucket', le='60.0') == 0
     assert value(exported, 'edw_wait_seconds_sum') >= 300
-    exported.swept(lambda: metrics.waiting(database, 0))
+    exported.swept(metrics.waiting(database, 0))
     assert value(exported, 'edw_documents_waiting') == 0
     assert math.isnan(value(exported, 'edw_oldest_waiting_timestamp_seconds'))
 

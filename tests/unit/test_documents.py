@@ -58,9 +58,9 @@ def test_changes_leave_other_fields_and_the_given_document_alone() -> None:
     assert doc == before
 
 
-def test_given_up_keeps_a_status_that_somebody_set_meanwhile() -> None:
-    assert documents.given_up({'status': 'good'}, 'failed')['status'] == 'failed'
-    assert documents.given_up({'status': 'under discussion'}, 'failed')['status'] == 'under discussion'
+def test_failing_for_good_keeps_a_status_that_somebody_set_meanwhile() -> None:
+    assert documents.failed_for_good({'status': 'good'}, 'failed')['status'] == 'failed'
+    assert documents.failed_for_good({'status': 'under discussion'}, 'failed')['status'] == 'under discussion'
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from edw.errors import StepError, Unprocessable
-from edw.listening.engines import MAX_ERROR_LENGTH, run_callback
+from edw.listening.steps import MAX_ERROR_LENGTH, run_callback
 from edw.redact import keep_secret
 
 
@@ -50,10 +50,11 @@ def test_errors_are_redacted_cut_and_fit_for_json() -> None:
 
 
 def test_callback_gets_a_copy() -> None:
-    doc = {'_id': 'x', 'process': [{'name': 'a'}]}
+    doc: dict = {'_id': 'x', 'process': [{'name': 'a'}]}
 
     def callback(doc: dict) -> dict:
         doc['process'].append({'name': 'mine'})
         return {}
 
-    assert run_callback(callback, doc).doc == {'_id': 'x', 'process': [{'name': 'a'}]}
+    assert run_callback(callback, doc).entry == {}
+    assert doc == {'_id': 'x', 'process': [{'name': 'a'}]}

@@ -1,0 +1,164 @@
+"""How many documents a listener claims, and when: decisions from facts, without I/O and without a clock of its own.
+
+Facts come in as they happen (a callback took 3 ms, of 500 wanted documents 120 were won, a page of 7 of 500 changes
+came); decisions are asked for. Whoever wants to change how much is claimed at once changes it here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edw.model.documents import Document
+
+NOW, NEVER = -math.inf, math.inf  # times at which something is due
+
+WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
+PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
+WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
+WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
+LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
+
+# For callbacks so fast that a full batch is less than WORK_AHEAD. Then the server is the limit, not the callbacks.
+MANY = 10  # documents whose claiming takes longer than polling the feed
+QUICK = 0.005  # seconds that polling the feed waits for a result that is about to come
+BACK_OFF = 4.0  # seconds that a document is left to others, at most
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many documents a listener holds.
+
+    `running` were given to the workers, `unwritten` have a result that is not written yet, `resting` wait here for
+    their next attempt.
+    """
+
+    running: int = 0
+    unwritten: int = 0
+    resting: int = 0
+
+
+class Policy:
+    """The decisions of one listener. Times are in seconds by the `clock` that is handed in."""
+
+    def __init__(
+        self,
+        workers: int,
+        batch: int,
+        *,
+        clock: Callable[[], float],
+        uniform: Callable[[float, float], float],
+        may_back_off: bool = True,
+    ) -> None:
+        """`uniform(low, high)` is the randomness; `may_back_off`: whether it may leave documents to others at all."""
+        self.contended = False  # somebody else claimed some of what was wanted, the last time
+        self._workers = workers
+        self._batch = max(batch, workers)
+        self._clock = clock
+        self._uniform = uniform
+        self._may_back_off = may_back_off
+        self._backs_off = False
+        self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
+        self._knows_pace = False
+        self._claimed_at = NOW
+        self._claim_due = NOW
+        self._limit = 1  # of the page that was asked for last
+        self._page_was_full = False
+
+    # Facts.
+
+    def callback_took(self, seconds: float) -> None:
+        """A callback ended, in whatever way."""
+        self._knows_pace = True
+        self._seconds_each += PACE_WEIGHT * (seconds - self._seconds_each)
+
+    def claimed(self, won: int, lost: int) -> None:
+        """Documents were claimed; others had claimed `lost` of them before."""
+        if not won and not lost:
+            return
+        self._claimed_at = self._clock()
+        self.contended = lost > 0
+        was_outrun = lost > won
+        self._backs_off = was_outrun and self._is_fast and self._may_back_off
+        if was_outrun:
+            self._pause()
+
+    def page_came(self, changes: int) -> None:
+        """The feed brought a page."""
+        self._page_was_full = changes >= self._limit
+        if self._backs_off:
+            self._pause()  # what is still free after that is left over by those who work
+
+    # Decisions.
+
+    @property
+    def target(self) -> int:
+        """How many to have claimed at once: about WORK_AHEAD's work, and one for each worker at least."""
+        pace = self._workers / max(self._seconds_each, 1e-6)
+        return max(self._workers, min(self._batch, int(pace * WORK_AHEAD)))
+
+    def room(self, load: Load) -> int:
+        """How many to claim in a request that also writes what is unwritten.
+
+        Slow callbacks leave work for other machines; fast ones go in bulk.
+        """
+        room = min(self.target, self._batch - load.resting) - load.running
+        # Not for a few at a time while the workers have enough: a claim costs the same for one as for many.
+        return max(room, 0) if load.running < self._workers or room >= self.target // 2 else 0
+
+    @property
+    def claim_due(self) -> float:
+        """When to claim what is there to be claimed: after a lost claim, not at once."""
+        return self._claim_due
+
+    def write_due(self, load: Load, since: float) -> float:
+        """When to write what is unwritten, the oldest of it since the time `since`."""
+        if not load.unwritten:
+            return NEVER
+        return NOW if not load.running or load.unwritten >= self._batch else since + WRITE_DELAY
+
+    def page_limit(self) -> int:
+        """How many changes to ask the feed for, now."""
+        self._limit = 1 if self._backs_off else self.target
+        return self._limit
+
+    def poll_due(self, load: Load) -> float:
+        """When to poll the feed, if nothing is known to wait."""
+        if self._is_fast and load.running + load.unwritten >= MANY and not self._page_was_full:
+            # Each page makes the server pass over all that has changed since the last one, mostly what this listener
+            # wrote itself; and what has changed twice counts once.
+            return NEVER
+        quick_end = self._claimed_at + QUICK if self._is_quick(load) else NOW
+        return max(quick_end, self._claim_due)
+
+    def polls_ahead(self, wanted: int) -> bool:
+        """Whether to poll the feed before claiming `wanted` documents, so that the next page is read meanwhile."""
+        return wanted >= MANY and self._page_was_full and not self.contended
+
+    @property
+    def backs_off(self) -> bool:
+        """Whether it leaves documents to others, who are fast enough alone."""
+        return self._backs_off
+
+    @property
+    def _is_fast(self) -> bool:
+        return self._knows_pace and self.target == self._batch
+
+    def _is_quick(self, load: Load) -> bool:
+        """Whether all that runs will be finished at once."""
+        return 0 < load.running * self._seconds_each / self._workers < QUICK
+
+    def _pause(self) -> None:
+        """Claim nothing for a while, so that two listeners that read the same pages get out of step."""
+        longest = BACK_OFF if self._backs_off else LOST_PAUSE
+        self._claim_due = self._clock() + self._uniform(longest / 2, longest)
+
+
+def in_own_order(docs: list[Document], listener: str) -> list[Document]:
+    """The documents in an order that no other listener has.
+
+    Source: rendezvous hashing, D. Thaler and C. Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998.
+    """
+    return sorted(docs, key=lambda doc: hashlib.blake2b(f'{listener} {doc["_id"]}'.encode()).digest())
