@@ -28,6 +28,7 @@ from concurrent.futures import Future
 
 from edw import cli, config, logs
 from edw.claiming.claimant import Claimant
+from edw.claiming.heartbeat import Heartbeat
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
@@ -42,6 +43,7 @@ from edw.listening.policy import NEVER, NOW, WIDE_PAGE, Policy, in_own_order
 from edw.listening.processes import Processes
 from edw.listening.steps import Callback, Step
 from edw.logs import short_sequence
+from edw.model import listeners
 from edw.model.documents import Document
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
@@ -128,9 +130,11 @@ class Listener:
         self._policy = Policy(
             workers, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once
         )
-        self._feed = Feed(settings, step.after, outage, self._inbox)
+        self._feed = Feed(Database(settings), step.after, outage, self._inbox)
         self._intake = Intake(self._database, step.after, self._feed)
-        self._claimant = Claimant(self._database, step.name, step.after)
+        self._claimant = Claimant(
+            self._database, step.name, step.after, Heartbeat(settings, step.name, listeners.new_name())
+        )
         engine = _engine(callback, settings, workers, timeout)
         self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time

@@ -11,7 +11,7 @@ from edw.claiming.peers import Peers
 from edw.claiming.results import Refused, Update
 from edw.database.client import Database
 from edw.errors import EdwError
-from edw.model import documents, listeners
+from edw.model import documents
 from edw.model.documents import Document
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,13 @@ class Exchanged:
 class Claimant:
     """Claims documents of one step for one listener, writes their results, and checks its peers."""
 
-    def __init__(self, database: Database, step: str, after: str | int) -> None:
-        self.name = listeners.new_name()
+    def __init__(self, database: Database, step: str, after: str | int, heartbeat: Heartbeat) -> None:
+        """The step `step` comes after step `after`; the claims are in the name of the listener of the heartbeat."""
+        self.name = heartbeat.listener
         self._database = database
         self._step = step
         self._after = after
-        self._heartbeat = Heartbeat(database.settings, step, self.name)
+        self._heartbeat = heartbeat
         self._disputes = cluster.Disputes(database)
         self._peers = Peers(database, step, self.name, self._disputes)
         self._unanswered: set[str] = set()  # ids of documents whose claim was sent, and never answered

@@ -38,6 +38,7 @@ class Heartbeat:
     """The listener's side: starts the process with the first claim, and tells it what it has to know."""
 
     def __init__(self, settings: Settings, step: str, listener: str) -> None:
+        self.listener = listener
         self._order = {'settings': dataclasses.asdict(settings), 'step': step, 'listener': listener}
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: IO[bytes] | None = None  # its standard input

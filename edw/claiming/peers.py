@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from edw.claiming import claims, cluster
 from edw.database.client import Database
 from edw.errors import NotFound
 from edw.model.listeners import heartbeat_id
+
+Clock = Callable[[], float]
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +34,12 @@ class Sighting:
 class Peers:
     """One listener's view of the others of its step."""
 
-    def __init__(self, database: Database, step: str, listener: str, disputes: cluster.Disputes) -> None:
+    def __init__(
+        self, database: Database, step: str, listener: str, disputes: cluster.Disputes, clock: Clock = time.monotonic
+    ) -> None:
         """`disputes` are those of the listener itself; they are settled by whether the others are alive."""
-        self.due = time.monotonic()
+        self.due = clock()
+        self._clock = clock
         self._database = database
         self._step = step
         self._listener = listener
@@ -49,14 +55,14 @@ class Peers:
         """
         settings = self._database.settings
         # A counter that stood still while nobody looked, as in an outage, says nothing: its writer was cut off too.
-        blind = time.monotonic() - self._checked > 2 * settings.heartbeat
+        blind = self._clock() - self._checked > 2 * settings.heartbeat
         self._before, self._sightings = {} if blind else self._sightings, {}
         released = 0
         for peer in claims.holders(self._database, self._step):
             if peer != self._listener and self._is_dead(peer):
                 released += self._release(peer)
         self._disputes.look(self._is_dead)
-        now = self._checked = time.monotonic()
+        now = self._checked = self._clock()
         ends = (seen.since + settings.lease for seen in self._sightings.values())
         self.due = min([now + settings.heartbeat, *(end for end in ends if end > now)])
         return released
@@ -67,8 +73,8 @@ class Peers:
             counter = self._counter(peer)
             seen = self._before.get(key)
             same = seen is not None and seen.counter == counter
-            self._sightings[key] = seen if seen is not None and same else Sighting(counter, time.monotonic())
-        return time.monotonic() - self._sightings[key].since >= self._database.settings.lease
+            self._sightings[key] = seen if seen is not None and same else Sighting(counter, self._clock())
+        return self._clock() - self._sightings[key].since >= self._database.settings.lease
 
     def _counter(self, peer: Any) -> Any:
         """The peer's counter; None where it has none, as a listener of another kind, or one that has just begun."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from edw.config import Settings
 from edw.database.client import Database
 from edw.database.design import FILTER
 from edw.database.retry import Outage, Retry
@@ -27,11 +26,11 @@ class _Ended(Exception):
 class Feed:
     """A thread that waits for the next changes, each time it is told to poll, and puts them into an inbox."""
 
-    def __init__(self, settings: Settings, after: str | int, outage: Outage, inbox: Inbox[Any]) -> None:
-        """The inbox gets a Page for each poll, or FeedFailed once."""
-        self._database = Database(settings)
+    def __init__(self, database: Database, after: str | int, outage: Outage, inbox: Inbox[Any]) -> None:
+        """The inbox gets a Page for each poll, or FeedFailed once. The database must be used by nobody else."""
+        self._database = database
         self._after = after
-        self._filter = f'{settings.design.removeprefix("_design/")}/{FILTER}'
+        self._filter = f'{database.settings.design.removeprefix("_design/")}/{FILTER}'
         self._query: dict[str, Any] = {}
         self._retry = Retry(self._wait, outage)
         self._inbox = inbox

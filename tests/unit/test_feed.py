@@ -11,6 +11,7 @@ import pytest
 
 from edw import config
 from edw.database import client as couch
+from edw.database.client import Database
 from edw.database.retry import Outage
 from edw.errors import EdwError, Forbidden, LoginRefused, NoDatabase, NotFound
 from edw.listening.events import Inbox
@@ -26,7 +27,7 @@ LIMIT = 20.0  # seconds
 def polled(url: str, limit: int = 1) -> tuple[Inbox[Any], Feed]:
     inbox: Inbox[Any] = Inbox()
     settings = dataclasses.replace(config.load(), server=url)
-    feed = Feed(settings, 0, Outage(), inbox)
+    feed = Feed(Database(settings), 0, Outage(), inbox)
     feed.open(by_selector=False)
     feed.poll('3-x', limit)
     return inbox, feed

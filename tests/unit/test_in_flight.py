@@ -1,0 +1,198 @@
+"""Claimed documents on their way to the written result, with an engine that does what the test says."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from edw.claiming.results import Refused
+from edw.listening.engines import Running
+from edw.listening.events import Inbox
+from edw.listening.in_flight import InFlight
+from edw.listening.metrics import UNHEARD
+from edw.listening.policy import NEVER, NOW, Load, Policy
+from edw.listening.steps import Outcome, Step
+from edw.model import documents
+from edw.model.documents import Document
+from tests.unit.memory import SETTINGS, new
+
+NAME = 'here:1:abc'
+
+
+class Engine:
+    """Has callbacks end when it is told to."""
+
+    def __init__(self) -> None:
+        self.workers = 1
+        self.given: dict[str, Running] = {}
+        self.ended = False
+
+    def submit(self, doc: Document) -> Running:
+        self.given[doc['_id']] = Running()
+        return self.given[doc['_id']]
+
+    def begin(self, doc_id: str) -> None:
+        assert self.given[doc_id].set_running_or_notify_cancel()
+
+    def finish(self, doc_id: str, **outcome: Any) -> None:
+        if not self.given[doc_id].running():
+            self.begin(doc_id)
+        self.given[doc_id].set_result(Outcome(1.0, 2.0, 1.0, **outcome))
+
+    def end(self) -> None:
+        self.ended = True
+
+
+class Bench:
+    """An InFlight, and the loop around it."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+        self.inbox: Inbox[Any] = Inbox()
+        self.policy = Policy(1, 500, clock=time.monotonic, uniform=lambda low, high: high)
+        step = Step('first', 0, 'first failed')
+        self.in_flight = InFlight(self.engine, step, SETTINGS, self.policy, UNHEARD, self.inbox)
+
+    def take(self, *ids: str, **fields: Any) -> list[Document]:
+        docs = [documents.claimed({**new(doc_id, **fields), '_rev': '2-x'}, 'first', NAME) for doc_id in ids]
+        self.in_flight.submit(docs)
+        return docs
+
+    def happen(self) -> None:
+        for running in self.inbox.take(0.0):
+            self.in_flight.finish(running)
+
+    def versions(self) -> list[Document]:
+        return [update.change(update.doc) for update in self.in_flight.unwritten]
+
+    def write(self) -> list[Document]:
+        written = self.versions()
+        self.in_flight.settle([*written], NAME)
+        return written
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_result_is_an_entry_without_the_claim(bench: Bench) -> None:
+    bench.take('a')
+    assert bench.in_flight.load == Load(running=1) and bench.in_flight.write_due == NEVER
+    bench.engine.finish('a', entry={'file': 'f'})
+    bench.happen()
+    assert bench.in_flight.load == Load(unwritten=1) and bench.in_flight.write_due == NOW
+    (version,) = bench.write()
+    assert version['process'][0]['name'] == 'first' and version['process'][0]['file'] == 'f'
+    assert 'claim' not in version and len(bench.in_flight) == 0
+
+
+def test_the_pace_is_told_to_the_policy(bench: Bench) -> None:
+    bench.take('a')
+    bench.engine.given['a'].set_running_or_notify_cancel()
+    bench.engine.given['a'].set_result(Outcome(1.0, 1.0, 0.0, entry={}))
+    bench.happen()
+    assert bench.policy.target > 1
+
+
+def test_a_failure_rests_and_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    bench.take('a')
+    bench.engine.finish('a', error='ValueError: no')
+    bench.happen()
+    (version,) = bench.write()
+    assert version['failures'][0]['attempt'] == 1 and version['claim']['worker'] == NAME and version['status'] == 'good'
+    assert bench.in_flight.load == Load(resting=1)
+    assert bench.in_flight.retry_due == now + SETTINGS.retry_pause
+    bench.in_flight.retry()
+    assert bench.in_flight.load == Load(resting=1)
+    now += SETTINGS.retry_pause
+    bench.in_flight.retry()
+    assert bench.in_flight.load == Load(running=1) and bench.in_flight.retry_due == NEVER
+
+
+@pytest.mark.parametrize(('before', 'final'), [([1, 2], False), ([], True)])
+def test_the_last_attempt_sets_the_status(bench: Bench, before: list[int], final: bool) -> None:
+    bench.take('a', failures=[{'process': 'first', 'attempt': attempt} for attempt in before])
+    bench.engine.finish('a', error='ValueError: no', final=final)
+    bench.happen()
+    (version,) = bench.write()
+    assert version['status'] == 'first failed' and 'claim' not in version
+    assert len(version['failures']) == len(before) + 1
+    assert bench.in_flight.failed == 1 and len(bench.in_flight) == 0
+
+
+def test_an_engine_that_cannot_run_the_step_is_a_failed_attempt(bench: Bench) -> None:
+    bench.take('a')
+    bench.engine.begin('a')
+    bench.engine.given['a'].set_exception(MemoryError())
+    bench.happen()
+    assert bench.write()[0]['failures'][0]['error'] == 'MemoryError: the step could not be run'
+
+
+def test_what_has_not_begun_can_be_taken_back(bench: Bench) -> None:
+    bench.take('a', 'b')
+    bench.engine.begin('a')
+    assert [doc['_id'] for doc in bench.in_flight.take_back()] == ['b']
+    bench.happen()
+    assert bench.in_flight.load == Load(running=1) and bench.in_flight.ids == {'a'}
+
+
+def test_closing_lets_what_runs_finish_and_releases_the_rest(bench: Bench) -> None:
+    bench.take('a', 'b')
+    bench.engine.begin('a')
+    bench.in_flight.close()
+    assert [(doc['_id'], 'claim' in doc) for doc in bench.write()] == [('b', False)]
+    bench.engine.finish('a', error='ValueError: no')
+    bench.happen()
+    assert bench.write()[0]['failures'][0]['attempt'] == 1
+    assert ['claim' in doc for doc in bench.write()] == [False]  # it is not tried again now
+    bench.take('c')  # an answer that came late
+    assert [doc['_id'] for doc in bench.write()] == ['c']
+    assert len(bench.in_flight) == 0 and not bench.engine.ended
+
+
+def test_breaking_off_releases_what_runs(bench: Bench) -> None:
+    bench.take('a')
+    bench.engine.begin('a')
+    bench.in_flight.break_off()
+    assert bench.engine.ended and ['claim' in doc for doc in bench.versions()] == [False]
+    bench.engine.finish('a', entry={})  # too late
+    bench.happen()
+    assert len(bench.in_flight) == 1
+
+
+def test_a_result_that_came_while_others_were_written_is_kept(bench: Bench) -> None:
+    bench.take('a', 'b')
+    bench.engine.finish('a', entry={})
+    bench.happen()
+    written = bench.versions()
+    bench.engine.finish('b', entry={})
+    bench.happen()
+    bench.in_flight.settle([*written], NAME)
+    assert [doc['_id'] for doc in bench.versions()] == ['b']
+
+
+def test_a_result_that_is_refused_fails_for_good_and_then_stays_claimed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.take('a')
+    bench.engine.finish('a', entry={})
+    bench.happen()
+    bench.in_flight.settle([Refused('too_large')], NAME)
+    assert bench.versions()[0]['status'] == 'first failed'
+    assert 'the database refused the result: too_large' in bench.versions()[0]['failures'][0]['error']
+    bench.in_flight.settle([Refused('too_large')], NAME)
+    assert len(bench.in_flight) == 0 and bench.in_flight.ids == {'a'}
+    assert 'a cannot be written, and stays claimed: too_large' in caplog.text
+
+
+def test_a_failure_whose_claim_was_lost_is_not_tried_again(bench: Bench) -> None:
+    bench.take('a')
+    bench.engine.finish('a', error='ValueError: no')
+    bench.happen()
+    bench.in_flight.settle([None], NAME)
+    assert len(bench.in_flight) == 0

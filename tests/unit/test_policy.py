@@ -1,0 +1,178 @@
+"""How many documents are claimed, and when: facts in, decisions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from edw.listening.policy import BACK_OFF, LOST_PAUSE, NEVER, NOW, QUICK, WRITE_DELAY, Load, Policy, in_own_order
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def longest(low: float, high: float) -> float:
+    return high
+
+
+def policy(workers: int = 1, batch: int = 500, seconds: float | None = None, **options: object) -> Policy:
+    made = Policy(workers, batch, **{'clock': Clock(), 'uniform': longest, **options})
+    if seconds is not None:
+        for _ in range(20):
+            made.callback_took(seconds)
+    return made
+
+
+@pytest.mark.parametrize(
+    ('workers', 'batch', 'seconds', 'target'),
+    [
+        (1, 500, None, 1),  # nothing is known yet
+        (4, 500, None, 4),
+        (1, 500, 3600.0, 1),  # slow ones leave the rest to other machines
+        (4, 500, 3600.0, 4),
+        (1, 500, 0.1, 10),  # about a second's work
+        (4, 500, 0.1, 40),
+        (1, 500, 0.01, 100),
+        (1, 500, 0.0, 500),  # never more than a batch
+        (8, 4, 0.0, 8),  # but one for each worker
+    ],
+)
+def test_about_a_seconds_work_is_claimed(workers: int, batch: int, seconds: float | None, target: int) -> None:
+    made = policy(workers, batch, seconds)
+    assert target <= made.target <= target * 1.01
+
+
+def test_three_fast_callbacks_are_enough_to_know_the_pace() -> None:
+    made = policy()
+    for _ in range(3):
+        made.callback_took(0.0)
+    assert made.target == 500
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'load', 'room'),
+    [
+        (0.1, Load(), 10),
+        (0.1, Load(running=4), 6),
+        (0.1, Load(running=6), 0),  # not for a few at a time while the workers have enough
+        (0.1, Load(running=1, unwritten=9), 9),  # what is finished is written with the claims
+        (0.1, Load(resting=300), 10),  # those that rest take no place of the others
+        (0.1, Load(resting=495), 5),
+        (0.1, Load(resting=500), 0),  # but all together are no more than a batch
+        (3600.0, Load(), 1),
+        (3600.0, Load(running=1), 0),
+        (0.0, Load(running=100), 400),
+    ],
+)
+def test_room(seconds: float, load: Load, room: int) -> None:
+    assert policy(seconds=seconds).room(load) == room
+
+
+def test_a_worker_that_is_free_is_reason_enough() -> None:
+    assert policy(workers=2, seconds=3600.0).room(Load(running=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ('load', 'due'),
+    [
+        (Load(running=3), NEVER),
+        (Load(unwritten=1), NOW),  # nothing is to come that it could wait for
+        (Load(running=1, unwritten=1), 990.0 + WRITE_DELAY),
+        (Load(running=1, unwritten=500), NOW),
+        (Load(resting=1), NEVER),
+    ],
+)
+def test_results_wait_for_others_but_not_long(load: Load, due: float) -> None:
+    assert policy().write_due(load, since=990.0) == due
+
+
+@pytest.mark.parametrize(
+    ('won', 'lost', 'contended', 'pause'),
+    [
+        (5, 0, False, 0.0),
+        (4, 1, True, 0.0),
+        (1, 4, True, LOST_PAUSE),
+        (0, 1, True, LOST_PAUSE),
+    ],
+)
+def test_after_lost_claims_listeners_get_out_of_step(won: int, lost: int, contended: bool, pause: float) -> None:
+    made = policy(seconds=0.1)
+    made.claimed(won, lost)
+    assert made.contended is contended
+    assert made.claim_due == (1000.0 + pause if pause else NOW)
+    assert not made.backs_off
+
+
+def test_an_exchange_without_claims_says_nothing_of_others() -> None:
+    made = policy(seconds=0.1)
+    made.claimed(0, 1)
+    made.claimed(0, 0)
+    assert made.contended
+
+
+def test_with_fast_callbacks_one_listener_is_enough_and_others_back_off() -> None:
+    made = policy(seconds=0.0)
+    made.claimed(1, 9)
+    assert made.backs_off and made.claim_due == 1000.0 + BACK_OFF
+    assert made.page_limit() == 1
+    made.page_came(1)
+    assert made.claim_due == 1000.0 + BACK_OFF  # whoever works has that long to take it
+    made.claimed(1, 0)  # nobody did
+    assert not made.backs_off and made.page_limit() == 500
+
+
+def test_one_that_ends_when_nothing_waits_leaves_nothing_to_others() -> None:
+    made = policy(seconds=0.0, may_back_off=False)
+    made.claimed(1, 9)
+    assert not made.backs_off and made.claim_due == 1000.0 + LOST_PAUSE
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'load', 'full', 'due'),
+    [
+        (0.1, Load(), False, NOW),
+        (0.1, Load(running=10), False, NOW),  # slow callbacks never hold up the feed
+        (0.0, Load(running=1), False, 1000.0 + QUICK),  # its result comes at once, and is written first
+        (0.0, Load(running=10), False, NEVER),  # so do these
+        (0.0, Load(unwritten=10), False, NEVER),
+        (0.0, Load(unwritten=10), True, NOW),  # behind a full page there is more
+        (0.0, Load(resting=10), False, NOW),  # but those that rest hold up nothing
+    ],
+)
+def test_when_to_poll(seconds: float, load: Load, full: bool, due: float) -> None:
+    made = policy(seconds=seconds)
+    made.claimed(10, 0)
+    limit = made.page_limit()
+    made.page_came(limit if full else 1)
+    assert made.poll_due(load) == due
+
+
+def test_polling_waits_for_the_pause_after_lost_claims() -> None:
+    made = policy(seconds=0.1)
+    made.claimed(0, 1)
+    assert made.poll_due(Load()) == made.claim_due
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'full', 'lost', 'ahead'),
+    [(10, True, 0, True), (9, True, 0, False), (10, False, 0, False), (10, True, 1, False)],
+)
+def test_the_next_page_is_read_while_a_full_one_is_claimed(wanted: int, full: bool, lost: int, ahead: bool) -> None:
+    made = policy(seconds=0.01)
+    made.claimed(9, lost)
+    limit = made.page_limit()
+    made.page_came(limit if full else 1)
+    assert made.polls_ahead(wanted) is ahead
+
+
+def test_each_listener_has_an_order_of_its_own() -> None:
+    docs = [{'_id': f'doc{number}'} for number in range(50)]
+    one, same, other = (in_own_order(docs, name) for name in ('a:1:f', 'a:1:f', 'b:1:f'))
+    assert one == same != other
+    assert sorted(doc['_id'] for doc in one) == sorted(doc['_id'] for doc in docs)
