@@ -16,8 +16,8 @@ from edw.errors import Unavailable
 from edw.operating import status
 from web import serving
 from web.app import application
+from web.blocking import Databases
 from web.live import Live
-from web.pool import Databases
 
 DEFAULT_PORT = 8050
 

@@ -17,7 +17,7 @@ from edw.model.documents import Document
 from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
 from edw.redact import redact
 from web import access, pages, render
-from web.threads import in_thread
+from web.blocking import in_thread
 
 MOST_FIELDS = 8  # of a form
 LONGEST_FORM = 20_000  # bytes; ids and names are what it holds

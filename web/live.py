@@ -20,8 +20,8 @@ from edw.errors import EdwError, LoginRefused
 from edw.operating import status
 from edw.operating.status import RunStatus, Status
 from edw.redact import redact
-from web import render, throughput
-from web.pool import Databases
+from web import charts, render
+from web.blocking import Databases
 
 LEAST_PAUSE = 0.5  # seconds between two readings
 REST, LONGEST_REST = 3.0, 5.0  # times as long as a reading took the database is left alone after it; seconds at most
@@ -39,7 +39,7 @@ class Reading:
     """What the database said at one time."""
 
     status: Status
-    plot: throughput.Plot
+    plot: charts.Plot
     runs: list[RunStatus]
 
 
@@ -205,6 +205,6 @@ class Live:
 def read(database: Database) -> Reading:
     """What the first page shows."""
     now = status.read(database)
-    counts = status.throughput(database, throughput.HOURS)
-    plot = throughput.plot(counts, [step.name for step in now.steps], now.time)
+    counts = status.throughput(database, charts.HOURS)
+    plot = charts.plot(counts, [step.name for step in now.steps], now.time)
     return Reading(now, plot, status.runs(database, RUNS))

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 from edw.operating.at_work import is_silent
 from edw.operating.status import is_left_alone
 from edw.redact import redact
-from web.progress import segments
+from web.charts import segments
 
 FOLDER = Path(__file__).resolve().parent
 LONGEST_JSON = 200_000  # characters of a document that a page shows
