@@ -87,7 +87,8 @@ class Access:
 
 def csrf_token(request: Request) -> str:
     """The word that each form of this session carries, and that no other site can read."""
-    return request.session.setdefault('csrf', secrets.token_urlsafe(24))
+    token: str = request.session.setdefault('csrf', secrets.token_urlsafe(24))
+    return token
 
 
 def refusal(request: Request, form: FormData, public_names: tuple[str, ...]) -> str | None:

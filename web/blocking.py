@@ -33,22 +33,18 @@ def in_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
 
-        def settle(result: T | None, error: BaseException | None) -> None:
-            if outcome.done():
-                return  # given up
-            if error is None:
-                outcome.set_result(result)
-            else:
-                outcome.set_exception(error)
+        def unless_cancelled(settle: Callable[[], None]) -> None:
+            if not outcome.done():
+                settle()
 
         def work() -> None:
-            result, error = None, None
+            settle: Callable[[], None]
             try:
-                result = function(*arguments, **options)
-            except BaseException as raised:
-                error = raised
+                settle = functools.partial(outcome.set_result, function(*arguments, **options))
+            except BaseException as error:
+                settle = functools.partial(outcome.set_exception, error)
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(settle, result, error)
+                loop.call_soon_threadsafe(unless_cancelled, settle)
 
         async with _room:
             threading.Thread(target=work, name=function.__name__, daemon=True).start()

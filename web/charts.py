@@ -91,9 +91,9 @@ def plot(counts: Counts, steps: list[str], now: float) -> Plot:
             if count
         ]
         panels.append(Panel(step, base - PANEL_HEIGHT, base, sum(bins), bars))
-    base = panels[-1].base if panels else TOP
+    lowest = panels[-1].base if panels else TOP
     ticks = [(round(LEFT + (at - start) * scale, 2), _clock(at)) for at in _full_hours(start, end)]
-    return Plot(WIDTH, base + BOTTOM, LEFT, WIDTH - RIGHT, base, highest, BIN // 60, HOURS, panels, ticks)
+    return Plot(WIDTH, lowest + BOTTOM, LEFT, WIDTH - RIGHT, lowest, highest, BIN // 60, HOURS, panels, ticks)
 
 
 def segments(run: RunStatus, steps: list[str]) -> list[Segment]:
@@ -122,7 +122,7 @@ def _binned(minutes: list[tuple[float, int]], start: float, end: float) -> list[
 
 def _nice(value: int) -> int:
     """The next number, upwards, that is even and has one digit that counts, or 25 or 15 as the first two."""
-    power = 10 ** math.floor(math.log10(max(value, 2)))
+    power: int = 10 ** math.floor(math.log10(max(value, 2)))
     factors = (2, 4, 6, 8, 10) if power == 1 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
     return next(round(factor * power) for factor in factors if factor * power >= value)
 

@@ -25,9 +25,10 @@ from edw.operating.reprocessing import failed_step, is_failed
 from web import access, render
 from web.blocking import in_thread
 from web.live import Live, Snapshot
-from web.spectra import STEP, Drawn
+from web.spectra import STEP, Drawn, Spectra
 
 FIRST_LIMIT = 20.0  # seconds for the very first reading; the views of a new database may still be built
+EVENTS = 'text/event-stream'
 RETRY = 2000  # ms after which a browser tries to connect again
 MOST_RUNS = 1000  # in the list
 MOST_DOCUMENTS = 500  # in a table, and of a run those that are looked at for files of its spectrum
@@ -59,7 +60,7 @@ async def overview(request: Request) -> Response:
     if snapshot is None:
         text = 'The database has not answered yet. Perhaps it builds its views: they are shown here when it has.'
         return render.page('error.html', 503, **frame(request, 'Not yet'), code=503, text=text)
-    if snapshot.reading is None:
+    if snapshot.reading is None and snapshot.error is not None:
         raise snapshot.error
     return render.page('overview.html', **frame(request, 'Overview'), live=snapshot.html)
 
@@ -67,9 +68,11 @@ async def overview(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """The live part, as server-sent events: at once, and whenever it has changed."""
     live: Live = request.app.state.live
-    return StreamingResponse(
-        _stream(live), media_type='text/event-stream', headers={'X-Accel-Buffering': 'no', 'Cache-Control': 'no-store'}
-    )
+    described: Any = {'headers': {'X-Accel-Buffering': 'no', 'Cache-Control': 'no-store'}, 'media_type': EVENTS}
+    if request.method == 'HEAD':
+        # No body is sent, so that its end would never come, and nothing else over this connection.
+        return Response(**described)
+    return StreamingResponse(_stream(live), **described)
 
 
 async def _stream(live: Live) -> AsyncIterator[bytes]:
@@ -128,7 +131,7 @@ def document(request: Request) -> Response:
 
 @in_thread
 def failures(request: Request) -> Response:
-    """The documents that one step gave up for one kind of error, the newest first."""
+    """The documents that failed in one step with one kind of error, the newest first."""
     step, kind = request.query_params.get('step'), _asked(request, 'kind')
     with request.app.state.databases.lent() as database:
         rows = failed_rows(database, step, kind, MOST_DOCUMENTS + 1)
@@ -197,7 +200,8 @@ def _drawn(request: Request) -> Drawn:
         else:
             raise HTTPException(404, 'The address of this page has neither id nor run')
     files = [file for doc in docs if (file := output_of(doc, STEP)) is not None]
-    return request.app.state.spectra.of(files)
+    spectra: Spectra = request.app.state.spectra
+    return spectra.of(files)
 
 
 def _docs_of_run(database: Database, run: str) -> list[Document]:

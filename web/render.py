@@ -13,8 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from edw.operating.at_work import is_silent
-from edw.operating.status import is_left_alone
+from edw.operating.checks import is_left_alone, is_silent
 from edw.redact import redact
 from web.charts import segments
 
