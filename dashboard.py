@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import sys
+from collections.abc import Sequence
 
 from edw import cli, config, logs
 from edw.database import design
@@ -16,15 +17,15 @@ from edw.errors import Unavailable
 from edw.operating import status
 from web import serving
 from web.app import application
+from web.blocking import Databases
 from web.live import Live
-from web.pool import Databases
 
 DEFAULT_PORT = 8050
 
 log = logging.getLogger('edw.dashboard')
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at (default: %(default)s, this machine)')
@@ -38,7 +39,7 @@ def main() -> int:
         default=[],
         help='host name under which an HTTPS reverse proxy serves the pages; may be given several times',
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     logs.set_up(logging.INFO)
     settings = config.load(arguments.config)
     databases = Databases(settings)

@@ -8,10 +8,12 @@ plot_spectrum.py *.amp.root -o x.pdf   these files together
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from detector import spectrum
-from detector.spectrum import FloatArray, Spectrum
+from detector.pulses import FloatArray
+from detector.spectrum import Spectrum
 from detector.spectrum_plot import figure
 from detector.traces import DataFileError
 from edw import cli, config, files
@@ -26,14 +28,14 @@ ENDINGS = '.png', '.pdf'
 DOTS_PER_INCH = 150  # of a PNG
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
     parser.add_argument('names', nargs='+', metavar='RUN|FILE', help='runs, or files NAME.amp.root')
     parser.add_argument(
         '-o', dest='output', type=Path, metavar='OUT', help='OUT.png or OUT.pdf (default: NAME.spectrum.png)'
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     name = PurePosixPath(arguments.names[0]).name.removesuffix('.root').removesuffix('.amp')
     output: Path = arguments.output or Path(f'{name}.spectrum.png')
     if output.suffix.lower() not in ENDINGS:

@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
-"""Put documents back, so that steps are done again: those that failed, or those that some step is to do anew.
+"""Requeue documents, so that steps are done again: those that failed, or those that some step is to do anew.
 
-reprocess.py --failed [STEP]        make documents good again that were given up (in STEP): the step is tried again
+reprocess.py --failed [STEP]        documents that failed for good (in STEP): that step is done again
 reprocess.py --from STEP ...        cut `process` back to before STEP, so that it and all behind it are done again;
-                                    a document that was given up is made good by it too
-reprocess.py ID ... --failed        what to put back: documents by their ids, --run, --range and --where-status;
+                                    a document that failed is requeued by it too
+reprocess.py ID ... --failed        which ones: documents by their ids, --run, --range and --where-status;
 reprocess.py --run RUN --from STEP  of several conditions all must be met
 
-Shows what would be changed, and asks. Failures and cut entries stay in the document. A document that a worker is at
-is left alone. Exit code 1: some were not put back, or the answer was no.
+Shows what would be changed, and asks. Failures and cut entries stay in the document. A document that a listener is at
+is left alone. Exit code 1: some were not requeued, or the answer was no.
 """
 
 from __future__ import annotations
 
+import io
 import socket
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,7 +31,7 @@ from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
 from edw.model.documents import Document
 from edw.operating import reprocessing
-from edw.operating.reprocessing import Change, PutBack, Selection
+from edw.operating.reprocessing import Change, Outcome, Selection
 
 MAX_EXAMPLES = 5  # documents whose changes are shown, and documents named in one line
 MAX_GROUPS = 20  # lines of the table
@@ -46,19 +47,20 @@ class Plan:
     revisions: dict[str, str] = field(default_factory=dict)
     groups: Counter[tuple[str, str]] = field(default_factory=Counter)  # by run and status
     examples: list[str] = field(default_factory=list)
-    left: PutBack = field(default_factory=PutBack)
+    left: Outcome = field(default_factory=Outcome)
     missing: list[str] = field(default_factory=list)  # ids that were named, and do not exist
     missed: list[str] = field(default_factory=list)  # documents that were named, and do not meet the conditions
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
     parser = _parser()
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args(argv)
     selection, change = _selection(parser, arguments), _change(parser, arguments)
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
-        raise SettingsError('There is no terminal to ask at. Give --yes to put back, or --dry-run to look only.')
+        raise SettingsError('There is no terminal to ask at. Give --yes to requeue, or --dry-run to look only.')
     database = Database(config.load(arguments.config))
     if selection.viewname is not None:
         design.check(database, views=(selection.viewname,))
@@ -74,7 +76,7 @@ def main() -> int:
         print('nothing was changed')
         return 1
     done = write(database, plan, change, arguments.force)
-    print(f'put back {len(done.done)} documents')
+    print(f'requeued {len(done.done)} documents')
     return 0 if done.is_complete and plan.left.is_complete and not plan.missing else 1
 
 
@@ -111,19 +113,19 @@ def show(plan: Plan) -> None:
             print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         if len(groups) > MAX_GROUPS:
             print(f'and {len(groups) - MAX_GROUPS} more lines')
-        print(f'{len(plan.revisions)} documents would be put back:')
+        print(f'{len(plan.revisions)} documents would be requeued:')
         print(*(f'  {example}' for example in plan.examples), sep='\n')
         if len(plan.revisions) > len(plan.examples):
             print(f'  and {len(plan.revisions) - len(plan.examples)} more')
     else:
-        print('there is nothing to put back')
+        print('there is nothing to requeue')
     if plan.left.unchanged:
         print(f'{len(plan.left.unchanged)} documents are as wanted already: {_named(plan.left.unchanged)}')
     if plan.missed:
         print(f'{len(plan.missed)} documents do not meet the conditions: {_named(plan.missed, "; ")}')
     if plan.left.claimed:
         print(
-            f'{len(plan.left.claimed)} are left alone, a worker is at them (see --force): {_named(plan.left.claimed)}'
+            f'{len(plan.left.claimed)} are left alone, a listener is at them (see --force): {_named(plan.left.claimed)}'
         )
     for text in [*plan.left.refused, *(f'{doc_id}: there is no such document' for doc_id in plan.missing)]:
         print(f'error: {text}', file=sys.stderr)
@@ -144,7 +146,7 @@ def difference(before: Document, after: Document) -> str:
     return '; '.join(words)
 
 
-def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBack:
+def write(database: Database, plan: Plan, change: Change, force: bool) -> Outcome:
     """Change what was shown, as it was shown: a document that was changed since then is left alone."""
     deleted: list[str] = []
 
@@ -155,7 +157,7 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBac
             yield {**doc, '_rev': plan.revisions[doc['_id']]}
 
     gone_through = 0
-    with progress_bar(total=len(plan.revisions), desc='putting back') as bar:
+    with progress_bar(total=len(plan.revisions), desc='requeuing') as bar:
 
         def on_batch(number: int) -> None:
             nonlocal gone_through
@@ -163,7 +165,7 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBac
             bar.update(number)
 
         try:
-            result = reprocessing.put_back(database, as_shown(), change, force, on_batch)
+            result = reprocessing.requeue(database, as_shown(), change, force, on_batch)
         except EdwError as error:
             raise EdwError(
                 f'{error}\n{gone_through} of {len(plan.revisions)} documents were gone through before that. '
@@ -173,7 +175,7 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBac
     for doc_id in result.conflicts:
         print(f'error: {doc_id}: somebody else changed or deleted it meanwhile; it is left alone', file=sys.stderr)
     for doc_id in result.claimed:
-        print(f'error: {doc_id}: a worker claimed it meanwhile; it is left alone', file=sys.stderr)
+        print(f'error: {doc_id}: a listener claimed it meanwhile; it is left alone', file=sys.stderr)
     for text in result.refused:
         print(f'error: {text}', file=sys.stderr)
     return result
@@ -181,17 +183,17 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> PutBac
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
+    parser.add_argument('ids', nargs='*', metavar='ID', help='document to requeue; before --failed, which takes a STEP')
     parser.add_argument(
-        'ids', nargs='*', metavar='ID', help='document to put back; before --failed, which takes a STEP'
+        '--failed', nargs='?', const='', metavar='STEP', help='documents that failed for good (in STEP)'
     )
-    parser.add_argument('--failed', nargs='?', const='', metavar='STEP', help='documents that were given up (in STEP)')
     parser.add_argument('--from', dest='step', metavar='STEP', help='cut process back to before STEP')
     parser.add_argument('--run', metavar='RUN', help='documents of a run')
     parser.add_argument(
         '--range', nargs=2, metavar=('FIRST', 'LAST'), help='documents by their ids, both ends included'
     )
     parser.add_argument('--where-status', dest='status', metavar='TEXT', help='documents with this status')
-    parser.add_argument('--force', action='store_true', help='also what a worker is at: its result will be refused')
+    parser.add_argument('--force', action='store_true', help='also what a listener is at: its result will be refused')
     asking = parser.add_mutually_exclusive_group()
     asking.add_argument('--yes', action='store_true', help='do not ask; for scripts')
     asking.add_argument('--dry-run', action='store_true', help='only show what would be changed')
@@ -200,7 +202,7 @@ def _parser() -> ArgumentParser:
 
 def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
     if arguments.failed is None and arguments.step is None:
-        parser.error('add what to do: --failed makes documents good again, --from STEP has steps done again')
+        parser.error('add what to do: --failed requeues documents that failed, --from STEP has steps done again')
     if arguments.range and arguments.range[0] > arguments.range[1]:
         parser.error(f'--range: {arguments.range[0]} comes after {arguments.range[1]}')
     try:
@@ -218,14 +220,14 @@ def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
 
 def _change(parser: ArgumentParser, arguments: Namespace) -> Change:
     if arguments.step is None:
-        return reprocessing.made_good
+        return reprocessing.requeued
     if not arguments.step:
         parser.error('--from needs the name of a step')
     return partial(reprocessing.cut_before, step=arguments.step, now=time.time(), hostname=socket.gethostname())
 
 
 def _confirmed(number: int) -> bool:
-    print(f'Put back {number} documents? [y/N] ', end='', flush=True)
+    print(f'Requeue {number} documents? [y/N] ', end='', flush=True)
     return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 

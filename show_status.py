@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
-import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
+from rich.console import Group
 from rich.live import Live
 
 from edw import cli, config, logs
@@ -29,10 +30,10 @@ from edw.database import design
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, NoDatabase, NotFound
+from edw.listening.events import Inbox
 from edw.model import timeline
 from edw.model.documents import Document
-from edw.operating import checks as alarm
-from edw.operating import status, tables
+from edw.operating import checks, status, tables
 from edw.operating.status import Status
 from edw.redact import redact
 
@@ -42,10 +43,11 @@ AGES_INTERVAL = 10.0  # seconds after which ages and heartbeats are looked at ag
 Show = Callable[[Status], None]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    arguments = _arguments()
-    sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
+    arguments = _arguments(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
     settings = config.load(arguments.config)
     try:
         if arguments.watch:
@@ -64,7 +66,7 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
     design.check(database, views=status.VIEWS)
     found = status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
     if arguments.check:
-        line, is_well = alarm.judged(found, database.settings.lease, arguments.max_wait)
+        line, is_well = checks.judged(found, database.settings.lease, arguments.max_wait)
         print(line, flush=True)
         return 0 if is_well else 1
     with _screen(database, arguments.json, is_live=False) as show:
@@ -76,30 +78,23 @@ def _watch(settings: Settings, as_json: bool) -> int:
     outage = Outage()
     ended = threading.Event()
     database = Database(settings, Retry(ended.wait, outage))
-    told: queue.SimpleQueue[follow.Sequence | EdwError] = queue.SimpleQueue()
+    inbox: Inbox[follow.Sequence | EdwError] = Inbox()
     # Ctrl-C is the way to end it.
     with contextlib.suppress(KeyboardInterrupt), _screen(database, as_json, is_live=True) as show:
         logs.set_up(logging.WARNING)  # now that stderr is written above what is shown
         try:
             design.check(database, views=status.VIEWS)
             since = database.info()['update_seq']
-            follow.in_thread(settings, since, outage, on_change=told.put, on_end=told.put, ended=ended)
+            follow.in_thread(settings, since, outage, on_change=inbox.put, on_end=inbox.put, ended=ended)
             while True:
                 show(status.read(database))
-                _wait(told)
+                # Until a change, or until ages are old; what came meanwhile is the same change.
+                for news in inbox.take(AGES_INTERVAL):
+                    if isinstance(news, EdwError):
+                        raise news
         finally:
             ended.set()
     return 0
-
-
-def _wait(told: queue.SimpleQueue[follow.Sequence | EdwError]) -> None:
-    """Wait for a change, or until ages are old; what came meanwhile is the same change."""
-    with contextlib.suppress(queue.Empty):
-        news = told.get(timeout=AGES_INTERVAL)
-        while True:
-            if isinstance(news, EdwError):
-                raise news
-            news = told.get_nowait()
 
 
 @contextlib.contextmanager
@@ -107,7 +102,7 @@ def _screen(database: Database, as_json: bool, is_live: bool) -> Iterator[Show]:
     """A function that shows the status: as a line of JSON, as plain text, or on a terminal in colours, in place."""
     console = tables.console()
 
-    def overview(found: Status) -> tables.Group:
+    def overview(found: Status) -> Group:
         return tables.overview(found, database.url, database.settings.lease, console.width)
 
     if as_json:
@@ -150,7 +145,7 @@ def _show_document(doc: Document, as_json: bool) -> None:
         print(tables.plain(console, table), flush=True)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--watch', action='store_true', help='show it again with every change, until Ctrl-C')
@@ -162,7 +157,7 @@ def _arguments() -> argparse.Namespace:
         '--max-wait', type=cli.seconds, metavar='S', help='with --check: also if a document waits for longer than S s'
     )
     parser.add_argument('--json', action='store_true', help='one line of JSON, with --watch one for each look')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.max_wait is not None and not arguments.check:
         parser.error('--max-wait goes with --check')
     if arguments.json and arguments.check:

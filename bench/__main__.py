@@ -20,7 +20,7 @@ from typing import Any
 import local_couchdb
 from bench import analysis, resources, speed
 from bench.contenders import Contender
-from bench.peers import peers
+from bench.contenders.task_queues import task_queues
 from bench.report import percentiles, rates, values
 from bench.store import Login
 from edw import cli, config
@@ -37,7 +37,7 @@ class Bench:
     """What all measurements are made with."""
 
     login: Login
-    peers: dict[str, Contender]
+    queues: dict[str, Contender]
     names: list[str]  # of the contenders
     rounds: int
     sizes: tuple[int, ...]  # documents that are put in at once
@@ -56,7 +56,7 @@ class Bench:
         for number in self.sizes:
             for listeners in LISTENERS if number == self.sizes[0] else (1,):
                 found = speed.throughput(
-                    self.login, self.peers, self._those(listeners, number), number, listeners, self.rounds
+                    self.login, self.queues, self._those(listeners, number), number, listeners, self.rounds
                 )
                 rates(f'{number} documents at once, {listeners} listener(s) a step: documents/s', found)
                 yield {'documents': number, 'listeners': listeners, 'documents/s': found}
@@ -69,7 +69,7 @@ class Bench:
         """Time of a single document through both steps."""
         for listeners in LISTENERS:
             names = self._those(listeners, LATENCY_DOCUMENTS)
-            found = speed.latency(self.login, self.peers, names, LATENCY_DOCUMENTS, LATENCY_RATE, listeners)
+            found = speed.latency(self.login, self.queues, names, LATENCY_DOCUMENTS, LATENCY_RATE, listeners)
             percentiles(f'{LATENCY_RATE:g} documents a second, {listeners} listener(s) a step: ms to the end', found)
             yield {'listeners': listeners, 'seconds': found}
 
@@ -113,12 +113,12 @@ def main() -> int:
     figures: dict[str, list[Any]] = {what: [] for what in arguments.what}
     with tempfile.TemporaryDirectory(prefix='edw-bench-') as folder, contextlib.ExitStack() as stack:
         login = stack.enter_context(_server(arguments.server, Path(folder)))
-        others: dict[str, Contender] = {}
+        queues: dict[str, Contender] = {}
         if {'throughput', 'latency'} & set(arguments.what):
-            others = stack.enter_context(peers(Path(folder), arguments.only))
-        names = [name for name in (*speed.ON_COUCHDB, *others) if not arguments.only or name in arguments.only]
+            queues = stack.enter_context(task_queues(Path(folder), arguments.only))
+        names = [name for name in (*speed.ON_COUCHDB, *queues) if not arguments.only or name in arguments.only]
         scale = COUCHDB if arguments.server else EMBEDDED
-        bench = Bench(login, others, names, arguments.rounds, **scale)
+        bench = Bench(login, queues, names, arguments.rounds, **scale)
         for what in arguments.what:
             for found in getattr(bench, what)():
                 figures[what].append(found)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from bench.contenders import logged, original, suite
+from bench.contenders.on_couchdb import logged, original, suite
 from bench.store import Login, store
 from bench.usage import CountingProxy, cpu_seconds, listening_on, memory
-from bench.waiting import LIMIT
-from bench.work import STEPS
+from bench.work import LIMIT, STEPS
 
 WARM_UP = 5.0  # seconds after its start before a listener is taken to be at rest
 REST = 60.0  # seconds

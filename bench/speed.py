@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from bench.contenders import Contender, Floor, original, suite
+from bench.contenders import Contender
+from bench.contenders.floor import Floor
+from bench.contenders.on_couchdb import original, suite
 from bench.store import Login, Store, store
 
 ON_COUCHDB: dict[str, Callable[[Store], Contender]] = {'floor': Floor, 'original': original, 'suite': suite}
@@ -16,13 +18,13 @@ Figures = dict[str, list[float]]  # of each contender, one a round
 
 
 def throughput(
-    login: Login, peers: dict[str, Contender], names: list[str], number: int, listeners: int, rounds: int
+    login: Login, queues: dict[str, Contender], names: list[str], number: int, listeners: int, rounds: int
 ) -> Figures:
     """Documents a second through two steps, of documents that are put in at once; each round in a new database."""
     rates: Figures = {name: [] for name in names}
     for _ in range(rounds):
         for name, of_rounds in rates.items():
-            with _contender(login, peers, name) as contender:
+            with _contender(login, queues, name) as contender:
                 of_rounds.append(number / contender.throughput(number, listeners))
     return rates
 
@@ -40,7 +42,7 @@ def throughput_beside(login: Login, finished: int, number: int, rounds: int) -> 
 
 
 def latency(
-    login: Login, peers: dict[str, Contender], names: list[str], number: int, rate: float, listeners: int
+    login: Login, queues: dict[str, Contender], names: list[str], number: int, rate: float, listeners: int
 ) -> dict[str, dict[str, float]]:
     """Percentiles of the seconds from just before a document is put in until it is through both steps.
 
@@ -48,16 +50,16 @@ def latency(
     """
     found = {}
     for name in names:
-        with _contender(login, peers, name) as contender:
+        with _contender(login, queues, name) as contender:
             seconds = sorted(contender.latencies(WARM_UP + number, rate, listeners)[WARM_UP:])
         found[name] = {label: seconds[int(part * (len(seconds) - 1))] for label, part in PERCENTILES.items()}
     return found
 
 
 @contextlib.contextmanager
-def _contender(login: Login, peers: dict[str, Contender], name: str) -> Iterator[Contender]:
-    if name in peers:
-        yield peers[name]
+def _contender(login: Login, queues: dict[str, Contender], name: str) -> Iterator[Contender]:
+    if name in queues:
+        yield queues[name]
     else:
         with store(*login) as database:
             yield ON_COUCHDB[name](database)

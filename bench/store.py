@@ -11,8 +11,7 @@ from pathlib import Path
 
 import requests
 
-from bench.waiting import wait_until
-from bench.work import STEPS, Document, documents, entry
+from bench.work import STEPS, Document, documents, entry, wait_until
 from edw import config
 from edw.database import design, warming
 from edw.database.batches import batches

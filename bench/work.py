@@ -1,12 +1,15 @@
-"""The work that every contender does: documents, and two steps on each whose callbacks do nothing."""
+"""The work that every contender does, and the wait for its end: documents, two steps on each that do nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 STEPS = ('move_to_sps', 'signal_processing')
+# Between two looks at what is done, seconds: few, because each costs the server a few milliseconds.
+NEAR, FAR = 0.05, 1.0
+LIMIT = 300.0  # seconds after which a contender is taken for stuck
 
 Document = dict[str, Any]
 
@@ -49,3 +52,18 @@ def entry(step: str, doc: Document) -> dict[str, Any]:
     """What a step appends to `process`, for contenders that make it themselves."""
     now = time.time()
     return {'name': step, 'hostname': 'bench', **callback(doc), 'started': now, 'finished': now}
+
+
+def wait_until(count: Callable[[], int], end: int) -> None:
+    """Wait until a count has reached `end`.
+
+    The next look comes after half of the time that is left, by the pace so far.
+    """
+    started = time.monotonic()
+    begin = done = count()
+    while done < end:
+        elapsed = time.monotonic() - started
+        assert elapsed < LIMIT, f'not done after {LIMIT:g} s'
+        left = elapsed * (end - done) / (done - begin) if done > begin else 0.0
+        time.sleep(min(max(left / 2, NEAR), FAR))
+        done = count()

@@ -1,5 +1,7 @@
 """The simulated data acquisition: writes data files, and reads back the conditions they were taken under.
 
+What the detectors see is a 133Ba calibration source, cosmogenic 71Ge in the crystals, and a continuum.
+
 A data file is a ROOT file with
 - tree `events`: event (int32), time (float64, s since the start), detector_a[1024], detector_b[1024] (int16, ADU);
 - tree `noise`: random triggers, with the same traces;
@@ -18,9 +20,9 @@ from typing import Any
 import numpy as np
 import uproot
 
+from detector.calibration import BARIUM_LINES, GERMANIUM_LINE
 from detector.noise import generate_noise
 from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING, DetectorModel, FloatArray, pulse_shape
-from detector.source import draw_energies
 from detector.traces import DataFileError, reading
 
 CHUNK = 500  # events made and written at once
@@ -32,6 +34,14 @@ DEAD_TIME = 2.0  # s after a trigger
 NOISE_FRACTION = 5  # events for each random trigger
 FEWEST_NOISE = 32  # random triggers
 ACCIDENTAL = 0.03  # of the random triggers, that catch a pulse
+
+BARIUM_PART = 0.60  # of the events
+GERMANIUM_PART = 0.10  # of the events; the rest is continuum
+SHARED_PART = 0.15  # of the events: a gamma that is scattered in one detector and absorbed in the other
+FLAT_PART = 0.6  # of the continuum; the rest falls exponentially
+FALL = 60.0  # keV, its decay constant
+LOWEST, HIGHEST = 2.0, 380.0  # keV, ends of the continuum
+SHARE = 0.05, 0.95  # of a shared gamma's energy in one of the detectors
 
 
 def write_file(
@@ -86,6 +96,24 @@ def read_conditions(path: Path) -> dict[str, Any] | None:
     except DataFileError:
         return None
     return conditions if isinstance(conditions, dict) else None
+
+
+def draw_energies(rng: np.random.Generator, events: int) -> FloatArray:
+    """Simulated true energies in keV, of shape (events, 2): detector_a, detector_b; 0 where it was not hit."""
+    lines, intensities = np.array(BARIUM_LINES).T
+    gammas = rng.choice(lines, events, p=intensities / intensities.sum())
+    flat = rng.uniform(LOWEST, HIGHEST, events)
+    # Inverse of the cumulative distribution of an exponential that ends at HIGHEST.
+    falling = LOWEST - FALL * np.log1p(rng.random(events) * np.expm1((LOWEST - HIGHEST) / FALL))
+    continuum = np.where(rng.random(events) < FLAT_PART, flat, falling)
+    kind = rng.random(events)
+    energies = np.where(kind < BARIUM_PART, gammas, continuum)
+    energies[(kind >= BARIUM_PART) & (kind < BARIUM_PART + GERMANIUM_PART)] = GERMANIUM_LINE
+    part_in_a = np.where(rng.random(events) < 0.5, 1.0, 0.0)
+    shared = rng.random(events) < SHARED_PART
+    energies[shared] = gammas[shared]
+    part_in_a[shared] = rng.uniform(*SHARE, np.count_nonzero(shared))
+    return np.column_stack([energies * part_in_a, energies * (1 - part_in_a)])
 
 
 def _traces(

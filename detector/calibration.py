@@ -1,4 +1,4 @@
-"""Energy calibration with the gamma lines of 133Ba, and the resolution of lines."""
+"""The tabulated lines, the energy calibration with those of 133Ba, and the resolution of lines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ import numpy as np
 
 from detector.pulses import FloatArray
 
-# keV: DDEP evaluation of 133Ba, Laboratoire National Henri Becquerel (LNHB); the lines that stand alone.
-BARIUM_LINES = (276.399, 302.851, 356.013, 383.849)
+# keV, and photons per 100 decays: DDEP evaluation of 133Ba, Laboratoire National Henri Becquerel (LNHB).
+BARIUM_LINES = (
+    (53.162, 2.14),
+    (79.614, 2.63),
+    (80.998, 33.3),
+    (160.612, 0.64),
+    (223.237, 0.45),
+    (276.399, 7.13),
+    (302.851, 18.31),
+    (356.013, 62.05),
+    (383.849, 8.94),
+)
 GERMANIUM_LINE = 10.37  # keV, K shell of 71Ge: binding energy of Ga, where its electron capture ends (NNDC)
-RESOLVED_LINES = (GERMANIUM_LINE, *BARIUM_LINES)
+SINGLE_LINES = (276.399, 302.851, 356.013, 383.849)  # keV; of the source, those that stand alone
+RESOLVED_LINES = (GERMANIUM_LINE, *SINGLE_LINES)
 
 GAIN_RANGE = 0.10  # relative, either way of the nominal gain
 GAIN_STEP = 0.0005  # relative; at 384 keV 0.2 keV, well below the width of a line
@@ -73,13 +84,13 @@ def calibrate(amplitudes: FloatArray, nominal: float) -> Gain:
     """
     factors = np.arange(1 - GAIN_RANGE, 1 + GAIN_RANGE + GAIN_STEP / 2, GAIN_STEP)
     ordered = np.sort(amplitudes)
-    inside = np.sum([_counted(ordered, energy, nominal * factors) for energy in BARIUM_LINES], axis=0)
+    inside = np.sum([_counted(ordered, energy, nominal * factors) for energy in SINGLE_LINES], axis=0)
     most = inside.max()
     if most < FEWEST_IN_LINES or most < CONTRAST * np.median(inside):
         return Gain(nominal, True)
     # A line is wider than a step: the best gains are next to each other.
     gain = nominal * factors[inside == most].mean()
-    lines = {energy: fit_line(amplitudes / gain, energy, FEWEST_IN_LINE) for energy in BARIUM_LINES}
+    lines = {energy: fit_line(amplitudes / gain, energy, FEWEST_IN_LINE) for energy in SINGLE_LINES}
     found = [(energy, line.position, line.events) for energy, line in lines.items() if line]
     if not found:
         return Gain(nominal, True)

@@ -11,9 +11,8 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from detector.calibration import FEWEST_IN_FIT, FIT_WINDOW, Line, fit_line
+from detector.calibration import BARIUM_LINES, FEWEST_IN_FIT, FIT_WINDOW, GERMANIUM_LINE, Line, fit_line
 from detector.pulses import DETECTORS, FloatArray
-from detector.source import BARIUM_LINES, GERMANIUM_LINE
 from detector.traces import DataFileError, check_length, check_start, reading
 
 TREE = 'amplitudes'

@@ -1,21 +1,36 @@
-"""Who may change documents: the login, and the checks of every request that changes something."""
+"""Who may do what: the login, the checks of every request that changes something, and what a browser may do."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import threading
 import time
 from collections import deque
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ATTEMPTS = 5  # wrong passwords from one address within WINDOW, after which it has to wait
 WINDOW = 300.0  # seconds
 MOST_ADDRESSES = 10_000  # that are kept in mind
 WRONG_PAUSE = 1.0  # seconds before a wrong password is answered
 LIFETIME = 12 * 3600  # seconds that a login holds: a shift, and a little more
+# What every answer says to the browser of what it may do with it.
+HEADERS = {
+    # Nothing inline, nothing from elsewhere: text out of a document cannot become a script, whatever it holds.
+    'Content-Security-Policy': "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    'X-Content-Type-Options': 'nosniff',
+    'X-Frame-Options': 'DENY',
+    'Referrer-Policy': 'same-origin',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Permissions-Policy': 'camera=(), geolocation=(), microphone=()',
+}
 
 
 class Access:
@@ -72,7 +87,8 @@ class Access:
 
 def csrf_token(request: Request) -> str:
     """The word that each form of this session carries, and that no other site can read."""
-    return request.session.setdefault('csrf', secrets.token_urlsafe(24))
+    token: str = request.session.setdefault('csrf', secrets.token_urlsafe(24))
+    return token
 
 
 def refusal(request: Request, form: FormData, public_names: tuple[str, ...]) -> str | None:
@@ -89,3 +105,31 @@ def refusal(request: Request, form: FormData, public_names: tuple[str, ...]) -> 
     ):
         return 'The form is not of this session. Load the page again, and send it then.'
     return None
+
+
+class SecurityHeaders:
+    """Adds HEADERS to every answer, those of errors too; only static files may be kept by the browser."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal begun
+            if message['type'] == 'http.response.start':
+                begun = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault('Cache-Control', 'no-cache' if 'etag' in headers else 'no-store')
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # The server ends, and this request has used up its grace: its database does not answer.
+            if not begun:
+                await PlainTextResponse('The dashboard has been ended.', 503)(scope, receive, send_with_headers)

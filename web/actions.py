@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -14,10 +13,10 @@ from starlette.responses import RedirectResponse, Response
 
 from edw.errors import EdwError
 from edw.model.documents import Document
-from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
+from edw.operating.reprocessing import Change, Outcome, Selection, cut_before, requeue, requeued, select_documents
 from edw.redact import redact
 from web import access, pages, render
-from web.threads import in_thread
+from web.blocking import in_thread
 
 MOST_FIELDS = 8  # of a form
 LONGEST_FORM = 20_000  # bytes; ids and names are what it holds
@@ -58,12 +57,12 @@ async def log_out(request: Request) -> Response:
 
 
 async def reprocess(request: Request) -> Response:
-    """Put documents back: one by its id, or all of a kind of failure. The page before then says what became of it."""
+    """Requeue documents: one by its id, or all of a kind of failure. The page before then says what became of it."""
     form = await _checked_form(request)
     if not request.app.state.access.holds(request.session.get('login')):
         raise HTTPException(403, 'Log in first')
     try:
-        result = await _put_back(request, form)
+        result = await _requeue(request, form)
         request.session['message'] = _in_words(result)
     except EdwError as error:
         request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'[:LONGEST_MESSAGE]
@@ -71,7 +70,7 @@ async def reprocess(request: Request) -> Response:
 
 
 @in_thread
-def _put_back(request: Request, form: FormData) -> PutBack:
+def _requeue(request: Request, form: FormData) -> Outcome:
     """The form's `id` says which document; or its `kind` with or without `step`, and `seen`, how many were shown."""
     with request.app.state.databases.lent() as database:
         if 'id' in form:
@@ -79,18 +78,18 @@ def _put_back(request: Request, form: FormData) -> PutBack:
         else:
             step = _text(form, 'step') if 'step' in form else None
             ids = [row['id'] for row in pages.failed_rows(database, step, _text(form, 'kind'), pages.MOST_DOCUMENTS)]
-        missed = PutBack()
+        missed = Outcome()
         if not ids:
             return missed
-        is_good = _text(form, 'action') == 'good'
-        selection = Selection(ids=tuple(ids), failed=is_good)
+        as_failed = _text(form, 'action') == 'failed'
+        selection = Selection(ids=tuple(ids), failed=as_failed)
         docs = select_documents(database, selection, lambda doc_id, why: missed.refused.append(f'{doc_id}: {why}'))
-        result = put_back(database, docs, made_good if is_good else _cut(_text(form, 'from')))
+        result = requeue(database, docs, requeued if as_failed else _cut(_text(form, 'from')))
         result.refused += missed.refused
         return result
 
 
-def _cut(step: str) -> Any:
+def _cut(step: str) -> Change:
     now, hostname = time.time(), socket.gethostname()
 
     def change(doc: Document) -> Document:
@@ -99,11 +98,11 @@ def _cut(step: str) -> Any:
     return change
 
 
-def _in_words(result: PutBack) -> str:
-    parts = [f'{len(result.done)} document{"s" * (len(result.done) != 1)} put back'] if result.done else []
+def _in_words(result: Outcome) -> str:
+    parts = [f'{len(result.done)} document{"s" * (len(result.done) != 1)} requeued'] if result.done else []
     for ids, text in (
         (result.unchanged, 'as wanted already'),
-        (result.claimed, 'left alone, a worker is at it'),
+        (result.claimed, 'left alone, a listener is at it'),
         (result.conflicts, 'left alone, changed by somebody meanwhile'),
         (result.refused, 'not possible'),
     ):

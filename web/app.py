@@ -19,11 +19,10 @@ from starlette.types import ASGIApp
 
 from edw.errors import EdwError, NoDatabase, NoDesign, NotFound
 from edw.redact import keep_secret, redact
-from web import actions, pages, picture, render
-from web.access import LIFETIME, Access
+from web import actions, pages, render
+from web.access import LIFETIME, Access, SecurityHeaders
+from web.blocking import Databases
 from web.live import Live
-from web.pool import Databases
-from web.protection import SecurityHeaders
 from web.spectra import Spectra
 
 LOOPBACK = ('localhost', '127.0.0.1', '::1', '[::1]')
@@ -44,8 +43,8 @@ def application(databases: Databases, live: Live, host: str, public_names: tuple
         Route('/run', pages.run),
         Route('/document', pages.document),
         Route('/failures', pages.failures),
-        Route('/spectrum', picture.spectrum),
-        Route('/spectrum.svg', picture.svg),
+        Route('/spectrum', pages.spectrum),
+        Route('/spectrum.svg', pages.spectrum_svg),
         Mount('/static', StaticFiles(directory=render.FOLDER / 'static')),
     ]
     if settings.dashboard_password:

@@ -7,10 +7,11 @@ never a difference: a browser that is slow, or comes back, misses nothing that s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from edw.database import changes as follow
@@ -20,8 +21,8 @@ from edw.errors import EdwError, LoginRefused
 from edw.operating import status
 from edw.operating.status import RunStatus, Status
 from edw.redact import redact
-from web import render, throughput
-from web.pool import Databases
+from web import charts, render
+from web.blocking import Databases
 
 LEAST_PAUSE = 0.5  # seconds between two readings
 REST, LONGEST_REST = 3.0, 5.0  # times as long as a reading took the database is left alone after it; seconds at most
@@ -39,7 +40,7 @@ class Reading:
     """What the database said at one time."""
 
     status: Status
-    plot: throughput.Plot
+    plot: charts.Plot
     runs: list[RunStatus]
 
 
@@ -53,24 +54,31 @@ class Snapshot:
 
 
 class Live:
-    """The feed, the reader, and those who wait for what it has read."""
+    """The feed, the reader, and those who wait for what it has read.
+
+    Each of the first two is a thread. Those who wait are in the event loop, and so is all that they touch.
+    """
 
     def __init__(self, databases: Databases) -> None:
-        self._databases = databases
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()  # set and replaced with every snapshot
-        self._watchers = 0
-        self._ended = threading.Event()
-        self._wake = threading.Condition()
-        self._changed = True
         self.latest: Snapshot | None = None
+        self._news = asyncio.Event()  # set and replaced with every snapshot
+        self._databases = databases
+        self._ended = threading.Event()
+        self._wake = threading.Condition()  # of the reader; it guards the next two, and tells of the end
+        self._changed = True
+        self._watchers = 0
 
     def start(self) -> None:
         """Begin, in the event loop that the watchers are in."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+
+        def publish(snapshot: Snapshot) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+                loop.call_soon_threadsafe(self._publish, snapshot)
+
         # Daemons: a longpoll can be quiet for hours, and nothing is lost when it is cut.
         threading.Thread(target=self._follow, name='feed', daemon=True).start()
-        threading.Thread(target=self._read, name='reader', daemon=True).start()
+        threading.Thread(target=self._read, args=(publish,), name='reader', daemon=True).start()
 
     def end(self) -> None:
         """Let all watchers go, and read no more."""
@@ -82,10 +90,7 @@ class Live:
     async def first(self, limit: float) -> Snapshot | None:
         """The latest snapshot; waits for the first one, but not longer than `limit` seconds."""
         if self.latest is None:
-            try:
-                await asyncio.wait_for(self._news.wait(), limit)
-            except asyncio.TimeoutError:  # its own class before Python 3.11
-                return None
+            await self._has_news(limit)
         return self.latest
 
     async def snapshots(self) -> AsyncIterator[Snapshot | None]:
@@ -94,28 +99,32 @@ class Live:
         seen = None
         try:
             while not self._ended.is_set():
-                news = self._news
                 if self.latest is not None and self.latest is not seen:
                     seen = self.latest
                     yield seen
-                    continue
-                try:
-                    await asyncio.wait_for(news.wait(), ALIVE)
-                except asyncio.TimeoutError:
+                elif not await self._has_news(ALIVE):
                     yield None
         finally:
             self._watch(-1)
+
+    async def _has_news(self, limit: float) -> bool:
+        """Whether there is a new snapshot, or the end, within `limit` seconds."""
+        try:
+            await asyncio.wait_for(self._news.wait(), limit)
+        except asyncio.TimeoutError:  # its own class before Python 3.11
+            return False
+        return True
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self.latest = snapshot
+        self._news.set()
+        if not self._ended.is_set():  # else nobody may wait any more
+            self._news = asyncio.Event()
 
     def _watch(self, change: int) -> None:
         with self._wake:
             self._watchers += change
             self._wake.notify_all()
-
-    def _publish(self, snapshot: Snapshot) -> None:
-        self.latest = snapshot
-        self._news.set()
-        if not self._ended.is_set():
-            self._news = asyncio.Event()
 
     def _tell(self) -> None:
         with self._wake:
@@ -138,73 +147,66 @@ class Live:
                 log.warning('%s; trying again in %g s', error, LONGEST_PAUSE)
                 self._ended.wait(LONGEST_PAUSE)
 
-    def _read(self) -> None:
+    def _read(self, publish: Callable[[Snapshot], None]) -> None:
         """The reader's thread."""
-        # The log hears of an outage from the feed.
+        # Without an outage: the log hears of it from the feed.
         database = Database(self._databases.settings, Retry(self._ended.wait, patience=PATIENCE))
+        lease = database.settings.lease
+        reading: Reading | None = None  # the last one that could be shown
         failing = pauses()
-        reading: Reading | None = None
         while True:
             began = time.monotonic()
             with self._wake:
-                self._changed = False
+                self._changed = False  # before the reading: what changes during it is read again
             try:
                 with self._databases.guarded():
                     latest = read(database)
-                self._show(latest, None)
-                reading = latest  # that could be shown
+                publish(snapshot(latest, None, lease))
             except LoginRefused as error:
-                self._show(reading, error)
+                publish(snapshot(reading, error, lease))
                 return
             except Exception as error:
                 # A bug of ours too: a page must never say that it is live when nothing is read any more.
                 if not isinstance(error, EdwError):
                     log.exception('the status cannot be read')
-                self._show(reading, error)
+                publish(snapshot(reading, error, lease))
+                self._tell()
                 pause = max(next(failing), LEAST_PAUSE)
-                with self._wake:
-                    self._changed = True
             else:
-                failing = pauses()
+                reading, failing = latest, pauses()
                 pause = max(LEAST_PAUSE, min(REST * (time.monotonic() - began), LONGEST_REST))
-            if self._rest(pause):
+            if not self._rest(pause):
                 return
 
     def _rest(self, pause: float) -> bool:
-        """Wait until another reading is due, and at least for `pause` seconds; True to end."""
+        """Wait until another reading is due, and at least for `pause` seconds; False where there will be none."""
         began = time.monotonic()
-
-        def passed() -> float:
-            return time.monotonic() - began
-
         with self._wake:
-            self._wake.wait_for(self._ended.is_set, pause)
-            while not self._ended.is_set() and passed() < QUIET_PAUSE:
-                due = pause if self._watchers else max(pause, UNWATCHED_PAUSE)
-                if self._changed and passed() >= due:
-                    break
-                self._wake.wait((due if self._changed else QUIET_PAUSE) - passed())
-            return self._ended.is_set()
+            while not self._ended.is_set():
+                left = began + self._due(pause) - time.monotonic()
+                if left <= 0:
+                    return True
+                self._wake.wait(left)
+        return False
 
-    def _show(self, reading: Reading | None, error: Exception | None) -> None:
-        said = str(error) if isinstance(error, EdwError) else 'the log of dashboard.py says why'
-        html = render.html(
-            'live.html',
-            reading=reading,
-            error=None if error is None else redact(said),
-            now=time.time(),
-            lease=self._databases.settings.lease,
-        )
-        snapshot = Snapshot(reading, error, html)
-        try:
-            self._loop.call_soon_threadsafe(self._publish, snapshot)
-        except RuntimeError:
-            log.debug('the server has ended, nobody is there to be told')
+    def _due(self, pause: float) -> float:
+        """How many seconds after a reading the next one is due, as things are at this moment."""
+        if not self._changed:
+            return QUIET_PAUSE
+        return pause if self._watchers else max(pause, UNWATCHED_PAUSE)
+
+
+def snapshot(reading: Reading | None, error: Exception | None, lease: float) -> Snapshot:
+    """What browsers are shown of the last reading; `error` says why it is not of now."""
+    said = str(error) if isinstance(error, EdwError) else 'the log of dashboard.py says why'
+    shown = None if error is None else redact(said)
+    html = render.html('live.html', reading=reading, error=shown, now=time.time(), lease=lease)
+    return Snapshot(reading, error, html)
 
 
 def read(database: Database) -> Reading:
     """What the first page shows."""
     now = status.read(database)
-    counts = status.throughput(database, throughput.HOURS)
-    plot = throughput.plot(counts, [step.name for step in now.steps], now.time)
+    counts = status.throughput(database, charts.HOURS)
+    plot = charts.plot(counts, [step.name for step in now.steps], now.time)
     return Reading(now, plot, status.runs(database, RUNS))

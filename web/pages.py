@@ -1,4 +1,4 @@
-"""The pages that show: the overview with its live part, runs, a run, a document, and what failed."""
+"""The pages that show: the overview with its live part, runs, a run, a document, what failed, and spectra."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from edw.model import documents
 from edw.model.documents import Document
 from edw.model.timeline import timeline
 from edw.operating import status
+from edw.operating.outputs import output_of
 from edw.operating.reprocessing import failed_step, is_failed
 from web import access, render
+from web.blocking import in_thread
 from web.live import Live, Snapshot
-from web.spectra import amplitudes_of
-from web.threads import in_thread
+from web.spectra import STEP, Drawn, Spectra
 
 FIRST_LIMIT = 20.0  # seconds for the very first reading; the views of a new database may still be built
+EVENTS = 'text/event-stream'
 RETRY = 2000  # ms after which a browser tries to connect again
 MOST_RUNS = 1000  # in the list
-MOST_DOCUMENTS = 500  # in a table
+MOST_DOCUMENTS = 500  # in a table, and of a run those that are looked at for files of its spectrum
 
 
 def frame(request: Request, title: str) -> dict[str, Any]:
@@ -58,7 +60,7 @@ async def overview(request: Request) -> Response:
     if snapshot is None:
         text = 'The database has not answered yet. Perhaps it builds its views: they are shown here when it has.'
         return render.page('error.html', 503, **frame(request, 'Not yet'), code=503, text=text)
-    if snapshot.reading is None:
+    if snapshot.reading is None and snapshot.error is not None:
         raise snapshot.error
     return render.page('overview.html', **frame(request, 'Overview'), live=snapshot.html)
 
@@ -66,9 +68,11 @@ async def overview(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """The live part, as server-sent events: at once, and whenever it has changed."""
     live: Live = request.app.state.live
-    return StreamingResponse(
-        _stream(live), media_type='text/event-stream', headers={'X-Accel-Buffering': 'no', 'Cache-Control': 'no-store'}
-    )
+    described: Any = {'headers': {'X-Accel-Buffering': 'no', 'Cache-Control': 'no-store'}, 'media_type': EVENTS}
+    if request.method == 'HEAD':
+        # No body is sent, so that its end would never come, and nothing else over this connection.
+        return Response(**described)
+    return StreamingResponse(_stream(live), **described)
 
 
 async def _stream(live: Live) -> AsyncIterator[bytes]:
@@ -121,13 +125,13 @@ def document(request: Request) -> Response:
         claimed=doc.get('claim') is not None,
         steps=_steps_done(doc),
         events=timeline(doc),
-        has_spectrum=amplitudes_of(doc) is not None,
+        has_spectrum=output_of(doc, STEP) is not None,
     )
 
 
 @in_thread
 def failures(request: Request) -> Response:
-    """The documents that one step gave up for one kind of error, the newest first."""
+    """The documents that failed in one step with one kind of error, the newest first."""
     step, kind = request.query_params.get('step'), _asked(request, 'kind')
     with request.app.state.databases.lent() as database:
         rows = failed_rows(database, step, kind, MOST_DOCUMENTS + 1)
@@ -140,6 +144,29 @@ def failures(request: Request) -> Response:
         is_cut=len(rows) > MOST_DOCUMENTS,
         most=MOST_DOCUMENTS,
     )
+
+
+@in_thread
+def spectrum(request: Request) -> Response:
+    """The spectrum with its lines; what cannot be read is said in the picture's place."""
+    drawn = _drawn(request)
+    return render.page(
+        'spectrum.html',
+        **frame(request, 'Calibration spectrum'),
+        drawn=drawn,
+        run=request.query_params.get('run'),
+        doc_id=request.query_params.get('id'),
+        picture=f'/spectrum.svg?{request.url.query}',
+    )
+
+
+@in_thread
+def spectrum_svg(request: Request) -> Response:
+    """The picture alone."""
+    drawn = _drawn(request)
+    if not drawn.picture:
+        raise HTTPException(404, 'No file of amplitudes can be read')
+    return Response(drawn.picture, media_type='image/svg+xml')
 
 
 def failed_rows(database: Database, step: str | None, kind: str, limit: int) -> list[dict[str, Any]]:
@@ -162,6 +189,26 @@ def document_of(database: Database, doc_id: str) -> Document:
     if doc.get('_id') != doc_id:
         raise HTTPException(404, f'There is no document {doc_id!r}')
     return doc
+
+
+def _drawn(request: Request) -> Drawn:
+    with request.app.state.databases.lent() as database:
+        if 'id' in request.query_params:
+            docs = [document_of(database, request.query_params['id'])]
+        elif 'run' in request.query_params:
+            docs = _docs_of_run(database, request.query_params['run'])
+        else:
+            raise HTTPException(404, 'The address of this page has neither id nor run')
+    files = [file for doc in docs if (file := output_of(doc, STEP)) is not None]
+    spectra: Spectra = request.app.state.spectra
+    return spectra.of(files)
+
+
+def _docs_of_run(database: Database, run: str) -> list[Document]:
+    ends = {'startkey': [run], 'endkey': [run, views.LAST]}
+    rows = views.rows(database, views.RUNS, reduce=False, include_docs=True, limit=MOST_DOCUMENTS, **ends)
+    docs = {row['id']: row['doc'] for row in rows if row.get('doc')}
+    return [docs[doc_id] for doc_id in sorted(docs)]
 
 
 def _step_names(request: Request) -> list[str]:

@@ -13,10 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from edw.operating.at_work import is_silent
-from edw.operating.status import is_left_alone
+from edw.operating.checks import is_left_alone, is_silent
 from edw.redact import redact
-from web.progress import segments
+from web.charts import segments
 
 FOLDER = Path(__file__).resolve().parent
 LONGEST_JSON = 200_000  # characters of a document that a page shows

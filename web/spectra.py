@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edw.errors import EdwError, StepError
-from edw.model.documents import Document
 from edw.redact import redact
 from edw.transfer import is_url, local_copy
 
@@ -37,15 +36,6 @@ class Drawn:
     files: int
     missing: list[str]
     left_out: int
-
-
-def amplitudes_of(doc: Document) -> str | None:
-    """The file that the last signal_processing of a document left; None where there is none."""
-    process = doc.get('process')
-    for entry in reversed(process if isinstance(process, list) else []):
-        if isinstance(entry, dict) and entry.get('name') == STEP:
-            return entry['file'] if isinstance(entry.get('file'), str) and entry['file'] else None
-    return None
 
 
 class Spectra:

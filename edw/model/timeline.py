@@ -11,7 +11,7 @@ from typing import Any
 from edw.model import listeners
 from edw.redact import redact
 
-MADE, DONE, FAILED, SUPERSEDED, PUT_BACK, CLAIMED = 'made', 'done', 'failed', 'superseded', 'put back', 'claimed'
+MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Event:
     """Something that happened to a document.
 
     `what` is 'made', 'done' (an entry of `process`), 'failed' (an attempt), 'superseded' (an entry that was cut since),
-    'put back' (the cut itself, to before `step`) or 'claimed' (now). `time` is in seconds since the epoch, of the end
+    'requeued' (the cut itself, to before `step`) or 'claimed' (now). `time` is in seconds since the epoch, of the end
     where something took time; `duration` in seconds. None, or '', where the document does not tell.
     """
 
@@ -87,13 +87,13 @@ def _failures(doc: dict[str, Any]) -> Iterator[Event]:
 def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
     for cut in _list(doc.get('superseded')):
         if not isinstance(cut, dict):
-            yield Event(None, PUT_BACK, '', '', None, '', _text(cut))
+            yield Event(None, REQUEUED, '', '', None, '', _text(cut))
             continue
         entries = list(_entries(cut.get('entries'), SUPERSEDED))
         yield from entries
         text = f'{len(entries)} {"entry" if len(entries) == 1 else "entries"} superseded'
         step, hostname = _text(cut.get('from')), _text(cut.get('hostname'))
-        yield Event(_number(cut.get('time')), PUT_BACK, step, hostname, None, '', text)
+        yield Event(_number(cut.get('time')), REQUEUED, step, hostname, None, '', text)
 
 
 def _claim(doc: dict[str, Any]) -> Iterator[Event]:
@@ -103,9 +103,9 @@ def _claim(doc: dict[str, Any]) -> Iterator[Event]:
     if not isinstance(claim, dict):
         yield Event(None, CLAIMED, '', '', None, '', _text(claim))
         return
-    worker = _text(claim.get('worker'))
-    hostname = listeners.hostname(worker)
-    yield Event(_number(claim.get('since')), CLAIMED, _text(claim.get('process')), hostname, None, '', worker)
+    name = _text(claim.get('worker'))
+    hostname = listeners.hostname(name)
+    yield Event(_number(claim.get('since')), CLAIMED, _text(claim.get('process')), hostname, None, '', name)
 
 
 def _list(value: Any) -> list[Any]:

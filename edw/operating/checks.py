@@ -1,16 +1,65 @@
-"""Whether all is well, on one line: for cron, Nagios and the like."""
+"""What needs somebody: steps that nobody works on, silent listeners, odd documents; and whether all is well."""
 
 from __future__ import annotations
 
-from edw.operating.at_work import is_silent
-from edw.operating.display import age, number, safe, shortened
-from edw.operating.status import Status
+from edw.operating.at_work import ListenerStatus
+from edw.operating.display import MINUTE, age_of, number, safe, shortened, step_name
+from edw.operating.status import NAMED, Status, StepStatus
+
+LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
+
+
+def is_left_alone(step: StepStatus, now: float) -> bool:
+    """Whether documents wait for a step and nobody works on it.
+
+    A listener that is there takes what waits at once, and holds claims while it works; between two batches it may hold
+    none for a moment.
+    """
+    if not step.waiting or step.running or (step.done_newest is not None and now - step.done_newest < MINUTE + LONG):
+        return False
+    if step.waiting_since is None:  # documents of the original scripts tell no time
+        return not step.done_last_hour
+    return now - step.waiting_since > LONG
+
+
+def is_silent(listener: ListenerStatus, now: float, lease: float) -> bool:
+    """Whether a listener holds claims and has shown no heartbeat for `lease` seconds, by its clock and by ours.
+
+    For people only: listeners never compare clocks.
+    """
+    last = max((value for value in (listener.since, listener.heartbeat) if value is not None), default=None)
+    return last is not None and now - last > lease
+
+
+def remarks(status: Status, lease: float) -> list[str]:
+    """What needs somebody, a line each: steps that nobody works on, silent listeners, odd documents."""
+    lines = []
+    for step in status.steps:
+        if is_left_alone(step, status.time):
+            waiting = number(step.waiting, 'document')
+            oldest = '' if step.waiting_since is None else f', the oldest for {age_of(step.waiting_since, status.time)}'
+            lines.append(f'{step_name(step.name)}: nobody works on it. Waiting: {waiting}{oldest}')
+    for listener in status.listeners:
+        if is_silent(listener, status.time, lease):
+            last = listener.since if listener.heartbeat is None else listener.heartbeat
+            lines.append(
+                f'{safe(listener.name)} holds {number(listener.claims, "document")} of {safe(listener.step)}, '
+                f'without a heartbeat for {age_of(last, status.time)}'
+            )
+    for what, named in (
+        ('documents in conflict', status.conflicts),
+        ('no step takes these documents', status.unplaced),
+    ):
+        if named:
+            more = f' (the first {NAMED})' if len(named) == NAMED else ''
+            lines.append(f'{what}{more}: {", ".join(map(safe, named))}')
+    return lines
 
 
 def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, bool]:
     """What is wrong, and whether nothing is: documents that failed, or wait for longer than `max_wait` seconds.
 
-    A document that is claimed by a worker without a sign of life for `lease` seconds waits, too. Documents of the
+    A document that is claimed by a listener without a heartbeat for `lease` seconds waits, too. Documents of the
     original scripts, that do not tell since when they wait, are not judged.
     """
     wrong = []
@@ -22,17 +71,15 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
         for step in status.steps:
             if step.waiting_since is not None and status.time - step.waiting_since > max_wait:
                 waiting = number(step.waiting, 'document')
-                since = age(status.time - step.waiting_since)
-                wrong.append(f'{waiting} waiting for {safe(step.name) or "the first step"}, the oldest for {since}')
-        for worker in status.workers:
-            silent = is_silent(worker, status.time, lease)
-            if silent and worker.since is not None and status.time - worker.since > max_wait:
-                held = number(worker.claims, 'document')
-                since = age(status.time - worker.since)
-                where = f'{safe(worker.step)} held for {since} by {safe(worker.worker)}'
+                oldest = age_of(step.waiting_since, status.time)
+                wrong.append(f'{waiting} waiting for {safe(step.name) or "the first step"}, the oldest for {oldest}')
+        for listener in status.listeners:
+            silent = is_silent(listener, status.time, lease)
+            if silent and listener.since is not None and status.time - listener.since > max_wait:
+                held = number(listener.claims, 'document')
+                time = age_of(listener.since, status.time)
+                where = f'{safe(listener.step)} held for {time} by {safe(listener.name)}'
                 wrong.append(f'{held} of {where}, which is silent')
     if wrong:
         return '; '.join(wrong), False
-    waiting = sum(step.waiting for step in status.steps)
-    running = sum(worker.claims for worker in status.workers)
-    return f'ok: {waiting} waiting, {running} running, {status.finished} finished', True
+    return f'ok: {status.waiting} waiting, {status.running} running, {status.finished} finished', True

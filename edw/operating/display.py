@@ -7,6 +7,7 @@ import time
 from edw.redact import redact
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
+FIRST_STEP = '(first step)'  # of new documents, where no step was ever done
 LONGEST_ERROR = 160  # characters of an error in a table
 
 
@@ -39,6 +40,11 @@ def age(seconds: float | None) -> str:
     return f'{seconds / DAY:.1f} days' if seconds < 1e6 * DAY else f'{seconds / DAY:.1g} days'
 
 
+def age_of(then: float | None, now: float) -> str:
+    """The time that has passed since `then`, both in seconds since the epoch; '-' for None."""
+    return age(None if then is None else now - then)
+
+
 def moment(seconds: float | None) -> str:
     """A time since the epoch as date and time here; '-' for None."""
     if seconds is None:
@@ -52,3 +58,8 @@ def moment(seconds: float | None) -> str:
 def number(count: int, noun: str) -> str:
     """`1 document`, `2 documents`."""
     return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
+
+
+def step_name(name: str) -> str:
+    """A step's name, safe; FIRST_STEP for ''."""
+    return safe(name) or FIRST_STEP

@@ -1,4 +1,4 @@
-"""Putting documents back: failed ones made good again, others cut back so that steps are done again.
+"""Requeuing documents: failed ones as they are, others cut back so that steps are done again.
 
 What a step recorded is never thrown away: failures stay as they are, and entries that are cut from `process` go to
 the list `superseded` of the document.
@@ -24,7 +24,7 @@ Change = Callable[[Document], Document]
 
 
 def is_failed(doc: Document) -> bool:
-    """Whether a document was given up: its status is neither good nor that of a file that is being written.
+    """Whether a document failed for good: its status is neither good nor that of a file that is being written.
 
     The map function of the view `failed` says the same in JavaScript, and so it does for `failed_step`.
     """
@@ -39,13 +39,13 @@ def failed_step(doc: Document) -> str | None:
     return step if isinstance(step, str) else None
 
 
-def made_good(doc: Document) -> Document:
-    """The document with the status good, if it was given up: the step that failed is done again."""
+def requeued(doc: Document) -> Document:
+    """The document with the status good, if it failed: the step that failed is done again."""
     return {**doc, 'status': GOOD} if is_failed(doc) else doc
 
 
 def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
-    """The document, made good, with `process` cut back to before the first entry of a step.
+    """The document, requeued, with `process` cut back to before the first entry of a step.
 
     That step and all behind it are done again. The cut entries go to the list `superseded`, with `now` (seconds
     since the epoch) and the `hostname`. A document whose `process` is no list is returned as it is.
@@ -53,7 +53,7 @@ def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
     process = doc.get('process')
     if not isinstance(process, list):
         return doc
-    good = made_good(doc)
+    good = requeued(doc)
     names = [entry.get('name') if isinstance(entry, dict) else None for entry in process]
     if step not in names:
         return good
@@ -130,12 +130,12 @@ def select_documents(
 
 
 @dataclass
-class PutBack:
+class Outcome:
     """What became of documents; ids, in `refused` with the reason."""
 
     done: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)  # they were as wanted already
-    claimed: list[str] = field(default_factory=list)  # left alone, because a worker is at them
+    claimed: list[str] = field(default_factory=list)  # left alone, because a listener is at them
     conflicts: list[str] = field(default_factory=list)  # left alone, because somebody else changed them meanwhile
     refused: list[str] = field(default_factory=list)
 
@@ -145,10 +145,10 @@ class PutBack:
         return not (self.claimed or self.conflicts or self.refused)
 
 
-def wanted(doc: Document, change: Change, force: bool, left: PutBack) -> Document | None:
+def wanted(doc: Document, change: Change, force: bool, left: Outcome) -> Document | None:
     """The version of a document that is to be written. None where there is none: then `left` says why.
 
-    With `force` a claim is removed: the result of the worker that holds it will be refused.
+    With `force` a claim is removed: the result of the listener that holds it will be refused.
     """
     reason = _hindrance(doc)
     if reason is not None:
@@ -165,19 +165,19 @@ def wanted(doc: Document, change: Change, force: bool, left: PutBack) -> Documen
     return version
 
 
-def put_back(
+def requeue(
     database: Database,
     docs: Iterable[Document],
     change: Change,
     force: bool = False,
     on_batch: Callable[[int], object] | None = None,
-) -> PutBack:
+) -> Outcome:
     """Change documents, BATCH a request, on the revisions that are given; `on_batch` is told how many were seen.
 
-    `change` is `made_good`, or makes use of `cut_before`. Raises Unavailable where the server did not answer; then
+    `change` is `requeued`, or makes use of `cut_before`. Raises Unavailable where the server did not answer; then
     some of the last batch may have been written.
     """
-    result = PutBack()
+    result = Outcome()
     for batch in batches(docs, BATCH):
         versions = [version for doc in batch if (version := wanted(doc, change, force, result)) is not None]
         rows = database.bulk_docs(versions) if versions else []
@@ -206,6 +206,7 @@ def _ids(database: Database, selection: Selection) -> list[str]:
         first, last = selection.id_range
         rows = database.all_docs(startkey=first, endkey=last)
     else:
+        assert selection.viewname is not None  # as of every selection with neither ids nor a range
         rows = views.rows(database, selection.viewname, reduce=False, **_key_range(selection))
     return [row['id'] for row in rows if not row['id'].startswith('_design/')]
 
@@ -218,7 +219,7 @@ def _key_range(selection: Selection) -> dict[str, Any]:
 
 
 def _hindrance(doc: Document) -> str | None:
-    """Why a document cannot be put back, claimed or not; None where it can."""
+    """Why a document cannot be requeued, claimed or not; None where it can."""
     if doc['_id'].startswith('_design/'):
         return 'is a design document'
     if not isinstance(doc.get('status'), str):

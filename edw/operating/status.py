@@ -18,13 +18,12 @@ from edw.database.client import Database
 from edw.model import documents
 from edw.model.chain import Place, chain_of
 from edw.operating import at_work
-from edw.operating.at_work import WorkerStatus
+from edw.operating.at_work import ListenerStatus
 from edw.redact import redact
 
-MINUTE, HOUR = 60.0, 3600.0  # seconds
-LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
+HOUR = 3600.0  # seconds
 # What is read of each at most, so that a database full of odd documents cannot make a look slow.
-GROUPS = 1000  # steps, kinds of failure, workers, statuses
+GROUPS = 1000  # steps, kinds of failure, statuses
 DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
 KINDS = 20  # kinds of failure that are listed, the most frequent ones
 NAMED = 10  # documents in conflict, and unplaced ones, that are named
@@ -65,7 +64,7 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class FailureKind:
-    """Documents given up for errors of one kind, and the newest of these errors. `step` is None where nobody knows."""
+    """Documents that failed with errors of one kind, and the newest of these. `step` is None where nobody knows."""
 
     step: str | None
     kind: str
@@ -80,7 +79,7 @@ class Status:
     """All of it, at `time` (seconds since the epoch).
 
     `documents` counts those that have a status, `finished` the free ones behind the last step of the chain, `failed`
-    those that were given up, also of kinds that are too many to be in `failures`. `others` counts the statuses that
+    those that failed for good, also of kinds that are too many to be in `failures`. `others` counts the statuses that
     are neither good nor a failure. `conflicts` and `unplaced` name the first NAMED documents.
     """
 
@@ -88,12 +87,22 @@ class Status:
     documents: int
     finished: int
     steps: list[StepStatus]
-    workers: list[WorkerStatus]
+    listeners: list[ListenerStatus]
     failures: list[FailureKind]
     others: dict[str, int]
     conflicts: list[str]
     unplaced: list[str]
     failed: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Documents that wait for any step."""
+        return sum(step.waiting for step in self.steps)
+
+    @property
+    def running(self) -> int:
+        """Documents that any listener holds."""
+        return sum(listener.claims for listener in self.listeners)
 
 
 @dataclass(frozen=True)
@@ -109,15 +118,17 @@ class RunStatus:
 def read(database: Database) -> Status:
     """The status of the database. Raises DatabaseError; NotFound where the design document is older than this."""
     now = time.time()
-    workers = at_work.workers(database)
+    listeners = at_work.listeners(database)
     failed = _groups(database, views.FAILED, group_level=1)
     waiting = _groups(database, views.WAITING, group_level=1)
     edges = {(place, step): count for (place, step), count in _groups(database, views.CHAIN, group_level=2).items()}
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
-    running = {worker.step for worker in workers}
-    lately = {step: _done_since(database, step, now - HOUR) for step in sorted(done, key=done.get)[-DETAILED:]}
+    running = {listener.step for listener in listeners}
+    lately = {
+        step: _done_since(database, step, now - HOUR) for step in sorted(done, key=lambda step: done[step])[-DETAILED:]
+    }
     active = running | {step for step, minutes in lately.items() if minutes}
     never_done = dict.fromkeys(step for step in [*sorted(running), *failed] if step is not None and step not in done)
     places = {step: _place_before(database, step) for step in list(never_done)[:DETAILED]}
@@ -128,18 +139,19 @@ def read(database: Database) -> Status:
         """Of None where new documents wait for a step that nobody knows."""
         before = [0] if step is None else [place for place, following in chain.next.items() if following == step]
         busy = [place for place in before if place in waiting and number < DETAILED]
-        holders = [worker for worker in workers if worker.step == step]
+        minutes = [] if step is None else lately.get(step, [])
+        holders = [listener for listener in listeners if listener.step == step]
         return StepStatus(
             name=step or '',
             after=0 if step is None else chain.before.get(step),
             waiting=sum(waiting.get(place, 0) for place in before),
             waiting_since=_oldest(_waiting_since(database, place) for place in busy),
-            running=sum(worker.claims for worker in holders),
-            running_since=_oldest(worker.since for worker in holders),
-            done_last_hour=sum(count for _, count in lately.get(step, [])),
-            done=done.get(step, 0),
+            running=sum(listener.claims for listener in holders),
+            running_since=_oldest(listener.since for listener in holders),
+            done_last_hour=sum(count for _, count in minutes),
+            done=0 if step is None else done.get(step, 0),
             failed=failed.get(step, 0) if step is not None else 0,
-            done_newest=max((minute for minute, _ in lately.get(step, [])), default=None),
+            done_newest=max((minute for minute, _ in minutes), default=None),
         )
 
     steps: list[str | None] = [*chain.steps, *(step for step in never_done if step not in chain.steps)]
@@ -151,7 +163,7 @@ def read(database: Database) -> Status:
         documents=views.total(database, views.STATUS),
         finished=sum(count for place, count in waiting.items() if place != 0 and place not in chain.next),
         steps=[row(number, step) for number, step in enumerate(steps)],
-        workers=workers,
+        listeners=listeners,
         failures=_failures(database),
         others={views.text(row['key']): row['value'] for row in statuses if _is_other(row['key'])},
         conflicts=[row['id'] for row in views.rows(database, views.CONFLICTS, reduce=False, limit=NAMED)],
@@ -162,20 +174,8 @@ def read(database: Database) -> Status:
 
 def as_json(status: Status) -> dict[str, Any]:
     """The same as JSON has it, without secrets in any text."""
-    return _redacted(dataclasses.asdict(status))
-
-
-def is_left_alone(step: StepStatus, now: float) -> bool:
-    """Whether documents wait for a step and nobody works on it.
-
-    A listener that is there takes what waits at once, and holds claims while it works; between two batches it may hold
-    none for a moment.
-    """
-    if not step.waiting or step.running or (step.done_newest is not None and now - step.done_newest < MINUTE + LONG):
-        return False
-    if step.waiting_since is None:  # documents of the original scripts tell no time
-        return not step.done_last_hour
-    return now - step.waiting_since > LONG
+    redacted: dict[str, Any] = _redacted(dataclasses.asdict(status))
+    return redacted
 
 
 def throughput(database: Database, hours: float) -> dict[str, list[tuple[float, int]]]:

@@ -12,13 +12,13 @@ from rich.text import Text
 from edw.database import views
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event
-from edw.operating.at_work import WorkerStatus, is_silent
-from edw.operating.display import MINUTE, age, moment, number, safe, shortened
-from edw.operating.status import NAMED, FailureKind, Status, StepStatus, is_left_alone
+from edw.operating.at_work import ListenerStatus
+from edw.operating.checks import is_left_alone, is_silent, remarks
+from edw.operating.display import MINUTE, age, age_of, moment, number, safe, shortened, step_name
+from edw.operating.status import FailureKind, Status
 
-FIRST_STEP = '(first step)'
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
-ROOMY = 100  # columns from which on the steps' table has room for the workers' names, which stand below as well
+ROOMY = 100  # columns from which on the steps' table has room for the listeners' names, which stand below as well
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
 
@@ -44,36 +44,11 @@ def overview(status: Status, where: str, lease: float, width: int) -> Group:
     found = [Text(line, 'bold red') for line in remarks(status, lease)]
     if found:
         parts += [Text(), *found]
-    if status.workers:
-        parts += [Text(), _workers(status.workers, status.time, lease)]
+    if status.listeners:
+        parts += [Text(), _listeners(status.listeners, status.time, lease)]
     if status.failures:
         parts += [Text(), _failures(status.failures, status.time)]
     return Group(*parts)
-
-
-def remarks(status: Status, lease: float) -> list[str]:
-    """What needs somebody, a line each: steps that nobody works on, silent workers, odd documents."""
-    lines = []
-    for step in status.steps:
-        if is_left_alone(step, status.time):
-            waiting = number(step.waiting, 'document')
-            oldest = '' if step.waiting_since is None else f', the oldest for {age(status.time - step.waiting_since)}'
-            lines.append(f'{_name(step)}: nobody works on it. Waiting: {waiting}{oldest}')
-    for worker in status.workers:
-        if is_silent(worker, status.time, lease):
-            last = worker.heartbeat if worker.heartbeat is not None else worker.since
-            lines.append(
-                f'{safe(worker.worker)} holds {number(worker.claims, "document")} of {safe(worker.step)}, '
-                f'without a sign of life for {age(status.time - last)}'
-            )
-    for what, named in (
-        ('documents in conflict', status.conflicts),
-        ('good documents that no step will ever see', status.unplaced),
-    ):
-        if named:
-            more = f' (the first {NAMED})' if len(named) == NAMED else ''
-            lines.append(f'{what}{more}: {", ".join(map(safe, named))}')
-    return lines
 
 
 def history(doc: Document, events: list[Event]) -> Group:
@@ -92,28 +67,28 @@ def history(doc: Document, events: list[Event]) -> Group:
 def _sums(status: Status) -> str:
     parts = {
         'finished': status.finished,
-        'waiting': sum(step.waiting for step in status.steps),
-        'running': sum(worker.claims for worker in status.workers),
+        'waiting': status.waiting,
+        'running': status.running,
         'failed': status.failed,
         **{safe(other): count for other, count in status.others.items()},
     }
     return f'{number(status.documents, "document")}: ' + ', '.join(f'{count} {what}' for what, count in parts.items())
 
 
-def _steps(status: Status, with_workers: bool) -> Table:
+def _steps(status: Status, with_listeners: bool) -> Table:
     columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('for', True)]
-    by_column = [('by', False)] if with_workers else []
+    by_column = [('by', False)] if with_listeners else []
     table = _table([*columns, *by_column, ('last hour', True), ('done', True), ('failed', True)])
     for step in status.steps:
-        workers = [worker.worker for worker in status.workers if worker.step == step.name]
-        by = '-' if not workers else workers[0] if len(workers) == 1 else number(len(workers), 'worker')
+        names = [listener.name for listener in status.listeners if listener.step == step.name]
+        by = '-' if not names else names[0] if len(names) == 1 else number(len(names), 'listener')
         cells = (
-            _name(step),
+            step_name(step.name),
             step.waiting,
-            _since(status.time, step.waiting_since),
+            age_of(step.waiting_since, status.time),
             step.running,
-            _since(status.time, step.running_since),
-            *([by] if with_workers else []),
+            age_of(step.running_since, status.time),
+            *([by] if with_listeners else []),
             step.done_last_hour,
             step.done,
             step.failed,
@@ -122,12 +97,18 @@ def _steps(status: Status, with_workers: bool) -> Table:
     return table
 
 
-def _workers(workers: list[WorkerStatus], now: float, lease: float) -> Table:
-    columns = [('worker', False), ('step', False), ('documents', True), ('for', True), ('last heartbeat', True)]
+def _listeners(listeners: list[ListenerStatus], now: float, lease: float) -> Table:
+    columns = [('listener', False), ('step', False), ('documents', True), ('for', True), ('last heartbeat', True)]
     table = _table(columns)
-    for worker in workers:
-        cells = (worker.worker, worker.step, worker.claims, _since(now, worker.since), _since(now, worker.heartbeat))
-        _add(table, cells, 'red' if is_silent(worker, now, lease) else '')
+    for listener in listeners:
+        cells = (
+            listener.name,
+            listener.step,
+            listener.claims,
+            age_of(listener.since, now),
+            age_of(listener.heartbeat, now),
+        )
+        _add(table, cells, 'red' if is_silent(listener, now, lease) else '')
     return table
 
 
@@ -136,7 +117,7 @@ def _failures(failures: list[FailureKind], now: float) -> Table:
     table = _table([*columns, ('error', False)])
     for failure in failures:
         step = '-' if failure.step is None else failure.step
-        newest = _since(now, failure.newest)
+        newest = age_of(failure.newest, now)
         cells = (failure.count, step, shortened(failure.kind), newest, failure.doc_id, shortened(failure.error))
         _add(table, cells)
     return table
@@ -153,11 +134,3 @@ def _table(columns: list[Column]) -> Table:
 def _add(table: Table, cells: Iterable[Any], style: str = '') -> None:
     # As Text, in which no brackets are markup.
     table.add_row(*(Text(safe(str(cell)), style) for cell in cells))
-
-
-def _since(now: float, since: float | None) -> str:
-    return age(None if since is None else now - since)
-
-
-def _name(step: StepStatus) -> str:
-    return safe(step.name) or FIRST_STEP

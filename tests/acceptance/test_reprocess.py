@@ -1,4 +1,4 @@
-"""reprocess.py as an operator runs it: something fails, is mended, and is put back."""
+"""reprocess.py as an operator runs it: something fails, is mended, and is requeued."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def at_a_terminal(scripts: Scripts, *arguments: str) -> Iterator[tuple[Process, 
     ours, theirs = os.openpty()
     try:
         process = scripts.start('reprocess.py', *arguments, stdin=theirs)
-        process.wait_for('would be put back')
+        process.wait_for('would be requeued')
         yield process, lambda answer: os.write(ours, answer.encode()) and None
     finally:
         os.close(ours)
         os.close(theirs)
 
 
-def test_failed_documents_are_mended_put_back_and_done(scripts: Scripts, database: Database, tmp_path: Path) -> None:
+def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, database: Database, tmp_path: Path) -> None:
     assert scripts.run('make_metadata.py', '3', '--events', '20').returncode == 0
     files = sorted((tmp_path / 'raw').glob('*.root'))
     gone, wrong, cut_short = ids = [file.stem for file in files]
@@ -72,7 +72,7 @@ def test_failed_documents_are_mended_put_back_and_done(scripts: Scripts, databas
     files[1].write_bytes(content)
     newfiles, analysis = scripts.listen('listen_newfiles.py'), scripts.listen('listen_analysis1.py')
     done = scripts.run('reprocess.py', '--failed', 'move_to_sps', '--yes')
-    assert done.returncode == 0 and 'put back 2 documents' in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and 'requeued 2 documents' in done.stdout, done.stdout + done.stderr
     # It failed in the second step, but the first is to be done again: the copy is fetched anew.
     done = scripts.run('reprocess.py', '--failed', 'signal_processing', '--from', 'move_to_sps', '--yes')
     assert done.returncode == 0 and 'move_to_sps cut from process' in done.stdout, done.stdout + done.stderr
@@ -86,14 +86,14 @@ def test_failed_documents_are_mended_put_back_and_done(scripts: Scripts, databas
     (superseded,) = database.get(cut_short)['superseded']
     assert superseded['from'] == 'move_to_sps' and superseded['entries'][0]['file'] == str(moved)
     again = scripts.run('reprocess.py', '--failed', '--yes')
-    assert again.returncode == 0 and 'there is nothing to put back' in again.stdout
+    assert again.returncode == 0 and 'there is nothing to requeue' in again.stdout
 
 
 def test_a_run_is_cut_back_to_before_a_step(scripts: Scripts, database: Database) -> None:
     ids = seed(database, 3, process=[{'name': step} for step in STEPS])
     arguments = ('--run', 'r', '--range', ids[1], 'doc999', '--from', 'signal_processing', '--yes')
     done = scripts.run('reprocess.py', *arguments)
-    assert done.returncode == 0 and 'put back 2 documents' in done.stdout
+    assert done.returncode == 0 and 'requeued 2 documents' in done.stdout
     assert [names(database, doc_id) for doc_id in ids] == [STEPS, STEPS[:1], STEPS[:1]]
     again = scripts.run('reprocess.py', *arguments)
     assert again.returncode == 0 and f'2 documents are as wanted already: {ids[1]}, {ids[2]}' in again.stdout
@@ -111,7 +111,7 @@ def test_a_document_that_is_worked_on_is_left_alone_unless_forced(
     first.send(signal.SIGSTOP)
     before = database.get('doc000')
     left = scripts.run('reprocess.py', 'doc000', '--from', 'waiting', '--yes')
-    assert left.returncode == 1 and '1 are left alone, a worker is at them (see --force): doc000' in left.stdout
+    assert left.returncode == 1 and '1 are left alone, a listener is at them (see --force): doc000' in left.stdout
     assert database.get('doc000') == before and before['claim']['process'] == 'waiting'
 
     forced = scripts.run('reprocess.py', 'doc000', '--from', 'waiting', '--yes', '--force')
@@ -137,9 +137,9 @@ def test_the_question(scripts: Scripts, database: Database, answer: str, status:
         assert all(doc['status'] == 'f' for doc in database.existing(ids).values())
         type_in(answer)
         assert process.end() == (0 if status == 'good' else 1)
-    assert 'Put back 7 documents? [y/N]' in process.output
+    assert 'Requeue 7 documents? [y/N]' in process.output
     assert 'and 2 more' in process.output
-    assert ('put back 7 documents' if status == 'good' else 'nothing was changed') in process.output
+    assert ('requeued 7 documents' if status == 'good' else 'nothing was changed') in process.output
     assert all(doc['status'] == status for doc in database.existing(ids).values())
 
 
@@ -152,14 +152,14 @@ def test_what_changed_between_question_and_answer_is_left_alone(scripts: Scripts
         database.put({**database.get(ids[4]), 'claim': {'process': 'x', 'worker': 'w', 'since': 1}})
         type_in('y\n')
         assert process.end() == 1
-    assert 'put back 1 documents' in process.output
+    assert 'requeued 1 documents' in process.output
     for doc_id in (ids[1], ids[3], ids[4]):
         assert f'error: {doc_id}: somebody else changed or deleted it meanwhile' in process.output
     docs = database.existing(ids)
     assert docs[ids[1]]['status'] == 'f' and docs[ids[1]]['note'] == 'wait for the calibration'
     assert docs[ids[0]]['status'] == docs[ids[2]]['status'] == 'good' and 'claim' in docs[ids[4]]
     again = scripts.run('reprocess.py', '--failed', '--yes')
-    assert again.returncode == 1 and 'put back 1 documents' in again.stdout
+    assert again.returncode == 1 and 'requeued 1 documents' in again.stdout
     assert database.get(ids[1])['status'] == 'good' and database.get(ids[4])['status'] == 'f'
 
 
@@ -187,7 +187,7 @@ def test_documents_of_the_original_scripts(scripts: Scripts, database: Database)
             {'_id': 'odd', 'run': 'la01a000', 'status': 'failed move to sps', 'process': 'move_to_sps'},
         ]
     )
-    assert 'nothing to put back' in scripts.run('reprocess.py', '--failed', 'move_to_sps', '--dry-run').stdout
+    assert 'nothing to requeue' in scripts.run('reprocess.py', '--failed', 'move_to_sps', '--dry-run').stdout
     done = scripts.run('reprocess.py', '--failed', '--where-status', 'failed move to sps', '--yes')
     assert done.returncode == 1 and 'error: odd: its process is missing or no list' in done.stderr
     assert [database.get(doc_id)['status'] for doc_id in ('old', 'hand')] == ['good', 'under discussion']
@@ -199,7 +199,7 @@ def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Databas
     ids = seed(database, 2)
     database.put({**database.get(ids[0]), 'status': 'f'})
     done = scripts.run('reprocess.py', *ids, 'doc999', '_design/process', '--failed', '--yes')
-    assert done.returncode == 1 and 'put back 1 documents' in done.stdout
+    assert done.returncode == 1 and 'requeued 1 documents' in done.stdout
     assert 'error: doc999: there is no such document' in done.stderr
     assert f'{ids[1]} has not failed' in done.stdout
     assert database.get('_design/process')['_rev'].startswith('1-')
@@ -212,7 +212,7 @@ def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Databas
     ('arguments', 'says'),
     [
         ((), 'add what to do'),
-        (('doc000',), 'add what to do: --failed makes documents good again, --from STEP has steps done again'),
+        (('doc000',), 'add what to do: --failed requeues documents that failed, --from STEP has steps done again'),
         (('--run', 'r'), 'add what to do'),
         (('--where-status', 'f', '--force'), 'add what to do'),
         (('--from', 'first'), 'say which documents'),

@@ -44,15 +44,15 @@ def test_a_listener_at_work_then_paused(scripts: Scripts, database: Database, jo
     new_document(database, 'x')
     listener = scripts.listen(STEP)
     wait_until(lambda: 'begins x' in journal.read_text())
-    wait_until(lambda: as_json(scripts)['workers'][0]['heartbeat'] is not None, every=0.5)
+    wait_until(lambda: as_json(scripts)['listeners'][0]['heartbeat'] is not None, every=0.5)
     found = as_json(scripts)
-    (worker,) = found['workers']
-    assert worker['worker'].startswith(f'{socket.gethostname()}:{listener.pid}:') and worker['claims'] == 1
-    assert abs(worker['heartbeat'] - time.time()) < LIMIT
+    (holder,) = found['listeners']
+    assert holder['name'].startswith(f'{socket.gethostname()}:{listener.pid}:') and holder['claims'] == 1
+    assert abs(holder['heartbeat'] - time.time()) < LIMIT
     (step,) = found['steps']
     assert (step['name'], step['after'], step['waiting'], step['running']) == ('waiting', 0, 0, 1)
     listener.send(signal.SIGSTOP)
-    wait_until(lambda: 'without a sign of life' in scripts.run(SCRIPT).stdout, every=0.5)
+    wait_until(lambda: 'without a heartbeat' in scripts.run(SCRIPT).stdout, every=0.5)
     done = scripts.run(SCRIPT, '--check', '--max-wait', '1')
     assert done.returncode == 1 and '1 document of waiting held for' in done.stdout
     listener.send(signal.SIGCONT)
@@ -60,7 +60,7 @@ def test_a_listener_at_work_then_paused(scripts: Scripts, database: Database, jo
     wait_until(lambda: database.get('x')['process'])
     assert listener.stop() == 0
     found = as_json(scripts)
-    assert (found['finished'], found['workers'], found['steps'][0]['done_last_hour']) == (1, [], 1)
+    assert (found['finished'], found['listeners'], found['steps'][0]['done_last_hour']) == (1, [], 1)
 
 
 def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:

@@ -54,7 +54,7 @@ class Site:
     settings: Settings
     process: Process
     analysed: Document  # that both listeners are done with
-    unreadable: Document  # that signal_processing gave up
+    unreadable: Document  # that failed for good in signal_processing
 
 
 @pytest.fixture(scope='session')

@@ -6,12 +6,13 @@ import random
 from typing import Any
 
 from edw.model.documents import Document
+from edw.model.listeners import heartbeat_id
 
 HOURS = 11.0  # of data taking
 INTERVAL = 720.0  # seconds between two files of a machine: five an hour
 FILES_IN_A_RUN = 12
 STOPPED = 3.2, 4.1  # hours before now, when the processing stood still
-WORKERS = ('sps-node-03:20417:9ac1f02e', 'sps-node-07:1188:52d7be19')  # both hold claims
+LISTENERS = ('sps-node-03:20417:9ac1f02e', 'sps-node-07:1188:52d7be19')  # both hold claims
 
 
 def night(now: float, machines: str, random_seed: int) -> list[Document]:
@@ -24,17 +25,17 @@ def night(now: float, machines: str, random_seed: int) -> list[Document]:
             made = begin + number * INTERVAL * rng.uniform(0.99, 1.01)
             if made < now - 240:
                 docs.append(_document(rng, f'mk24{machine}{number // FILES_IN_A_RUN:03d}', number, made, now))
-    for doc, worker in zip(docs[-3:], (WORKERS[0], WORKERS[0], WORKERS[1]), strict=True):
+    for doc, listener in zip(docs[-3:], (LISTENERS[0], LISTENERS[0], LISTENERS[1]), strict=True):
         doc['process'] = doc['process'][:1]
-        doc['claim'] = {'process': 'signal_processing', 'worker': worker, 'since': now - rng.uniform(20, 90)}
+        doc['claim'] = {'process': 'signal_processing', 'worker': listener, 'since': now - rng.uniform(20, 90)}
     return docs
 
 
 def heartbeats(now: float) -> list[Document]:
-    """The signs of life of WORKERS."""
+    """The heartbeats of LISTENERS."""
     return [
-        {'_id': f'_local/worker:{worker}', 'counter': 7, 'process': 'signal_processing', 'time': now - 4}
-        for worker in WORKERS
+        {'_id': heartbeat_id(listener), 'counter': 7, 'process': 'signal_processing', 'time': now - 4}
+        for listener in LISTENERS
     ]
 
 

@@ -105,7 +105,7 @@ def test_text_of_documents_stays_text(site: Site, open_page: Open) -> None:
     site.database.put({**doc, '_id': f'{HOSTILE}2', 'status': 'good', 'claim': claim})
     page = open_page(site.url)
     expect(page.locator('.steps')).to_contain_text(HOSTILE)
-    expect(page.locator('.workers')).to_contain_text(HOSTILE)
+    expect(page.locator('.listeners')).to_contain_text(HOSTILE)
     seen = [page.content()]
     page.locator('.failure').filter(has_text='alert').get_by_role('heading').get_by_role('link').click()
     seen.append(page.content())
@@ -125,15 +125,15 @@ def test_text_of_documents_stays_text(site: Site, open_page: Open) -> None:
         site.database.delete(site.database.get(doc_id))
 
 
-def test_a_failed_document_is_made_good_and_a_finished_one_done_again(site: Site, open_page: Open) -> None:
+def test_a_failed_document_is_requeued_and_a_finished_one_done_again(site: Site, open_page: Open) -> None:
     page = open_page(site.url + address('document', id='ma22a000_002'))
     expect(page.get_by_role('button')).to_have_count(0)
     page.get_by_role('main').get_by_role('link', name='Log in').click()
     page.get_by_label('Password').fill(PASSWORD)
     page.keyboard.press('Enter')
     expect(page.get_by_role('heading', level=1)).to_have_text('ma22a000_002')
-    page.get_by_role('button', name='Make good again').click()
-    expect(page.locator('.message')).to_have_text('1 document put back')
+    page.get_by_role('button', name='Requeue').click()
+    expect(page.locator('.message')).to_have_text('1 document requeued')
     assert site.database.get('ma22a000_002')['status'] == 'good'
     page.reload()
     expect(page.locator('.message')).to_have_count(0)
@@ -141,7 +141,7 @@ def test_a_failed_document_is_made_good_and_a_finished_one_done_again(site: Site
     page.goto(site.url + address('document', id='ma22a000_001'))
     page.get_by_label('Do again from').select_option('signal_processing')
     page.get_by_role('button', name='Do again').click()
-    expect(page.locator('.message')).to_have_text('1 document put back')
+    expect(page.locator('.message')).to_have_text('1 document requeued')
     expect(page.locator('.timeline .superseded')).to_contain_text('signal_processing')
     doc = site.database.get('ma22a000_001')
     assert [entry['name'] for entry in doc['process']] == ['move_to_sps']
@@ -151,7 +151,7 @@ def test_a_failed_document_is_made_good_and_a_finished_one_done_again(site: Site
     expect(page.get_by_role('link', name='Log in')).to_be_visible()
 
 
-def test_a_kind_of_failure_is_made_good_at_once(site: Site, open_page: Open) -> None:
+def test_a_kind_of_failure_is_requeued_at_once(site: Site, open_page: Open) -> None:
     failure = {'process': 'signal_processing', 'error': 'DiskError: full', 'hostname': 'x', 'time': 1.0, 'attempt': 3}
     ids = ['mk24y000_000', 'mk24y000_001', 'mk24y000_002']
     for doc_id in ids:
@@ -162,9 +162,9 @@ def test_a_kind_of_failure_is_made_good_at_once(site: Site, open_page: Open) -> 
     page.get_by_role('button', name='Log in').click()
     held = site.database.get(ids[2])
     site.database.put({**held, 'claim': {'process': 'signal_processing', 'worker': 'w', 'since': time.time()}})
-    page.get_by_role('button', name='Make these 3 good again').click()
+    page.get_by_role('button', name='Requeue these 3').click()
     expect(page.locator('.message')).to_have_text(
-        '2 documents put back; 1 left alone, a worker is at it (mk24y000_002)'
+        '2 documents requeued; 1 left alone, a listener is at it (mk24y000_002)'
     )
     states = [site.database.get(doc_id)['status'] for doc_id in ids]
     assert states == ['good', 'good', 'signal processing failure']

@@ -154,9 +154,16 @@ def test_events_begin_with_the_state_as_it_is(site: Site) -> None:
     assert 'csrf' not in text
 
 
+def test_the_headers_of_events_alone_leave_the_connection_to_others(site: Site, visitor: requests.Session) -> None:
+    answer = visitor.head(f'{site.url}events', timeout=30)
+    assert answer.status_code == 200 and answer.headers['Content-Type'].startswith('text/event-stream')
+    assert answer.headers['X-Accel-Buffering'] == 'no' and answer.headers['Cache-Control'] == 'no-store'
+    assert get(site, '/runs', visitor).status_code == 200
+
+
 def test_nothing_is_changed_without_login_token_and_origin(site: Site, visitor: requests.Session) -> None:
     before = site.database.get('ma22a000_003')
-    form = {'id': 'ma22a000_003', 'action': 'good', 'then': '/'}
+    form = {'id': 'ma22a000_003', 'action': 'failed', 'then': '/'}
     other = {'Origin': 'https://evil.example'}
     assert post(site, '/reprocess', visitor, {**form, 'csrf': ''}).status_code == 403
     assert post(site, '/reprocess', visitor, {**form, 'csrf': token(site, visitor)}).status_code == 403
@@ -177,7 +184,7 @@ def test_nothing_is_changed_without_login_token_and_origin(site: Site, visitor: 
 
 def test_a_logout_ends_the_login_for_copies_of_its_cookie_too(site: Site, visitor: requests.Session) -> None:
     log_in(site, visitor)
-    form = {'csrf': token(site, visitor), 'id': 'none', 'action': 'good', 'then': '/runs'}
+    form = {'csrf': token(site, visitor), 'id': 'none', 'action': 'failed', 'then': '/runs'}
     cookies = visitor.cookies.copy()
     answer = post(site, '/reprocess', visitor, form)
     assert (answer.status_code, answer.headers['Location']) == (303, '/runs')

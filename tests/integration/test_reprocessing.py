@@ -1,4 +1,4 @@
-"""Selecting and putting back documents on a server, beside others who write."""
+"""Selecting and requeuing documents on a server, beside others who write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edw.database.client import Database
 from edw.errors import EdwError
 from edw.model.documents import GOOD, Document
 from edw.operating import reprocessing
-from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good, put_back, select_documents
+from edw.operating.reprocessing import Outcome, Selection, cut_before, requeue, requeued, select_documents
 from tests.conftest import Server
 
 CHAIN = [{'name': 'first', 'file': 'a'}, {'name': 'second', 'file': 'b'}]
@@ -128,9 +128,9 @@ def test_a_document_that_changed_since_its_row_was_read_is_looked_at_again(
     assert [doc['_id'] for doc in selected] == [ids[1], ids[4]]
 
 
-def test_failed_documents_are_made_good(filled: Database) -> None:
+def test_failed_documents_are_requeued(filled: Database) -> None:
     before = filled.existing(DOCS)
-    result = put_back(filled, select_documents(filled, Selection(failed=True)), made_good)
+    result = requeue(filled, select_documents(filled, Selection(failed=True)), requeued)
     assert sorted(result.done) == ['r0_1', 'r0_2', 'r1_0', 'r1_1', 'x']
     assert result.unchanged == result.claimed == result.conflicts == [] and not result.is_complete
     assert result.refused == ['r1_2: its process is missing or no list; correct the document by hand']
@@ -142,7 +142,7 @@ def test_failed_documents_are_made_good(filled: Database) -> None:
 
 
 def test_a_run_is_cut_back_and_done_again(filled: Database) -> None:
-    result = put_back(filled, select_documents(filled, Selection(run='r0')), partial(cut, step='second'))
+    result = requeue(filled, select_documents(filled, Selection(run='r0')), partial(cut, step='second'))
     # Of r0_2 there is nothing to cut: its status alone is changed.
     assert sorted(result.done) == ['r0_0', 'r0_1', 'r0_2'] and result.is_complete
     doc = filled.get('r0_0')
@@ -159,19 +159,19 @@ def test_a_run_is_cut_back_and_done_again(filled: Database) -> None:
 def test_what_is_as_wanted_is_not_written(filled: Database) -> None:
     change = partial(cut, step='second')
     docs = filled.existing(['r0_0', 'r0_1'])
-    assert put_back(filled, docs.values(), change).done == ['r0_0', 'r0_1']
+    assert requeue(filled, docs.values(), change).done == ['r0_0', 'r0_1']
     sequence = filled.info()['update_seq']
-    again = put_back(filled, filled.existing(docs).values(), change)
-    assert again == PutBack(unchanged=['r0_0', 'r0_1']) and again.is_complete
+    again = requeue(filled, filled.existing(docs).values(), change)
+    assert again == Outcome(unchanged=['r0_0', 'r0_1']) and again.is_complete
     assert filled.info()['update_seq'] == sequence
 
 
 def test_a_claimed_document_is_left_alone_unless_forced(filled: Database) -> None:
     docs = [filled.get('r10_0')]
     change = partial(cut, step='first')
-    assert put_back(filled, docs, change) == PutBack(claimed=['r10_0'])
+    assert requeue(filled, docs, change) == Outcome(claimed=['r10_0'])
     assert filled.get('r10_0') == docs[0]
-    assert put_back(filled, docs, change, force=True) == PutBack(done=['r10_0'])
+    assert requeue(filled, docs, change, force=True) == Outcome(done=['r10_0'])
     doc = filled.get('r10_0')
     assert 'claim' not in doc and doc['process'] == [] and doc['superseded'][0]['entries'] == CHAIN[:1]
 
@@ -181,8 +181,8 @@ def test_a_change_between_reading_and_writing_is_not_undone(database: Database, 
     ids = seed(database, 4, status='first failed')
     docs = select_documents(database, Selection(failed=True))
     late = edited_after_reading(database, docs, ids[1], note='look at this', status='under discussion')
-    result = put_back(database, late, made_good, force)
-    assert result == PutBack(done=[ids[0], *ids[2:]], conflicts=[ids[1]]) and not result.is_complete
+    result = requeue(database, late, requeued, force)
+    assert result == Outcome(done=[ids[0], *ids[2:]], conflicts=[ids[1]]) and not result.is_complete
     doc = database.get(ids[1])
     assert doc['status'] == 'under discussion' and doc['note'] == 'look at this'
 
@@ -191,7 +191,7 @@ def test_a_claim_between_reading_and_writing_wins(database: Database) -> None:
     (doc_id,) = seed(database, 1, process=CHAIN)
     docs = select_documents(database, Selection(ids=(doc_id,)))
     late = edited_after_reading(database, docs, doc_id, claim=CLAIM)
-    assert put_back(database, late, partial(cut, step='first'), force=True) == PutBack(conflicts=[doc_id])
+    assert requeue(database, late, partial(cut, step='first'), force=True) == Outcome(conflicts=[doc_id])
     assert database.get(doc_id)['claim'] == CLAIM
 
 
@@ -199,7 +199,7 @@ def test_many_in_batches(database: Database, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reprocessing, 'BATCH', 7)
     ids = seed(database, 30, status='first failed')
     batches: list[int] = []
-    result = put_back(database, select_documents(database, Selection(failed=True)), made_good, on_batch=batches.append)
+    result = requeue(database, select_documents(database, Selection(failed=True)), requeued, on_batch=batches.append)
     assert sorted(result.done) == ids and batches == [7, 7, 7, 7, 2]
     assert all(doc['status'] == GOOD for doc in database.existing(ids).values())
 
@@ -208,10 +208,10 @@ def test_what_the_server_refuses_is_told_and_the_rest_goes_on(database: Database
     ids = seed(database, 3, status='first failed')
     refuse = "function(doc) { if (doc._id === 'doc0001') throw({forbidden: 'not this one'}); }"
     database.put({'_id': '_design/site', 'validate_doc_update': refuse})
-    result = put_back(database, select_documents(database, Selection(failed=True)), made_good)
+    result = requeue(database, select_documents(database, Selection(failed=True)), requeued)
     if not result.refused:
         pytest.skip('the embedded server does not know validation functions')
-    assert result == PutBack(done=[ids[0], ids[2]], refused=['doc0001: not this one'])
+    assert result == Outcome(done=[ids[0], ids[2]], refused=['doc0001: not this one'])
     assert database.get('doc0001')['status'] == 'first failed'
 
 
@@ -229,13 +229,13 @@ def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, monkeypatch: pyte
         def change(doc: Document) -> Document:
             if doc['_id'] == ids[4]:
                 running.close()
-            return made_good(doc)
+            return requeued(doc)
 
-        plan = reprocess.look(database, Selection(ids=tuple(ids)), made_good, force=False)
+        plan = reprocess.look(database, Selection(ids=tuple(ids)), requeued, force=False)
         assert list(plan.revisions) == ids
         with pytest.raises(EdwError, match=r'cannot be reached.*\n3 of 8 documents were gone through before that'):
             reprocess.write(database, plan, change, force=False)
     port = int(url.rpartition(':')[2])
     with local_couchdb.running(folder, *login, port):
         rest = Selection(ids=tuple(ids), status='first failed')
-        assert put_back(database, select_documents(database, rest), made_good).done == ids[3:]
+        assert requeue(database, select_documents(database, rest), requeued).done == ids[3:]

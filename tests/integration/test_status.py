@@ -22,8 +22,7 @@ from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.model.listeners import heartbeat_id
 from edw.model.timeline import timeline
-from edw.operating import checks as alarm
-from edw.operating import status, tables
+from edw.operating import checks, display, status, tables
 from edw.operating.status import FailureKind, RunStatus, StepStatus
 from tests.conftest import Server
 from tests.integration.test_any_document import document, name
@@ -31,7 +30,7 @@ from tests.scripts import LIMIT
 from tests.socket_server import answering, http
 
 NOW = float(int(time.time()))  # the embedded server's index does not keep all digits of a fraction
-WORKER = 'sps1:77:ab12cd34'
+LISTENER = 'sps1:77:ab12cd34'
 LEASE = 30.0  # seconds
 unique = itertools.count()
 
@@ -52,7 +51,7 @@ def good(doc_id: str, *process: dict[str, Any], **fields: Any) -> dict[str, Any]
 def test_an_empty_database(database: Database) -> None:
     found = status.read(database)
     assert (found.documents, found.finished, found.failed, found.others) == (0, 0, 0, {})
-    assert not (found.steps or found.workers or found.failures or found.conflicts or found.unplaced)
+    assert not (found.steps or found.listeners or found.failures or found.conflicts or found.unplaced)
     assert status.runs(database, 5) == [] and status.throughput(database, 1) == {}
 
 
@@ -60,8 +59,8 @@ def test_new_documents_and_no_chain_yet(database: Database) -> None:
     put(database, good('ma22a000_000', datecreated=NOW - 70), good('ma22a000_001', datecreated=NOW))
     found = status.read(database)
     assert found.steps == [StepStatus('', 0, 2, NOW - 70, 0, None, 0, 0, 0)]
-    assert status.is_left_alone(found.steps[0], NOW)
-    assert tables.FIRST_STEP in tables.plain(tables.console(), tables.overview(found, 'here', LEASE, 200))
+    assert checks.is_left_alone(found.steps[0], NOW)
+    assert display.FIRST_STEP in tables.plain(tables.console(), tables.overview(found, 'here', LEASE, 200))
 
 
 def test_steps_failures_and_everything_odd(database: Database, server: Server) -> None:
@@ -70,8 +69,8 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
     put(
         database,
         *(good(f'ma22a000_{number:03d}', datecreated=NOW - number) for number in range(3)),
-        good('ma22a000_100', claim={'process': 'first', 'worker': WORKER, 'since': NOW - 9}),
-        good('ma22a000_101', claim={'process': 'first', 'worker': WORKER, 'since': NOW - 8}),
+        good('ma22a000_100', claim={'process': 'first', 'worker': LISTENER, 'since': NOW - 9}),
+        good('ma22a000_101', claim={'process': 'first', 'worker': LISTENER, 'since': NOW - 8}),
         good('ma22a000_102', claim={'process': None, 'worker': {}}),
         good('ma22a001_000', first),
         good('ma22a001_001', {'name': 'first'}),
@@ -85,7 +84,7 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
         {'_id': 'listed', 'status': ['good']},
         {'_id': 'nowhere', 'status': 'good', 'process': 'none'},
     )
-    database.put({'_id': heartbeat_id(WORKER), 'counter': 3, 'time': NOW - 1})
+    database.put({'_id': heartbeat_id(LISTENER), 'counter': 3, 'time': NOW - 1})
     twice = [{'_id': 'twice', '_rev': f'1-{letter}', 'status': 'bad'} for letter in 'ab']
     answer = server.request('POST', f'{database.settings.dbname}/_bulk_docs', json={'docs': twice, 'new_edits': False})
     assert answer.ok
@@ -96,8 +95,8 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
         StepStatus('second', 'first', 2, NOW - 7200, 0, None, 2, 2, 3, 60 * ((NOW - 30) // 60)),
         StepStatus('null', None, 0, None, 1, None, 0, 0, 0),
     ]
-    assert {(seen.worker, seen.step, seen.claims, seen.since, seen.heartbeat) for seen in found.workers} == {
-        (WORKER, 'first', 2, NOW - 9, NOW - 1),
+    assert {(seen.name, seen.step, seen.claims, seen.since, seen.heartbeat) for seen in found.listeners} == {
+        (LISTENER, 'first', 2, NOW - 9, NOW - 1),
         ('{}', 'null', 1, None, None),
     }
     assert found.failures[0] == FailureKind(
@@ -110,8 +109,8 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
     }
     assert found.others == {'acquiring': 1, '["good"]': 1}
     assert found.conflicts == ['twice'] and found.unplaced == ['nowhere (process is not a list)']
-    assert [status.is_left_alone(step, NOW) for step in found.steps] == [False, False, False]
-    assert status.is_left_alone(dataclasses.replace(found.steps[1], done_newest=NOW - 300), NOW)
+    assert [checks.is_left_alone(step, NOW) for step in found.steps] == [False, False, False]
+    assert checks.is_left_alone(dataclasses.replace(found.steps[1], done_newest=NOW - 300), NOW)
     assert json.loads(json.dumps(status.as_json(found)))['steps'][1]['after'] == 'first'
 
     assert status.runs(database, 2) == [
@@ -133,7 +132,7 @@ def test_a_step_that_was_never_done_stands_where_its_documents_are(database: Dat
     failed = [{'process': 'third', 'error': 'StepError: no', 'time': NOW}]
     put(
         database,
-        good('a', entry('first', NOW), claim={'process': 'second', 'worker': WORKER, 'since': NOW}),
+        good('a', entry('first', NOW), claim={'process': 'second', 'worker': LISTENER, 'since': NOW}),
         good('b', entry('first', NOW - 5)),
         {**good('c', entry('first', NOW), entry('second', NOW)), 'status': 'no third', 'failures': failed},
         good('d', entry('first', NOW), entry('second', NOW - 9)),
@@ -151,7 +150,7 @@ def test_more_kinds_of_failure_than_are_listed(database: Database) -> None:
     put(database, *({'_id': f'x{number}', 'status': f'bad {number}'} for number in range(kinds)))
     found = status.read(database)
     assert (len(found.failures), found.failed) == (status.KINDS, kinds)
-    assert f'{kinds} documents failed' in alarm.judged(found, LEASE, None)[0]
+    assert f'{kinds} documents failed' in checks.judged(found, LEASE, None)[0]
 
 
 def test_a_secret_in_a_document_is_not_shown(database: Database) -> None:
@@ -162,7 +161,7 @@ def test_a_secret_in_a_document_is_not_shown(database: Database) -> None:
     shown = [
         json.dumps(status.as_json(found)),
         tables.plain(tables.console(), tables.overview(found, 'here', LEASE, 200)),
-        alarm.judged(found, LEASE, None)[0],
+        checks.judged(found, LEASE, None)[0],
         str(timeline(database.get('x'))),
     ]
     for text in shown:
@@ -186,7 +185,7 @@ def test_any_documents_have_a_status(database: Database, docs: list[tuple[str, d
     for width in (40, 200):
         text = tables.plain(tables.console(), tables.overview(found, 'here', LEASE, width))
         assert all(line.isprintable() for line in text.splitlines())
-    assert alarm.judged(found, LEASE, 60.0)[0].isprintable()
+    assert checks.judged(found, LEASE, 60.0)[0].isprintable()
     for row in database.all_docs(include_docs=True, limit=20):
         shown = tables.plain(tables.console(), tables.history(row['doc'], timeline(row['doc'])))
         assert all(line.isprintable() for line in shown.splitlines())

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import uproot
 
-from detector.acquisition import read_conditions, write_file
+from detector.acquisition import draw_energies, read_conditions, write_file
+from detector.calibration import BARIUM_LINES, GERMANIUM_LINE
 from detector.optimum_filter import fit_pulses, make_filter
 from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING
-from detector.source import BARIUM_LINES, GERMANIUM_LINE, draw_energies
 from detector.template import nominal_template
 from tests.unit.test_detector_noise import expected_psd
 

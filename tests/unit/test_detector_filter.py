@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.calibration import BARIUM_LINES, calibrate, fit_line
+from detector.calibration import SINGLE_LINES, calibrate, fit_line
 from detector.noise import generate_noise
 from detector.optimum_filter import (
     FREQUENCIES,
@@ -141,7 +141,7 @@ def test_template_of_few_bright_pulses_is_nominal() -> None:
 def test_calibration_finds_the_gain(factor: float) -> None:
     rng = np.random.default_rng(32)
     energies = np.concatenate(
-        [rng.choice(BARIUM_LINES, 60, p=(0.07, 0.19, 0.65, 0.09)), rng.uniform(2, 380, 50), np.zeros(60)]
+        [rng.choice(SINGLE_LINES, 60, p=(0.07, 0.19, 0.65, 0.09)), rng.uniform(2, 380, 50), np.zeros(60)]
     )
     gain = calibrate(60 * factor * (energies + rng.normal(0, 0.4, energies.size)), 60.0)
     assert not gain.nominal and gain.value == pytest.approx(60 * factor, rel=1e-3)

@@ -10,11 +10,10 @@ import pytest
 import uproot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from detector.acquisition import write_file
+from detector.acquisition import draw_energies, write_file
 from detector.analysis import analyse
 from detector.calibration import SIGMA_TO_FWHM
 from detector.pulses import DETECTORS
-from detector.source import draw_energies
 from detector.spectrum import (
     BIN_WIDTHS,
     HIGHEST,

@@ -1,4 +1,4 @@
-"""What putting back makes of a document, whatever is in it."""
+"""What requeuing makes of a document, whatever is in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.operating import reprocessing
-from edw.operating.reprocessing import PutBack, Selection, cut_before, made_good
+from edw.operating.reprocessing import Outcome, Selection, cut_before, requeued
 from reprocess import difference
 
 NOW, HOST = 1378222673.5, 'sps-17'
@@ -58,9 +58,9 @@ def process_with_all_that_was_cut(doc: dict[str, Any], number: int) -> list[Any]
 
 @for_any_document
 @given(doc=document)
-def test_made_good_changes_the_status_and_nothing_else(doc: dict[str, Any]) -> None:
+def test_requeuing_changes_the_status_and_nothing_else(doc: dict[str, Any]) -> None:
     before = copy.deepcopy(doc)
-    new = made_good(doc)
+    new = requeued(doc)
     assert doc == before
     assert {name: value for name, value in new.items() if name != 'status'} == {
         name: value for name, value in doc.items() if name != 'status'
@@ -69,7 +69,7 @@ def test_made_good_changes_the_status_and_nothing_else(doc: dict[str, Any]) -> N
         assert new['status'] == 'good' and not reprocessing.is_failed(new)
     else:
         assert new == doc
-    assert made_good(new) == new
+    assert requeued(new) == new
 
 
 @for_any_document
@@ -83,7 +83,7 @@ def test_cutting_keeps_every_entry_and_leaves_other_fields_alone(doc: dict[str, 
         assert new == doc
         return
     assert not any(isinstance(entry, dict) and entry.get('name') == step for entry in new['process'])
-    assert new.get('status') == made_good(doc).get('status')
+    assert new.get('status') == requeued(doc).get('status')
     if new['process'] == doc['process']:
         assert new.get('superseded') == doc.get('superseded')
     else:
@@ -111,14 +111,14 @@ def test_a_process_that_was_cut_twice_can_be_put_together_again(doc: dict[str, A
 def test_what_is_written_is_free_or_claimed_by_nobody_and_no_fault_stops_the_others(
     doc: dict[str, Any], step: str | None, force: bool
 ) -> None:
-    left = PutBack()
-    version = reprocessing.wanted(doc, made_good if step is None else partial(cut, step=step), force, left)
+    left = Outcome()
+    version = reprocessing.wanted(doc, requeued if step is None else partial(cut, step=step), force, left)
     if version is None:
         noted = (left.unchanged, left.claimed, [text.split(':')[0] for text in left.refused])
         assert sorted(noted) == [[], [], ['x']] and not left.done and not left.conflicts
         assert bool(left.claimed) <= (doc.get('claim') is not None and not force)
     else:
-        assert left == PutBack() and version.get('claim') is None and version['status'] == 'good'
+        assert left == Outcome() and version.get('claim') is None and version['status'] == 'good'
         assert isinstance(version['process'], list) and rest(version) == rest(doc)
         assert difference(doc, version)
 
@@ -166,7 +166,7 @@ def test_cutting_goes_back_to_the_first_of_several_entries_of_a_step() -> None:
 )
 @pytest.mark.parametrize('force', [False, True])
 def test_documents_that_are_never_touched(fields: dict[str, Any], says: str, force: bool) -> None:
-    left = PutBack()
+    left = Outcome()
     doc = {'_id': 'x', **fields}
     assert reprocessing.wanted(doc, partial(cut, step='first'), force, left) is None
     assert left.refused == [left.refused[0]] and left.refused[0].startswith(doc['_id']) and says in left.refused[0]
@@ -175,10 +175,10 @@ def test_documents_that_are_never_touched(fields: dict[str, Any], says: str, for
 
 def test_a_claim_protects_unless_it_is_taken_away() -> None:
     doc = {'_id': 'x', 'status': 'good', 'process': ENTRIES[:1], 'claim': {'worker': 'w', 'process': 'second'}}
-    left = PutBack()
+    left = Outcome()
     assert reprocessing.wanted(doc, partial(cut, step='second'), False, left) is None
-    assert left == PutBack(claimed=['x']) and not left.is_complete
-    # Nothing is to be cut, but what the worker finds is not wanted.
+    assert left == Outcome(claimed=['x']) and not left.is_complete
+    # Nothing is to be cut, but what the listener finds is not wanted.
     version = reprocessing.wanted(doc, partial(cut, step='second'), True, left)
     assert version == {'_id': 'x', 'status': 'good', 'process': ENTRIES[:1]}
     assert difference(doc, version) == 'the claim of w removed'
@@ -216,8 +216,8 @@ def test_failed_step(failures: object, step: str | None) -> None:
         ([], 1),
     ],
 )
-def test_attempts_of_a_document_that_was_made_good(failures: list[dict[str, Any]], attempt: int) -> None:
-    doc = made_good({'_id': 'x', 'status': 'first failed', 'process': [], 'failures': failures})
+def test_attempts_of_a_document_that_was_requeued(failures: list[dict[str, Any]], attempt: int) -> None:
+    doc = requeued({'_id': 'x', 'status': 'first failed', 'process': [], 'failures': failures})
     assert documents.next_attempt(doc, 'first', 3) == attempt
 
 

@@ -71,7 +71,7 @@ def test_a_long_history() -> None:
         Event(105, 'failed', 'move', 'a', None, '', 'attempt 1: StepError: no disk'),
         Event(112.5, 'done', 'move', 'a', 2.5, '/sps/x', '7 bytes'),
         Event(160, 'superseded', 'analyse', 'b', 10, '', ''),
-        Event(200, 'put back', 'analyse', 'desk', None, '', '1 entry superseded'),
+        Event(200, 'requeued', 'analyse', 'desk', None, '', '1 entry superseded'),
         Event(301, 'done', 'analyse', '', 1, '', ''),
         Event(302, 'claimed', 'plot', 'c', None, '', 'c:77:ab12cd34'),
     ]

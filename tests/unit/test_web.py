@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from edw import config
 from edw.errors import LoginRefused
+from edw.operating.outputs import output_of
 from edw.operating.status import RunStatus
-from web import access, progress, render, throughput
-from web.pool import Databases
-from web.spectra import amplitudes_of
+from web import access, charts, render
+from web.blocking import Databases
+from web.spectra import STEP
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -69,9 +70,9 @@ def test_addresses_take_any_text_apart_only_where_it_was_put_together() -> None:
 
 def test_the_plot_counts_every_document_of_its_hours_and_stays_in_its_box() -> None:
     now = 1_800_000_123.0
-    minutes = [(60 * math.floor((now - 60 * ago) / 60), 1 + ago % 3) for ago in range(60 * throughput.HOURS - 20)]
-    before = (now - 3600 * throughput.HOURS - 700, 99)
-    plot = throughput.plot({'a': [before, *minutes], 'b': []}, ['a', 'b', 'c'], now)
+    minutes = [(60 * math.floor((now - 60 * ago) / 60), 1 + ago % 3) for ago in range(60 * charts.HOURS - 20)]
+    before = (now - 3600 * charts.HOURS - 700, 99)
+    plot = charts.plot({'a': [before, *minutes], 'b': []}, ['a', 'b', 'c'], now)
     assert [panel.step for panel in plot.panels] == ['a', 'b', 'c']
     assert plot.panels[0].total == sum(count for _, count in minutes)
     assert plot.panels[1].bars == [] == plot.panels[2].bars
@@ -80,23 +81,23 @@ def test_the_plot_counts_every_document_of_its_hours_and_stays_in_its_box() -> N
             assert plot.left <= bar.x <= bar.x + bar.width <= plot.right
             assert panel.top <= bar.y
             assert bar.y + bar.height == pytest.approx(panel.base, abs=0.02)
-    assert len(plot.ticks) >= throughput.HOURS // throughput.TICK_HOURS
+    assert len(plot.ticks) >= charts.HOURS // charts.TICK_HOURS
     assert all(plot.left <= x <= plot.right for x, _ in plot.ticks)
 
 
 def test_a_plot_of_nothing() -> None:
-    assert throughput.plot({}, [], 0.0).panels == []
+    assert charts.plot({}, [], 0.0).panels == []
 
 
 @given(st.integers(0, 10**9))
 def test_the_highest_tick_is_a_little_above_the_highest_bar(count: int) -> None:
-    plot = throughput.plot({'a': [(0.0, count)]}, ['a'], 0.0)
+    plot = charts.plot({'a': [(0.0, count)]}, ['a'], 0.0)
     assert count <= plot.highest <= max(2, 1.51 * count)
 
 
 def test_the_parts_of_a_run_fill_its_bar() -> None:
     run = RunStatus('r', 10, {'new': 1, 'one': 2, 'two': 4, 'failed two': 2, 'acquiring': 1}, 2)
-    parts = progress.segments(run, ['one', 'two'])
+    parts = charts.segments(run, ['one', 'two'])
     assert [(part.state, part.kind) for part in parts] == [
         ('two', 'done'),
         ('one', 'part'),
@@ -144,9 +145,9 @@ def test_a_database_is_lent_to_one_at_a_time_and_lent_again() -> None:
 
 @given(ANY_JSON)
 def test_the_file_of_amplitudes_of_any_document(value: Any) -> None:
-    assert amplitudes_of({'process': value}) is None
+    assert output_of({'process': value}, STEP) is None
 
 
 def test_the_file_of_amplitudes_is_that_of_the_last_analysis() -> None:
     entries = [{'name': 'signal_processing', 'file': file} for file in ('/old', '/new')]
-    assert amplitudes_of({'process': [*entries, {'name': 'other', 'file': '/x'}]}) == '/new'
+    assert output_of({'process': [*entries, {'name': 'other', 'file': '/x'}]}, STEP) == '/new'

@@ -1,7 +1,7 @@
 // The live part of the overview, ages that go on, and spectra that are loaded into their page.
 'use strict';
 
-const SILENCE = 40000; // ms without even a sign of life, after which the connection is made anew
+const SILENCE = 40000; // ms without any event, after which the connection is made anew
 const RETRY = 5000; // ms before it is made anew where the browser itself gave up
 const AGES = 5000; // ms between two corrections of the ages
 

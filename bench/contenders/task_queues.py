@@ -18,10 +18,9 @@ from pathlib import Path
 
 from bench.contenders import Contender
 from bench.processes import Processes
-from bench.waiting import LIMIT, wait_until
-from bench.work import STEPS, documents, paced
+from bench.work import LIMIT, STEPS, documents, paced, wait_until
 
-PING_TIMEOUT = 0.5  # seconds
+CELERY, PROCRASTINATE = 'bench.contenders.celery_tasks', 'bench.contenders.procrastinate_tasks'  # what workers run
 POSTGRESQL = '/usr/lib/postgresql/*/bin'  # where Debian has the server's programs
 SERVER_USER = 'postgres'  # of Debian's package; the server refuses to be run by root
 
@@ -30,7 +29,7 @@ class Celery:
     """A chain of two tasks for each document; results are kept in Redis. Prefork workers, as Celery starts them."""
 
     def __init__(self, folder: Path) -> None:
-        from bench import celery_tasks
+        from bench.contenders import celery_tasks
 
         self._tasks = celery_tasks
         self._folder = folder
@@ -41,7 +40,7 @@ class Celery:
         folder.mkdir()
         with Processes(folder) as processes:
             arguments = ['worker', '--concurrency', str(listeners * len(STEPS)), '--loglevel', 'INFO']
-            processes.start([sys.executable, '-m', 'celery', '-A', 'bench.celery_tasks', *arguments], 'ready.')
+            processes.start([sys.executable, '-m', 'celery', '-A', CELERY, *arguments], 'ready.')
             yield
 
     def throughput(self, number: int, listeners: int) -> float:
@@ -66,7 +65,7 @@ class Procrastinate:
     """Two jobs for each document, the first of which defers the second; finished jobs stay in their table."""
 
     def __init__(self, folder: Path) -> None:
-        from bench import procrastinate_tasks
+        from bench.contenders import procrastinate_tasks
 
         self._app = procrastinate_tasks.app
         self._folder = folder
@@ -79,7 +78,7 @@ class Procrastinate:
         with Processes(folder) as processes:
             for step in STEPS:
                 for _ in range(listeners):
-                    processes.start([sys.executable, '-m', 'bench.procrastinate_tasks', step], 'listening')
+                    processes.start([sys.executable, '-m', PROCRASTINATE, step], 'listening')
             yield
 
     def throughput(self, number: int, listeners: int) -> float:
@@ -132,7 +131,7 @@ class Procrastinate:
 
 
 @contextlib.contextmanager
-def peers(folder: Path, only: list[str] | None) -> Iterator[dict[str, Contender]]:
+def task_queues(folder: Path, only: list[str] | None) -> Iterator[dict[str, Contender]]:
     """Those that are wanted and installed, with their servers running; what is missing is said on stderr."""
     found: dict[str, Contender] = {}
     with contextlib.ExitStack() as stack:
@@ -182,7 +181,7 @@ def _postgres(folder: Path) -> Iterator[None]:
         processes.start([str(programs / 'postgres'), *options], 'ready to accept connections', user=user)
         os.environ['BENCH_POSTGRESQL'] = f'host=127.0.0.1 port={port} user=bench dbname=postgres'
         subprocess.run(
-            [sys.executable, '-m', 'procrastinate', '--app=bench.procrastinate_tasks.app', 'schema', '--apply'],
+            [sys.executable, '-m', 'procrastinate', f'--app={PROCRASTINATE}.app', 'schema', '--apply'],
             check=True,
             capture_output=True,
         )

@@ -1,4 +1,4 @@
-"""Those on CouchDB: the suite, the original's pattern, and the floor, each behind the same few methods."""
+"""Contenders whose listeners are processes that follow a database: the suite, and the original's pattern."""
 
 from __future__ import annotations
 
@@ -11,24 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from bench import floor
 from bench.processes import Processes
 from bench.store import Store
-from bench.waiting import LIMIT
-from bench.work import STEPS, paced
+from bench.work import LIMIT, STEPS, paced
 from edw import config
 
-
-class Contender(Protocol):
-    """Does two steps on documents. All times are in seconds."""
-
-    def throughput(self, number: int, listeners: int) -> float:
-        """Seconds from putting in the first document to the last result, with so many listeners a step."""
-
-    def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
-        """For each of `number` documents, put in one by one, `rate` a second: seconds until it is through."""
+SUITE, ORIGINAL = 'bench.contenders.step', 'bench.contenders.original'  # what their processes run
 
 
 @dataclass
@@ -55,7 +44,7 @@ class OnCouchDB:
             username, password = self.store.login
             for step in steps:
                 for _ in range(listeners):
-                    options = ['--config', str(file), *['-v'] * naming_each] if self.module == 'bench.step' else []
+                    options = ['--config', str(file), *['-v'] * naming_each] if self.module == SUITE else []
                     processes.start(
                         [sys.executable, '-m', self.module, str(STEPS.index(step)), *options],
                         self.ready,
@@ -86,21 +75,6 @@ class OnCouchDB:
         return [ended[doc_id] - begun for doc_id, begun in started.items()]
 
 
-class Floor:
-    """One client, back to back."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def throughput(self, number: int, listeners: int) -> float:
-        """See Contender; there are no listeners."""
-        return floor.run(self._store.url, self._store.login, self._store.new(number))
-
-    def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
-        """See Contender."""
-        return [floor.run(self._store.url, self._store.login, [doc]) for doc in paced(self._store.new(number), rate)]
-
-
 def logged(what: str) -> re.Pattern[str]:
     """Lines of a listener's log that say something of a document."""
     return re.compile(rf'^(?P<time>\S+ \S+) {what} (?P<id>\S+)$', re.MULTILINE)
@@ -108,12 +82,12 @@ def logged(what: str) -> re.Pattern[str]:
 
 def suite(store: Store) -> OnCouchDB:
     """This project: a claim and a result for each step."""
-    return OnCouchDB(store, 'bench.step', 'listening for', 4, logged('updated'))
+    return OnCouchDB(store, SUITE, 'listening for', 4, logged('updated'))
 
 
 def original(store: Store) -> OnCouchDB:
     """The original's pattern: a result for each step."""
-    return OnCouchDB(store, 'bench.original', 'listening', 2, logged('201'))
+    return OnCouchDB(store, ORIGINAL, 'listening', 2, logged('201'))
 
 
 def _settings_file(store: Store, folder: Path, server: str) -> Path:

@@ -1,4 +1,4 @@
-"""The plot of the throughput of each step: from counts by the minute to coordinates of an SVG picture."""
+"""From counts to coordinates of SVG pictures: the throughput of each step, and how far the documents of a run are."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from edw.model.documents import ACQUIRING
+from edw.operating.status import RunStatus
+
 HOURS = 12  # that the plot shows
 BIN = 600  # seconds, one bar
 WIDTH, PANEL_HEIGHT, GAP = 760, 64, 38  # units of the picture, as are all below
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 24, 44
 BAR_GAP = 1.5
 TICK_HOURS = 2
+NEW, PART, DONE, BAD, OTHER = 'new', 'part', 'done', 'bad', 'other'  # classes of the style sheet
 
 Counts = dict[str, list[tuple[float, int]]]
 
@@ -54,6 +58,17 @@ class Plot:
     ticks: list[tuple[float, str]]
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Documents in one state; `start` and `width` in percent of the bar."""
+
+    state: str
+    count: int
+    kind: str
+    start: float
+    width: float
+
+
 def plot(counts: Counts, steps: list[str], now: float) -> Plot:
     """The plot of the last HOURS; `counts` are (minute in epoch seconds, documents) of each step."""
     end = (math.floor(now / BIN) + 1) * BIN
@@ -76,9 +91,25 @@ def plot(counts: Counts, steps: list[str], now: float) -> Plot:
             if count
         ]
         panels.append(Panel(step, base - PANEL_HEIGHT, base, sum(bins), bars))
-    base = panels[-1].base if panels else TOP
+    lowest = panels[-1].base if panels else TOP
     ticks = [(round(LEFT + (at - start) * scale, 2), _clock(at)) for at in _full_hours(start, end)]
-    return Plot(WIDTH, base + BOTTOM, LEFT, WIDTH - RIGHT, base, highest, BIN // 60, HOURS, panels, ticks)
+    return Plot(WIDTH, lowest + BOTTOM, LEFT, WIDTH - RIGHT, lowest, highest, BIN // 60, HOURS, panels, ticks)
+
+
+def segments(run: RunStatus, steps: list[str]) -> list[Segment]:
+    """The states of a run: what is done first, then what is on the way in the order of the chain, then what is not."""
+    chain = ['new', *steps]
+
+    def place(state: str) -> tuple[bool, int, str]:
+        return state not in chain, -chain.index(state) if state in chain else 0, state
+
+    made: list[Segment] = []
+    start = 0.0
+    for state in sorted(run.by_state, key=place):
+        width = 100 * run.by_state[state] / run.documents
+        made.append(Segment(state, run.by_state[state], _kind(state, steps), round(start, 3), round(width, 3)))
+        start += width
+    return made
 
 
 def _binned(minutes: list[tuple[float, int]], start: float, end: float) -> list[int]:
@@ -91,7 +122,7 @@ def _binned(minutes: list[tuple[float, int]], start: float, end: float) -> list[
 
 def _nice(value: int) -> int:
     """The next number, upwards, that is even and has one digit that counts, or 25 or 15 as the first two."""
-    power = 10 ** math.floor(math.log10(max(value, 2)))
+    power: int = 10 ** math.floor(math.log10(max(value, 2)))
     factors = (2, 4, 6, 8, 10) if power == 1 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
     return next(round(factor * power) for factor in factors if factor * power >= value)
 
@@ -105,3 +136,11 @@ def _full_hours(start: float, end: float) -> list[float]:
 
 def _clock(epoch: float) -> str:
     return datetime.fromtimestamp(epoch).strftime('%H:%M')
+
+
+def _kind(state: str, steps: list[str]) -> str:
+    if state in steps:
+        return DONE if state == steps[-1] else PART
+    if state == NEW:
+        return NEW
+    return OTHER if state == ACQUIRING or not steps else BAD

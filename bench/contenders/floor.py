@@ -7,12 +7,28 @@ import time
 
 import requests
 
-from bench.work import STEPS, Document, entry
+from bench.store import Store
+from bench.work import STEPS, Document, entry, paced
 
 BULK = 1000  # documents in one request, as in CouchDB's own advice for bulk writes
 
 
-def run(url: str, login: tuple[str, str], docs: list[Document]) -> float:
+class Floor:
+    """One client, back to back; there are no listeners."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def throughput(self, number: int, listeners: int) -> float:
+        """See Contender."""
+        return _run(self._store.url, self._store.login, self._store.new(number))
+
+    def latencies(self, number: int, rate: float, listeners: int) -> list[float]:
+        """See Contender."""
+        return [_run(self._store.url, self._store.login, [doc]) for doc in paced(self._store.new(number), rate)]
+
+
+def _run(url: str, login: tuple[str, str], docs: list[Document]) -> float:
     """Insert, and per step read the view once and write the results in bulk; returns seconds."""
     session = requests.Session()
     session.auth = login

@@ -1,6 +1,6 @@
 """The original's pattern, as the shortest honest script: a view query per change, a PUT per document.
 
-`python -m bench.original NUMBER`; database URL, user name and password come by the environment.
+`python -m bench.contenders.original NUMBER`; database URL, user name and password come by the environment.
 """
 
 from __future__ import annotations

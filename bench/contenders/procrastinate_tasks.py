@@ -1,4 +1,7 @@
-"""The two steps as Procrastinate jobs, which stay in their table; `python -m bench.procrastinate_tasks QUEUE` works."""
+"""The two steps as Procrastinate jobs, which stay in their table.
+
+`python -m bench.contenders.procrastinate_tasks QUEUE` works.
+"""
 
 from __future__ import annotations
 

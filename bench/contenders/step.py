@@ -1,4 +1,4 @@
-"""A step of the suite whose callback does nothing: `python -m bench.step NUMBER [listener's options]`."""
+"""A step of the suite whose callback does nothing: `python -m bench.contenders.step NUMBER [listener's options]`."""
 
 from __future__ import annotations
 
