@@ -21,10 +21,12 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from edw.errors import SettingsError
+from edw.redact import keep_secret
 
 log = logging.getLogger(__name__)
 
 LEAST_BEATS = 2.0  # heartbeats in a lease
+WRITTEN_OPENLY = ('server', 'dbname', 'username')  # and all locations: what stands in them is no secret
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / 'edw.ini'
 
 
@@ -271,6 +273,16 @@ def load(file: str | Path | None = None) -> Settings:
     if settings.server.startswith('http:') and settings.password and not _is_loopback(settings.server):
         log.warning('%s: the password goes over the network in the clear; use https', settings.server)
     return settings
+
+
+def hide_secrets(settings: Settings) -> None:
+    """Let nothing that is printed, logged or written into a document hold a secret of these settings."""
+    openly = [
+        str(getattr(settings, option.name)) for option in OPTIONS if option.location or option.name in WRITTEN_OPENLY
+    ]
+    for option in OPTIONS:
+        if option.secret:
+            keep_secret(getattr(settings, option.name), settings.username, [str(settings.file), *openly])
 
 
 def _read(path: Path) -> Found | None:

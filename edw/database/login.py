@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from edw.config import Settings
+from edw.config import Settings, hide_secrets
 from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
 
@@ -20,8 +20,7 @@ RENEW_AT = 0.8  # part of a token's life after which it is renewed, before the s
 
 def login_for(settings: Settings) -> AuthBase | None:
     """The login that the settings ask for; None leaves it to requests, which looks into ~/.netrc."""
-    for secret in (settings.password, settings.iam_apikey):
-        keep_secret(secret)
+    hide_secrets(settings)
     if settings.iam_apikey:
         return IamLogin(settings)
     if settings.username:
