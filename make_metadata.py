@@ -13,7 +13,7 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ TEMPERATURE = 0.015, 0.016  # K, lowest and highest
 progress_bar = partial(tqdm, unit=' files', disable=None)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
     parser.add_argument('number', nargs='?', type=_number, metavar='N', help='documents to make (default 1)')
@@ -55,7 +55,7 @@ def main() -> int:
         help=f'with --from and --watch: leave files that changed in the last S seconds (default {SETTLE:g}), '
         'unless the system tells that they are finished',
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     folder = arguments.folder or arguments.watch
     if folder is None and arguments.settle is not None:
         parser.error('--settle goes with --from DIR and --watch DIR')

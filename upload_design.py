@@ -8,6 +8,7 @@ serves until the views of the new one are built, so that listeners go on meanwhi
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edw import cli, config
@@ -17,9 +18,9 @@ from edw.database.client import Database
 DESIGN_FILE = Path(__file__).resolve().parent / 'design.process.json'
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    arguments = cli.parser(__doc__).parse_args()
+    arguments = cli.parser(__doc__).parse_args(argv)
     database = Database(config.load(arguments.config))
     doc = design.read(DESIGN_FILE)
     design.check_viewname(database.settings, doc)

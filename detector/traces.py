@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,14 @@ LONGEST_REASON = 200  # characters
 
 
 class DataFileError(Exception):
-    """A data file that cannot be read; the text names the file and the reason, in one line."""
+    """A file that is no data file of ours, or is damaged or cut short: no waiting mends it.
+
+    The text names the file and the reason, in one line.
+    """
+
+
+class StorageError(DataFileError):
+    """A data file that cannot be read now, because it is not there, or its storage or the memory fails."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class DataFile:
 def reading(path: Path) -> Iterator[None]:
     """Raises DataFileError for whatever goes wrong in the block, in which a ROOT file is read.
 
-    Depending on where a file is damaged, uproot raises about any kind of exception.
+    Depending on where a file is damaged, uproot raises about any kind of exception. It is a StorageError if the system
+    says so, or if there is no memory.
     """
     try:
         yield
@@ -42,16 +51,28 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = ' '.join(str(error).split())[:LONGEST_REASON]
-        raise DataFileError(f'{path}: cannot be read as a ROOT file: {reason or type(error).__name__}') from error
+        kind = StorageError if _is_of_the_system(error) else DataFileError
+        raise kind(f'{path}: cannot be read as a ROOT file: {reason or type(error).__name__}') from error
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether an error is no word about the content.
+
+    uproot's own about a file that ends too early are OSErrors without a number, and a damaged file sends it to places
+    that no file has, which the system calls an invalid argument.
+    """
+    if isinstance(error, OSError):
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, MemoryError)
 
 
 def check_start(path: Path) -> None:
-    """Raises DataFileError for a file that is not there, empty, or begins as no ROOT file does."""
+    """Raises StorageError for a file that is not there, DataFileError for one that begins as no ROOT file does."""
     try:
         with open(path, 'rb') as stream:
             start = stream.read(len(MAGIC))
     except OSError as error:
-        raise DataFileError(f'{path}: {error.strerror}') from error
+        raise StorageError(f'{path}: {error.strerror}') from error
     except ValueError as error:
         raise DataFileError(f'{str(path)!r}: {error}') from error  # a null character, which no name can have
     if start != MAGIC:
@@ -69,8 +90,9 @@ def check_length(path: Path, root: uproot.ReadOnlyDirectory) -> None:
 def opened(path: Path) -> Iterator[DataFile]:
     """A data file, open within the block.
 
-    Raises DataFileError if it is not there, empty, cut short, not a ROOT file, without the trees of a data
-    file or without events, or if it was sampled in another way than SAMPLING, SAMPLES and PRETRIGGER say.
+    Raises StorageError if it is not there or cannot be read now; DataFileError if it is empty, cut short, not a ROOT
+    file, without the trees of a data file or without events, or if it was sampled in another way than SAMPLING,
+    SAMPLES and PRETRIGGER say.
     """
     check_start(path)
     with contextlib.ExitStack() as stack:

@@ -10,3 +10,5 @@ edw.operating       what operators look at and change: status, tables, checks, r
 
 `edw.heartbeat` is no module but a door: `python -m edw.heartbeat` is the process that listeners start.
 """
+
+__version__ = '2.1.0'  # the only place: pyproject.toml reads it here

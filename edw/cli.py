@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from edw import __version__
 from edw.errors import EdwError
 from edw.redact import redact
 
@@ -16,10 +17,12 @@ LOOPBACK = '127.0.0.1'
 INTERRUPTED = 130  # exit code of a script that Ctrl-C ended, as of a shell
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that every script has."""
+def parser(description: str | None, *, reads_settings: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options that every script has; `--config` where it reads settings."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument('--config', metavar='FILE', help='settings file (default: edw.ini beside the scripts)')
+    made.add_argument('--version', action='version', version=f'edw {__version__}')
+    if reads_settings:
+        made.add_argument('--config', metavar='FILE', help='settings file (default: edw.ini beside the scripts)')
     return made
 
 

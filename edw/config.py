@@ -1,58 +1,66 @@
-"""Settings: edw.ini, then local.edw.ini beside it, then the environment."""
+"""Settings: edw.ini, then local.edw.ini beside it, then the environment.
+
+Each setting is declared once, as a field of `Settings`. How it is read, what an error says, the shipped edw.ini and the
+table in docs/settings.md follow from that; `python -m docs.generate` writes the last two anew.
+"""
 
 from __future__ import annotations
 
 import configparser
+import dataclasses
+import difflib
 import ipaddress
 import logging
 import os
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from edw.errors import SettingsError
+from edw.redact import keep_secret
 
 log = logging.getLogger(__name__)
 
 LEAST_BEATS = 2.0  # heartbeats in a lease
+WRITTEN_OPENLY = ('server', 'dbname', 'username')  # and all locations: what stands in them is no secret
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / 'edw.ini'
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What edw.ini says, checked. `raw` and `sps` are absolute paths or URLs, times are in seconds."""
+class Option:
+    """How one setting is declared. Its name is that of the field of `Settings`."""
 
-    file: Path
-    server: str
-    dbname: str
-    username: str
-    password: str = field(repr=False)
-    iam_apikey: str = field(repr=False)
-    iam_url: str
-    ca_bundle: str
-    viewname: str
-    raw: str
-    sps: str
-    workers: int
-    batch: int
-    attempts: int
-    retry_pause: float
-    heartbeat: float
-    lease: float
-    dashboard_password: str = field(repr=False)
-
-    @property
-    def design(self) -> str:
-        """Id of the design document, `_design/process`."""
-        return '/'.join(self.viewname.split('/')[:2])
+    section: str
+    check: Callable[[str], Any]  # makes the value out of the text, or raises ValueError with a text "must …"
+    help: str  # Markdown, one or two sentences
+    default: str | None  # text that counts where none is given; None: one must be given
+    shipped: str | None  # text in the shipped edw.ini, where that is not the default
+    variable: str  # of the environment; empty: none
+    secret: bool  # never printed
+    location: bool  # a path, relative to the settings file, or a URL
+    rare: bool  # stands in the shipped edw.ini as a comment
+    name: str = ''
 
 
-# The settings that a callback works with. Not a global, so that two listeners in one process keep their own.
-current: ContextVar[Settings] = ContextVar('current')
+def option(
+    section: str,
+    check: Callable[[str], Any],
+    help: str,
+    *,
+    default: str | None = None,
+    shipped: str | None = None,
+    variable: str = '',
+    secret: bool = False,
+    location: bool = False,
+    rare: bool = False,
+) -> Any:
+    """A field of `Settings` that is read from a section of the settings file. `Option` says what each argument is."""
+    declared = Option(section, check, help, default, shipped, variable, secret, location, rare)
+    return dataclasses.field(repr=not secret, metadata={'option': declared})
 
 
 def _text(value: str) -> str:
@@ -84,6 +92,12 @@ def _viewname(value: str) -> str:
     return value
 
 
+def _file_or_nothing(value: str) -> str:
+    if value and not Path(value).exists():
+        raise ValueError(f'must be the name of a file, and there is no file {value}')
+    return value
+
+
 def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ValueError('must be a whole number, 1 or more')
@@ -103,118 +117,236 @@ def _interval(value: str) -> float:
     return seconds
 
 
-OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
-    'Cloudant': {
-        'server': _server,
-        'dbname': _dbname,
-        'username': str,
-        'password': str,
-        'iam_apikey': str,
-        'iam_url': _server,
-        'ca_bundle': str,
-        'viewname': _viewname,
-    },
-    'data': {'raw': _text, 'sps': _text},
-    'listener': {
-        'workers': _count,
-        'batch': _count,
-        'attempts': _count,
-        'retry_pause': _seconds,
-        'heartbeat': _interval,
-        'lease': _interval,
-    },
-    'dashboard': {'dashboard_password': str},
-}
-# What only some sites need; every other option must be there.
-DEFAULTS = {
-    ('Cloudant', 'iam_apikey'): '',
-    ('Cloudant', 'iam_url'): 'https://iam.cloud.ibm.com/identity/token',
-    ('Cloudant', 'ca_bundle'): '',
-    ('dashboard', 'dashboard_password'): '',
-}
-ENVIRONMENT = {
-    'EDW_SERVER': ('Cloudant', 'server'),
-    'EDW_DBNAME': ('Cloudant', 'dbname'),
-    'EDW_USERNAME': ('Cloudant', 'username'),
-    'EDW_PASSWORD': ('Cloudant', 'password'),
-    'EDW_IAM_APIKEY': ('Cloudant', 'iam_apikey'),
-    'EDW_DASHBOARD_PASSWORD': ('dashboard', 'dashboard_password'),
-}
+@dataclass(frozen=True)
+class Settings:
+    """What the settings say, checked. Locations are absolute paths or URLs, times are in seconds."""
+
+    file: Path
+    server: str = option(
+        'Cloudant',
+        _server,
+        'URL of the server, without a login in it. `http://127.0.0.1:5984` is the embedded one, '
+        '`python local_couchdb.py`; of a Cloudant account: `https://ACCOUNT.cloudant.com`',
+        shipped='http://127.0.0.1:5984',
+        variable='EDW_SERVER',
+    )
+    dbname: str = option('Cloudant', _dbname, 'Name of the database', shipped='edwexample', variable='EDW_DBNAME')
+    username: str = option(
+        'Cloudant',
+        str,
+        'The login. Empty: it is taken from `~/.netrc`',
+        default='',
+        shipped='edw',
+        variable='EDW_USERNAME',
+    )
+    password: str = option(
+        'Cloudant',
+        str,
+        'Its password; yours belongs into `local.edw.ini`, into the environment or into `~/.netrc`',
+        default='',
+        shipped='cold-germanium',
+        variable='EDW_PASSWORD',
+        secret=True,
+    )
+    iam_apikey: str = option(
+        'Cloudant',
+        str,
+        "Cloudant's IAM API key, instead of a login",
+        default='',
+        variable='EDW_IAM_APIKEY',
+        secret=True,
+        rare=True,
+    )
+    iam_url: str = option(
+        'Cloudant',
+        _server,
+        'Where IAM sells its tokens',
+        default='https://iam.cloud.ibm.com/identity/token',
+        rare=True,
+    )
+    ca_bundle: str = option(
+        'Cloudant',
+        _file_or_nothing,
+        "Certificate file of a site's own authority, for `https`, relative to the settings file",
+        default='',
+        location=True,
+        rare=True,
+    )
+    viewname: str = option(
+        'Cloudant',
+        _viewname,
+        'The view of what waits for a step. It also names the design document',
+        default='_design/process/_view/lastproc',
+    )
+    raw: str = option(
+        'data',
+        _text,
+        'Folder that the simulated acquisition writes to, relative to the settings file',
+        default='data/raw',
+        location=True,
+    )
+    sps: str = option(
+        'data',
+        _text,
+        'Folder, relative to the settings file, or URL such as `sftp://USER@HOST/PATH`, that `move_to_sps` copies to',
+        default='data/sps',
+        location=True,
+    )
+    workers: int = option('listener', _count, 'Callbacks that run at once; `--workers` overrides', default='1')
+    batch: int = option(
+        'listener',
+        _count,
+        'Documents that are claimed and written in one request, at most; `--batch` overrides',
+        default='500',
+    )
+    attempts: int = option(
+        'listener',
+        _count,
+        'How often a step is tried on a document before its status says that it failed',
+        default='3',
+    )
+    retry_pause: float = option(
+        'listener',
+        _seconds,
+        'Seconds before the second attempt; the pause doubles with every further one',
+        default='2',
+    )
+    heartbeat: float = option(
+        'listener', _interval, 'Seconds between the heartbeats of a listener that holds claims', default='10'
+    )
+    lease: float = option(
+        'listener',
+        _interval,
+        'Seconds without a heartbeat after which other listeners release its claims; at least twice `heartbeat`',
+        default='30',
+    )
+    dashboard_password: str = option(
+        'dashboard',
+        str,
+        'Whoever knows it may reprocess documents from the pages of `dashboard.py`. Empty: they only show',
+        default='',
+        variable='EDW_DASHBOARD_PASSWORD',
+        secret=True,
+    )
+
+    @property
+    def design(self) -> str:
+        """Id of the design document, `_design/process`."""
+        return '/'.join(self.viewname.split('/')[:2])
+
+
+OPTIONS: tuple[Option, ...] = tuple(
+    dataclasses.replace(field.metadata['option'], name=field.name)
+    for field in dataclasses.fields(Settings)
+    if 'option' in field.metadata
+)
+SECTIONS = tuple(dict.fromkeys(option.section for option in OPTIONS))
+ENVIRONMENT = {option.variable: option for option in OPTIONS if option.variable}
+
+# The settings that a callback works with. Not a global, so that two listeners in one process keep their own.
+current: ContextVar[Settings] = ContextVar('current')
+
+Found = dict[tuple[str, str], tuple[str, str | Path]]  # (section, option): text, and where it stands
+
+_unread: set[tuple[Path, str]] = set()  # sections that were warned of
 
 
 def load(file: str | Path | None = None) -> Settings:
     """Read FILE (by default edw.ini beside the scripts), local.FILE beside it, and the environment.
 
-    Raises SettingsError, which names file, section and key.
+    Raises SettingsError, which names file, section and key, and never quotes a value that could be a secret.
     """
     path = Path(file or DEFAULT_FILE).resolve()
-    values = _read(path)
-    if not values:
+    found = _read(path)
+    if found is None:
         raise SettingsError(f'{path}: no such settings file. Give one with --config FILE.')
-    local = path.with_name(f'local.{path.name}')
-    for place, (text, _) in _read(local).items():
-        values[place] = (text, local)
-    for variable, place in ENVIRONMENT.items():
+    found |= _read(path.with_name(f'local.{path.name}')) or {}
+    for variable, declared in ENVIRONMENT.items():
         if variable in os.environ:
-            values[place] = (os.environ[variable], variable)
-    for place, text in DEFAULTS.items():
-        values.setdefault(place, (text, path))
-    known = {}
-    for section, options in OPTIONS.items():
-        for option, check in options.items():
-            if (section, option) not in values:
-                raise SettingsError(f'{path}: section [{section}] has no option {option}. Add it.')
-            text, origin = values[section, option]
-            try:
-                known[option] = check(text)
-            except ValueError as error:
-                raise SettingsError(f'{origin}: [{section}] {option} {error}') from None
-    if known['lease'] < LEAST_BEATS * known['heartbeat']:
+            found[declared.section, declared.name] = (os.environ[variable], variable)
+    settings = Settings(file=path, **{declared.name: _value(declared, found, path) for declared in OPTIONS})
+    if settings.lease < LEAST_BEATS * settings.heartbeat:
         raise SettingsError(
             f'{path}: [listener] lease must be at least {LEAST_BEATS:g} times heartbeat, '
-            'or a single late one would cost a living worker its claims.'
+            'or a single late one would cost a living listener its claims.'
         )
-    known['raw'] = _location(known['raw'], path.parent)
-    known['sps'] = _location(known['sps'], path.parent)
-    if known['ca_bundle']:
-        known['ca_bundle'] = _location(known['ca_bundle'], path.parent)
-        if not Path(known['ca_bundle']).exists():
-            raise SettingsError(f'{path}: [Cloudant] ca_bundle: there is no file {known["ca_bundle"]}')
-    settings = Settings(file=path, **known)
     if settings.server.startswith('http:') and settings.password and not _is_loopback(settings.server):
         log.warning('%s: the password goes over the network in the clear; use https', settings.server)
     return settings
 
 
-def _read(path: Path) -> dict[tuple[str, str], tuple[str, str | Path]]:
-    """{(section, option): (text, where it stands)} of one file; nothing where there is no file."""
+def hide_secrets(settings: Settings) -> None:
+    """Let nothing that is printed, logged or written into a document hold a secret of these settings."""
+    openly = [
+        str(getattr(settings, option.name)) for option in OPTIONS if option.location or option.name in WRITTEN_OPENLY
+    ]
+    for option in OPTIONS:
+        if option.secret:
+            keep_secret(getattr(settings, option.name), settings.username, [str(settings.file), *openly])
+
+
+def _read(path: Path) -> Found | None:
+    """What one file says; None where there is no file."""
     parser = configparser.RawConfigParser()
     try:
         with path.open(encoding='utf-8') as stream:
             parser.read_file(stream)
     except FileNotFoundError:
-        return {}
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f'{path}: cannot be read: {error}') from None
     except configparser.Error as error:
         # The parser quotes the line, which may hold the password.
         line = getattr(error, 'lineno', None) or (getattr(error, 'errors', None) or [('?', '')])[0][0]
         raise SettingsError(f'{path}: line {line} is not of the form "option = value" in a [section].') from None
-    values = {}
-    for section in parser.sections():
-        known = {name.lower(): name for name in OPTIONS}.get(section.lower(), section)
-        if known != section:
-            raise SettingsError(f'{path}: section [{section}] is written [{known}].')
-        for option, text in parser.items(section):
-            if section in OPTIONS and option not in OPTIONS[section]:
-                raise SettingsError(
-                    f'{path}: [{section}] has an option {option} that nobody reads. '
-                    f'Known are: {", ".join(OPTIONS[section])}.'
-                )
-            values[section, option] = (text.strip(), path)
-    if not values:
+    if not any(parser.items(section) for section in parser.sections()):
         raise SettingsError(f'{path}: holds no settings; compare it with the edw.ini of the project.')
-    return values
+    found: Found = {}
+    for section in parser.sections():
+        if section not in SECTIONS:
+            _tell_of_unread(path, section)
+            continue
+        for name, text in parser.items(section):
+            if not any((declared.section, declared.name) == (section, name) for declared in OPTIONS):
+                raise SettingsError(
+                    f'{path}: [{section}] has an option {name} that nobody reads. {_meant(section, name)}'
+                )
+            found[section, name] = (text.strip(), path)
+    return found
+
+
+def _tell_of_unread(path: Path, section: str) -> None:
+    """Warn once of a section that is somebody else's, or a slip of the pen; its options have their defaults then."""
+    known = {name.lower(): name for name in SECTIONS}
+    if section.lower() in known:
+        raise SettingsError(f'{path}: section [{section}] is written [{known[section.lower()]}].')
+    if (path, section) not in _unread:
+        _unread.add((path, section))
+        near = difflib.get_close_matches(section.lower(), known, 1)
+        meant = f' Did you mean [{known[near[0]]}]?' if near else ''
+        log.warning('%s: nobody reads the section [%s].%s', path, section, meant)
+
+
+def _meant(section: str, name: str) -> str:
+    """The way out for an option that nobody reads."""
+    elsewhere = [declared.section for declared in OPTIONS if declared.name == name]
+    if elsewhere:
+        return f'It belongs into [{elsewhere[0]}].'
+    known = [declared.name for declared in OPTIONS if declared.section == section]
+    near = difflib.get_close_matches(name, known, 1)
+    return f'Did you mean {near[0]}?' if near else f'Known are: {", ".join(known)}.'
+
+
+def _value(declared: Option, found: Found, path: Path) -> Any:
+    """The checked value of one option."""
+    place = (declared.section, declared.name)
+    if place not in found and declared.default is None:
+        raise SettingsError(f'{path}: section [{declared.section}] has no option {declared.name}. Add it.')
+    text, origin = found.get(place) or (declared.default or '', path)
+    try:
+        return declared.check(_location(text, path.parent) if declared.location and text else text)
+    except ValueError as error:
+        raise SettingsError(f'{origin}: [{declared.section}] {declared.name} {error}') from None
 
 
 def _is_loopback(server: str) -> bool:
@@ -227,4 +359,9 @@ def _is_loopback(server: str) -> bool:
 
 def _location(value: str, base: Path) -> str:
     """An absolute path as it is, a relative one as seen from the settings file, a URL as it is."""
-    return value if '://' in value else str(base / Path(value).expanduser())
+    if '://' in value:
+        return value
+    try:
+        return str(base / Path(value).expanduser())
+    except RuntimeError:
+        raise ValueError('must not begin with the ~ of a user whom nobody knows') from None

@@ -47,6 +47,10 @@ class TooLarge(DatabaseError):
     """413: a document, or a request with many, is larger than the server takes."""
 
 
+class TooDeep(DatabaseError):
+    """A document is nested too deep to be worked with, or to be written: it is left alone."""
+
+
 class Unavailable(DatabaseError):
     """Refused or reset connections, timeouts, 429, 5xx, half an answer: what waiting can mend.
 

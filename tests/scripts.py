@@ -1,14 +1,22 @@
-"""The scripts as processes, as a user runs them."""
+"""The scripts, as processes as a user runs them, or called within the test's own."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import logging
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+
+from edw import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 60.0  # seconds after which a test gives up waiting
@@ -116,6 +124,48 @@ class Scripts:
         return subprocess.run(
             command, capture_output=True, text=True, timeout=2 * LIMIT, check=False, stdin=subprocess.DEVNULL, **options
         )
+
+    def call(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same as `run` without a process, in a tenth of the time: for scripts that have `main(argv)`."""
+        main = importlib.import_module(Path(script).stem).main
+        return called(main, '--config', str(self.config), *arguments)
+
+
+def called(main: Callable[[list[str]], int], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """How `main(argv)` of a script ends, and what it says; nothing that it sets outlives the call."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), _own_log(), _own_signals():
+        try:
+            code = cli.ending(partial(main, list(arguments)))
+        except SystemExit as ended:
+            code = ended.code  # of argparse
+    return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
+
+
+@contextlib.contextmanager
+def _own_log() -> Iterator[None]:
+    """A block in which logging is as in a new process: pytest's handlers would make `logs.set_up` do nothing."""
+    loggers = [logging.getLogger(name) for name in (None, 'edw', 'listener')]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.handlers[:], logger.level = [], logging.NOTSET
+    loggers[0].setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, handlers, level in before:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait_until(condition: object, limit: float = LIMIT, every: float = 0.05) -> None:

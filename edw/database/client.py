@@ -12,9 +12,20 @@ from urllib.parse import quote
 import requests
 
 from edw.config import Settings
+from edw.database import nesting
 from edw.database.login import login_for, refusal, verification
 from edw.database.retry import Retry
-from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, TooLarge, Unavailable
+from edw.errors import (
+    Conflict,
+    DatabaseError,
+    Forbidden,
+    LoginRefused,
+    NoDatabase,
+    NotFound,
+    TooDeep,
+    TooLarge,
+    Unavailable,
+)
 from edw.model.documents import Document
 from edw.redact import redact
 
@@ -47,7 +58,8 @@ class Database:
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
-        return self._request('GET', '')
+        answer: dict[str, Any] = self._request('GET', '')
+        return answer
 
     def copies(self) -> int:
         """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it."""
@@ -57,7 +69,7 @@ class Database:
 
     def knows_selectors(self) -> bool:
         """Whether `_changes` has the filter `_selector`: CouchDB from version 2, but not the embedded server."""
-        welcome = self._request('GET', '', url=self.settings.server)
+        welcome: dict[str, Any] = self._request('GET', '', url=self.settings.server)
         return 'couchdb' in welcome and not str(welcome.get('version', '1')).startswith(('0.', '1.'))
 
     def create(self) -> bool:
@@ -72,21 +84,37 @@ class Database:
         return True
 
     def get(self, doc_id: str) -> Document:
-        """The document; raises NotFound."""
-        return self._request('GET', _path(doc_id))
+        """The document; raises NotFound, or TooDeep."""
+        doc: Document = self._request('GET', _path(doc_id))
+        return doc
 
-    def put(self, doc: Document) -> Document:
-        """Write one document; raises Conflict where `_rev` is not its newest revision."""
-        return self._request('PUT', _path(doc['_id']), body=doc)
+    def put(self, doc: Document) -> dict[str, Any]:
+        """Write one document; raises Conflict where `_rev` is not its newest revision, TooDeep before it is sent."""
+        if nesting.is_too_deep(doc):
+            raise TooDeep(f'{doc["_id"]} is nested deeper than {nesting.DEEPEST} levels: it is not written')
+        answer: dict[str, Any] = self._request('PUT', _path(doc['_id']), body=doc)
+        return answer
 
     def delete(self, doc: Document) -> None:
         """Delete the document of this `_id` and `_rev`."""
         self._request('DELETE', _path(doc['_id']), {'rev': doc['_rev']})
 
     def bulk_docs(self, docs: list[Document]) -> list[dict[str, Any]]:
-        """Write many documents. One row per document, in order: `ok` and `rev`, or `error` and `reason`."""
+        """Write many documents. One row per document, in order: `ok` and `rev`, or `error` and `reason`.
+
+        One that nobody here could read again is not sent, and must not take the others with it: its error is TOO_DEEP.
+        """
+        deep = [nesting.is_too_deep(doc) for doc in docs]
+        if any(deep):
+            shallow = [doc for doc, is_deep in zip(docs, deep, strict=True) if not is_deep]
+            sent = iter(self.bulk_docs(shallow) if shallow else [])
+            reason = f'nested deeper than {nesting.DEEPEST} levels'
+            return [
+                {'id': doc['_id'], 'error': nesting.TOO_DEEP, 'reason': reason} if is_deep else next(sent)
+                for doc, is_deep in zip(docs, deep, strict=True)
+            ]
         try:
-            rows = self._request('POST', '_bulk_docs', body={'docs': docs})
+            rows: list[dict[str, Any]] = self._request('POST', '_bulk_docs', body={'docs': docs})
         except TooLarge as error:
             # Of the request, or of one document in it: it must not take the others with it.
             if len(docs) == 1:
@@ -98,11 +126,12 @@ class Database:
         return rows
 
     def all_docs(self, **query: Any) -> list[dict[str, Any]]:
-        """Rows of `_all_docs`; query values are given as Python objects."""
-        return self._view('_all_docs', query)['rows']
+        """Rows of `_all_docs`, as of `view`; query values are given as Python objects."""
+        rows: list[dict[str, Any]] = self._view('_all_docs', query)['rows']
+        return rows
 
     def existing(self, doc_ids: Iterable[str]) -> dict[str, Document]:
-        """The newest revision of those documents that exist, by id."""
+        """The newest revision of those documents that exist, by id; without those that are nested too deep."""
         query = {'include_docs': 'true'}
         rows = self._request('POST', '_all_docs', query, body={'keys': list(doc_ids)})['rows']
         return {row['id']: row['doc'] for row in rows if row.get('doc')}
@@ -110,8 +139,8 @@ class Database:
     def leaves(self, doc_id: str) -> list[Document]:
         """All leaves of a document that are not deleted, as read from all its copies."""
         query = {'open_revs': 'all', 'r': self.copies()}
-        rows = self._request('GET', _path(doc_id), query)
-        return [row['ok'] for row in rows if 'ok' in row and not row['ok'].get('_deleted')]
+        rows: list[dict[str, Any]] = self._request('GET', _path(doc_id), query)
+        return [row['ok'] for row in rows if row.get('ok') and not row['ok'].get('_deleted')]
 
     def conflicts(self, doc_ids: Iterable[str]) -> dict[str, list[str]]:
         """Revisions of the other leaves of those documents that have any, by id."""
@@ -120,12 +149,17 @@ class Database:
         return {row['id']: row['doc']['_conflicts'] for row in rows if (row.get('doc') or {}).get('_conflicts')}
 
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
-        """Answer of a view, `_design/NAME/_view/NAME`; query values are given as Python objects."""
+        """Answer of a view, `_design/NAME/_view/NAME`; query values are given as Python objects.
+
+        With `include_docs` a document that is nested too deep is named in the log, and is None in its row;
+        `nesting.left_alone(rows)` tells which.
+        """
         return self._view(viewname, query)
 
     def design_info(self, design: str) -> dict[str, Any]:
         """State of the design document's index."""
-        return self._request('GET', f'{design}/_info').get('view_index', {})
+        index: dict[str, Any] = self._request('GET', f'{design}/_info').get('view_index', {})
+        return index
 
     def longpoll(
         self, since: str | int, *, selector: dict[str, Any] | None = None, limit: int = 1, **query: Any
@@ -133,7 +167,8 @@ class Database:
         """Wait until a document (that the selector or filter lets through) changes after the sequence `since`.
 
         Returns `results`, which hold that change and those that followed it until the answer was written, `limit` of
-        them at most, or nothing where the server ended the feed for reasons of its own; and `last_seq`.
+        them at most, or nothing where the server ended the feed for reasons of its own; and `last_seq`. Documents in
+        them are as in `view`.
         Raises Unavailable when not even a heartbeat comes for FEED_SILENCE.
         """
         query = {
@@ -145,7 +180,7 @@ class Database:
         }
         body = None if selector is None else {'selector': selector}
         method = 'GET' if selector is None else 'POST'
-        answer = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
+        answer: dict[str, Any] = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
         if 'results' not in answer or 'last_seq' not in answer:
             raise Unavailable(f'{self.url}/_changes: the answer has no results')
         return answer
@@ -153,7 +188,7 @@ class Database:
     def _view(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         # `stale` is a word, all others are JSON.
         parameters = {name: value if name == 'stale' else json.dumps(value) for name, value in query.items()}
-        answer = self._request('GET', path, parameters)
+        answer: dict[str, Any] = self._request('GET', path, parameters)
         if 'rows' not in answer:
             raise Unavailable(f'{self.url}/{path}: the answer has no rows')
         return answer
@@ -178,8 +213,8 @@ class Database:
         if response.status_code == 401 and self._login is not None and self._login.renew():
             response = self._send(method, url, query, body, read_timeout)
         try:
-            answer = response.json()
-        except requests.exceptions.JSONDecodeError:
+            answer = nesting.loads(response.content)
+        except ValueError:
             answer = None
         if response.ok and not response.is_redirect and isinstance(answer, (dict, list)):
             return answer

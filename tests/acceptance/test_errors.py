@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import edw
 import local_couchdb
 from edw import config
 from edw.database import design
 from edw.database.client import Database
 from tests.conftest import Server
-from tests.scripts import Scripts, wait_until
+from tests.scripts import ROOT, Scripts, called, wait_until
 from upload_design import DESIGN_FILE
 
+# Those that have main(argv) are called, the others are processes.
+CALLED = ('upload_design.py', 'make_metadata.py', 'local_couchdb.py', 'demo.py')
 PLAIN = ('upload_design.py', 'make_metadata.py', 'show_status.py')
 LISTENERS = ('listen_newfiles.py', 'listen_analysis1.py')
 
@@ -24,6 +30,11 @@ def change(scripts: Scripts, old: str, new: str) -> None:
     text = scripts.config.read_text()
     assert old in text
     scripts.config.write_text(text.replace(old, new, 1))
+
+
+def run(scripts: Scripts, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """How a script ends, and what it says."""
+    return (scripts.call if script in CALLED else scripts.run)(script, *arguments)
 
 
 def one_or_two_lines(stderr: str) -> None:
@@ -35,7 +46,7 @@ def one_or_two_lines(stderr: str) -> None:
 def test_wrong_login(scripts: Scripts, server: Server, script: str) -> None:
     # The user, because CouchDB locks an address out after five wrong passwords of one that exists.
     change(scripts, f'username = {server.username}', 'username = nobody')
-    done = scripts.run(script)
+    done = run(scripts, script)
     assert done.returncode == 1
     assert "refused user 'nobody'" in done.stderr and server.password not in done.stderr + done.stdout
     one_or_two_lines(done.stderr)
@@ -46,20 +57,23 @@ def test_wrong_login(scripts: Scripts, server: Server, script: str) -> None:
     ('old', 'new', 'says'),
     [
         ('workers = 1', 'workers = one', '[listener] workers'),
-        ('[data]', '', 'an option raw that nobody reads'),
-        ('sps = sps\n', '', 'no option sps'),
+        ('[data]', '', 'an option raw that nobody reads. It belongs into [data]'),
+        ('batch = 500', 'bacth = 500', 'Did you mean batch?'),
+        ('sps = sps', 'sps =', '[data] sps must not be empty'),
+        ('server = ', '# server = ', 'no option server'),
         ('dbname', 'nonsense', 'nonsense'),
     ],
 )
 def test_broken_settings(scripts: Scripts, script: str, old: str, new: str, says: str) -> None:
     change(scripts, old, new)
-    done = scripts.run(script)
+    done = run(scripts, script)
     assert done.returncode == 2 and says in done.stderr and str(scripts.config) in done.stderr
     one_or_two_lines(done.stderr)
 
 
 @pytest.mark.parametrize('script', PLAIN + LISTENERS)
 def test_no_settings_file(scripts: Scripts, script: str) -> None:
+    """Of each script as a process: that an error ends it as it ends what the other tests call."""
     scripts.config.unlink()
     done = scripts.run(script)
     assert done.returncode == 2 and 'no such settings file' in done.stderr
@@ -71,7 +85,7 @@ def test_scripts_end_where_there_is_no_server(scripts: Scripts, server: Server, 
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     change(scripts, server.url, f'http://127.0.0.1:{port}')
-    done = scripts.run(script)
+    done = run(scripts, script)
     assert done.returncode == 1 and 'cannot be reached' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -100,14 +114,14 @@ def test_a_listener_waits_for_its_server_and_works_when_it_comes(
 
 @pytest.mark.parametrize('script', ('make_metadata.py', 'show_status.py', *LISTENERS))
 def test_no_database(scripts: Scripts, script: str) -> None:
-    done = scripts.run(script)
+    done = run(scripts, script)
     assert done.returncode == 1 and 'no such database' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
 
 @pytest.mark.parametrize('script', ('show_status.py', *LISTENERS))
 def test_no_design_document(scripts: Scripts, empty_database: Database, script: str) -> None:
-    done = scripts.run(script)
+    done = run(scripts, script)
     assert done.returncode == 1 and 'no design document' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -119,7 +133,7 @@ def test_a_function_is_missing_in_the_design_document(
 ) -> None:
     doc = design.read(DESIGN_FILE)
     empty_database.put({**doc, part: {}})
-    done = scripts.run(script)
+    done = run(scripts, script)
     assert done.returncode == 1 and f'in its {part}' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -143,7 +157,7 @@ def test_a_function_is_missing_in_the_design_document(
 def test_seeding_with_bad_arguments_does_nothing(
     scripts: Scripts, database: Database, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    done = scripts.run('make_metadata.py', *arguments)
+    done = run(scripts, 'make_metadata.py', *arguments)
     assert done.returncode == 2
     assert 'error: ' in done.stderr and 'Traceback' not in done.stderr
     assert [row['id'] for row in database.all_docs()] == ['_design/process']
@@ -152,14 +166,14 @@ def test_seeding_with_bad_arguments_does_nothing(
 
 def test_seeding_into_a_folder_that_cannot_be(scripts: Scripts, database: Database) -> None:
     change(scripts, 'raw = raw', 'raw = /sys/kernel/edw')
-    done = scripts.run('make_metadata.py')
+    done = run(scripts, 'make_metadata.py')
     assert done.returncode == 1 and '/sys/kernel/edw' in done.stderr
     one_or_two_lines(done.stderr)
     assert [row['id'] for row in database.all_docs()] == ['_design/process']
 
 
 def test_registering_from_a_folder_that_is_not_there(scripts: Scripts, database: Database) -> None:
-    done = scripts.run('make_metadata.py', '--from', '/nowhere')
+    done = run(scripts, 'make_metadata.py', '--from', '/nowhere')
     assert done.returncode == 1 and '/nowhere: no such folder' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -179,7 +193,7 @@ def test_documents_that_cannot_be_moved(
     scripts: Scripts, database: Database, fields: dict[str, object], says: str, attempts: int
 ) -> None:
     database.put({'_id': 'x', 'status': 'good', 'process': [], **fields})
-    done = scripts.run('listen_newfiles.py', '--once')
+    done = run(scripts, 'listen_newfiles.py', '--once')
     assert done.returncode == 1 and says in done.stderr and 'Traceback' not in done.stderr
     doc = database.get('x')
     assert doc['status'] == 'failed move to sps' and doc['process'] == [] and 'claim' not in doc
@@ -189,30 +203,33 @@ def test_documents_that_cannot_be_moved(
 
 def test_target_folder_that_cannot_be_written_to(scripts: Scripts, database: Database) -> None:
     change(scripts, 'sps = sps', 'sps = /sys/kernel/edw')
-    assert scripts.run('make_metadata.py', '--events', '5').returncode == 0
-    done = scripts.run('listen_newfiles.py', '--once')
+    assert run(scripts, 'make_metadata.py', '--events', '5').returncode == 0
+    done = run(scripts, 'listen_newfiles.py', '--once')
     assert done.returncode == 1 and 'the folder /sys/kernel/edw cannot be made' in done.stderr
     change(scripts, 'sps = /sys/kernel/edw', 'sps = sps')
     # Mended, and put back: nothing was lost.
     database.put({**database.get('ma22a000_000'), 'status': 'good'})
-    assert scripts.run('listen_newfiles.py', '--once').returncode == 0
+    assert run(scripts, 'listen_newfiles.py', '--once').returncode == 0
     assert database.get('ma22a000_000')['process'][0]['name'] == 'move_to_sps'
 
 
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'text', 'gone'])
-def test_root_files_that_cannot_be_analysed(scripts: Scripts, database: Database, tmp_path: Path, damage: str) -> None:
-    assert scripts.run('make_metadata.py', '--events', '20').returncode == 0
-    assert scripts.run('listen_newfiles.py', '--once').returncode == 0
+@pytest.mark.parametrize(('damage', 'attempts'), [('cut', 1), ('empty', 1), ('text', 1), ('gone', 3)])
+def test_root_files_that_cannot_be_analysed(
+    scripts: Scripts, database: Database, tmp_path: Path, damage: str, attempts: int
+) -> None:
+    assert run(scripts, 'make_metadata.py', '--events', '20').returncode == 0
+    assert run(scripts, 'listen_newfiles.py', '--once').returncode == 0
     file = Path(database.get('ma22a000_000')['process'][0]['file'])
     content = file.read_bytes()
     if damage == 'gone':
         file.unlink()
     else:
         file.write_bytes({'cut': content[: len(content) // 2], 'empty': b'', 'text': b'not ROOT\n' * 100}[damage])
-    done = scripts.run('listen_analysis1.py', '--once')
+    done = run(scripts, 'listen_analysis1.py', '--once')
     assert done.returncode == 1 and file.name in done.stderr and 'Traceback' not in done.stderr
     doc = database.get('ma22a000_000')
     assert doc['status'] == 'signal processing failure' and len(doc['process']) == 1 and 'claim' not in doc
+    assert [failure['attempt'] for failure in doc['failures']] == list(range(1, attempts + 1))
     assert [path.name for path in (tmp_path / 'sps').iterdir()] == ([] if damage == 'gone' else [file.name])
 
 
@@ -229,7 +246,7 @@ def test_documents_without_a_place_in_the_chain(
 ) -> None:
     database.put({'_id': 'x', 'status': 'good', **fields})
     before = database.get('x')
-    done = scripts.run('listen_newfiles.py', '--once')
+    done = run(scripts, 'listen_newfiles.py', '--once')
     assert done.returncode == 0 and says in done.stderr
     assert database.get('x') == before
 
@@ -243,5 +260,15 @@ def test_a_signal_ends_an_idle_listener(scripts: Scripts, database: Database, nu
 
 @pytest.mark.parametrize('script', (*PLAIN, *LISTENERS, 'local_couchdb.py'))
 def test_help(scripts: Scripts, script: str) -> None:
-    done = scripts.run(script, '--help')
+    done = run(scripts, script, '--help')
     assert done.returncode == 0 and '--config' in done.stdout and len(done.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize('script', sorted({path.name for path in ROOT.glob('*.py')} - {'listener.py'}))
+def test_version(script: str) -> None:
+    if script in CALLED:
+        done = called(importlib.import_module(Path(script).stem).main, '--version')
+    else:
+        command = [sys.executable, str(ROOT / script), '--version']
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f'edw {edw.__version__}\n')

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import uproot
 from detector.acquisition import write_file
 from detector.analysis import analyse
 from detector.pulses import SAMPLES
-from detector.traces import DataFileError, event_steps, opened, random_triggers
+from detector.traces import DataFileError, StorageError, event_steps, opened, random_triggers, reading
 
 TRACE = np.dtype((np.int16, (SAMPLES,)))
 HEADER = {'sampling_hz': [1000.0], 'samples': [1024], 'pretrigger': [256]}
@@ -22,10 +23,11 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def fails(path: Path, reason: str) -> None:
+def fails(path: Path, reason: str, kind: type[DataFileError] = DataFileError) -> None:
     target = path.with_name('target')
     with pytest.raises(DataFileError, match=reason) as caught:
         analyse(path, target)
+    assert type(caught.value) is kind
     message = str(caught.value)
     assert message.startswith(f'{path}: ') and '\n' not in message and len(message) < 400
     assert not target.exists()
@@ -101,11 +103,32 @@ def test_text(path: Path) -> None:
 
 def test_missing(path: Path) -> None:
     path.unlink()
-    fails(path, 'No such file')
+    fails(path, 'No such file', StorageError)
 
 
 def test_folder(tmp_path: Path) -> None:
-    fails(tmp_path, 'directory')
+    fails(tmp_path, 'directory', StorageError)
+
+
+@pytest.mark.parametrize(
+    ('error', 'kind'),
+    [
+        (OSError(errno.EIO, 'Input/output error'), StorageError),
+        (OSError(errno.ESTALE, 'Stale file handle'), StorageError),
+        (PermissionError(errno.EACCES, 'Permission denied'), StorageError),
+        (FileNotFoundError(errno.ENOENT, 'No such file or directory'), StorageError),
+        (MemoryError(), StorageError),
+        # A place that no file has, and uproot's own word for a file that ends too early.
+        (OSError(errno.EINVAL, 'Invalid argument'), DataFileError),
+        (OSError('expected Chunk of length 562, received 0 bytes'), DataFileError),
+        (ValueError('read length must be non-negative or -1'), DataFileError),
+        (IndexError(), DataFileError),
+    ],
+)
+def test_what_waiting_may_mend_is_told_apart(path: Path, error: Exception, kind: type[DataFileError]) -> None:
+    with pytest.raises(DataFileError) as caught, reading(path):
+        raise error
+    assert type(caught.value) is kind and str(caught.value).startswith(f'{path}: ')
 
 
 @pytest.mark.parametrize('missing', ['events', 'noise', 'header'])
