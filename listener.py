@@ -289,7 +289,7 @@ class Listener:
         self._in_flight.submit(self._retry(self._claimant.left_over, self._in_flight.ids))
         unplaced = self._retry(design.unplaced, self._database, MAX_NAMED)
         if unplaced and unplaced != self._unplaced:
-            log.warning('good documents that no step will ever see: %s', '; '.join(unplaced))
+            log.warning('no step takes these documents: %s', '; '.join(unplaced))
         self._unplaced = unplaced
         if self._metrics.views:
             self._metrics.swept(self._retry(waiting, self._database, self._step.after))

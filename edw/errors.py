@@ -52,7 +52,7 @@ class TooDeep(DatabaseError):
 
 
 class Unavailable(DatabaseError):
-    """Refused or reset connections, timeouts, 429, 5xx, half an answer: what waiting can mend.
+    """A transient error: refused or reset connections, timeouts, 429, 5xx, half an answer. Waiting can mend it.
 
     `retry_after` is what the server asked for, in seconds, or None.
     """

@@ -21,7 +21,7 @@ def changes(database: Database, since: Sequence, retry: Retry) -> Iterator[Seque
 
     What is read after that has everything up to this sequence, and what follows it is told next. It ends when
     `retry.wait` says so, which is asked whenever something was told or failed; but a wait for a change that is under
-    way goes on. Raises EdwError for what no waiting mends.
+    way goes on. Raises EdwError for permanent errors.
     """
     try:
         while True:
@@ -48,7 +48,7 @@ def in_thread(
     on_end: Callable[[EdwError], object],
     ended: threading.Event,
 ) -> threading.Thread:
-    """Call `on_change` after each burst of changes, until `ended` is set; `on_end` gets what no waiting mends.
+    """Call `on_change` after each burst of changes, until `ended` is set; `on_end` gets a permanent error.
 
     Both are called in the thread that is started here. It is a daemon: a wait for a change may last for hours.
     """

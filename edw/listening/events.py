@@ -25,7 +25,7 @@ class Page:
 
 @dataclass(frozen=True)
 class FeedFailed:
-    """The feed met what waiting cannot mend."""
+    """The feed met a permanent error."""
 
     error: EdwError
 

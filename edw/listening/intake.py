@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from edw.database import nesting
 from edw.database.client import Database
 from edw.listening.events import Page
 from edw.listening.feed import Feed
@@ -30,7 +31,7 @@ class Intake:
         self._after = after
         self._feed = feed
         self._waiting: list[Document] = []  # nobody here has tried to claim them yet
-        self._set_aside: set[str] = set()  # ids of those that the server does not let be claimed
+        self._set_aside: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._in_doubt = True  # whether more may wait than is known
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
 
@@ -83,6 +84,7 @@ class Intake:
             update_seq=True,
             limit=limit,
         )
+        self._set_aside.update(nesting.left_alone(page['rows']))  # or a page full of them would be read for ever
         # A row can be older than the document that comes with it.
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._after)]
         free = [doc for doc in free if doc['_id'] not in passed_over]

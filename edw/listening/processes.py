@@ -19,12 +19,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from edw import logs
-from edw.config import Settings, current
+from edw.config import Settings, current, hide_secrets
 from edw.errors import SettingsError
 from edw.listening.engines import Running
 from edw.listening.steps import Callback, Outcome, describe, run_callback
 from edw.model.documents import Document
-from edw.redact import keep_secret
 
 SPAWN = multiprocessing.get_context('spawn')
 READY = b'ready'  # what a process says when it has imported the step
@@ -202,8 +201,7 @@ def _work(connection: Connection, callback: Callback, settings: Settings, level:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.set_up(level)
-    for secret in (settings.password, settings.iam_apikey):
-        keep_secret(secret)
+    hide_secrets(settings)
     current.set(settings)
     connection.send(READY)
     while True:

@@ -38,15 +38,15 @@ def waiting_since(doc: Document) -> float | None:
         times = [doc.get('datecreated')]
     else:
         times = [process[-1].get('finished') if isinstance(process[-1], dict) else None]
-    # One that failed, or was cut, and was put back after that.
+    # One that failed, or was cut, and was requeued after that.
     for records in (doc.get('failures'), doc.get('superseded')):
         if isinstance(records, list) and records and isinstance(records[-1], dict):
             times.append(records[-1].get('time'))
     return max((float(time) for time in times if type(time) in (int, float)), default=None)
 
 
-def is_given_up(status: Any) -> bool:
-    """Whether a status is that of a document that a step has given up, as the view `failed` has it."""
+def is_failed_status(status: Any) -> bool:
+    """Whether a status is that of a document that a step failed on for good, as the view `failed` has it."""
     return isinstance(status, str) and status not in (GOOD, ACQUIRING)
 
 
@@ -109,7 +109,7 @@ def failed_for_good(doc: Document, status: str) -> Document:
 def next_attempt(doc: Document, process: str, attempts: int) -> int:
     """Number of the attempt that a step is about to make, from 1.
 
-    A document that was made good again after its last attempt failed begins anew. One that was given up earlier,
+    A document that was requeued after its last attempt failed begins anew. One that failed for good earlier,
     because trying again was useless, goes on counting.
     """
     for failure in reversed(_failures(doc)):

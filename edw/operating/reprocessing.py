@@ -28,7 +28,7 @@ def is_failed(doc: Document) -> bool:
 
     The map function of the view `failed` says the same in JavaScript, and so it does for `failed_step`.
     """
-    return documents.is_given_up(doc.get('status'))
+    return documents.is_failed_status(doc.get('status'))
 
 
 def failed_step(doc: Document) -> str | None:

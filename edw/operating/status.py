@@ -202,7 +202,7 @@ def runs(database: Database, limit: int) -> list[RunStatus]:
             continue  # was made between the two requests
         state = (step or 'new') if status == documents.GOOD else views.text(status)
         by_state[run][state] += row['value']
-        failed[run] += row['value'] * documents.is_given_up(status)
+        failed[run] += row['value'] * documents.is_failed_status(status)
     return [RunStatus(run, sum(states.values()), dict(states), failed[run]) for run, states in by_state.items()]
 
 
@@ -272,4 +272,4 @@ def _redacted(value: Any) -> Any:
 
 
 def _is_other(status: Any) -> bool:
-    return status != documents.GOOD and not documents.is_given_up(status)
+    return status != documents.GOOD and not documents.is_failed_status(status)

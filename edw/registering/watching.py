@@ -65,7 +65,7 @@ class Watcher:
         self._inbox.put(StopRequest())
 
     def run(self) -> None:
-        """Watch until told to stop. Raises EdwError where there is no such folder, and for what no waiting mends."""
+        """Watch until told to stop. Raises EdwError where there is no such folder, and for permanent errors."""
         catalogue.data_files(self._folder)
         try:
             self._retry(self._database.info)

@@ -67,7 +67,7 @@ def test_nobody_listens(settings: Settings) -> None:
         at(settings, url).info()
 
 
-def test_silence_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_failed_status(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(couch, 'FEED_SILENCE', 0.2)
     with answering(None) as url, pytest.raises(Unavailable, match='timed out'):
         at(settings, url).longpoll(0)

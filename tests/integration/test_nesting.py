@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+from typing import Any
+
 import pytest
 
+import listener
 from edw.database import nesting
 from edw.database.client import Database
 from edw.database.nesting import DEEPEST, TOO_DEEP, left_alone
 from edw.errors import TooDeep
+from edw.listening.steps import Step
 from tests.conftest import Server
 
 LEVELS = 1000
+
+
+def put_deep(server: Server, database: Database, doc_id: str) -> None:
+    """Past the client, which would not write it."""
+    body = f'{{"_id": "{doc_id}", "status": "good", "process": [], "x": {"[" * LEVELS}{"]" * LEVELS}}}'
+    answer = server.request(
+        'PUT', f'{database.settings.dbname}/{doc_id}', data=body, headers={'Content-Type': 'application/json'}
+    )
+    assert answer.status_code == 201, answer.text
 
 
 @pytest.fixture
@@ -19,12 +34,7 @@ def deep(server: Server, database: Database, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(nesting, '_named', set())
     for doc_id in ('a', 'z'):
         database.put({'_id': doc_id, 'status': 'good', 'process': [], 'x': [[]]})
-    # Past the client, which would not write it.
-    body = f'{{"_id": "deep", "status": "good", "process": [], "x": {"[" * LEVELS}{"]" * LEVELS}}}'
-    answer = server.request(
-        'PUT', f'{database.settings.dbname}/deep', data=body, headers={'Content-Type': 'application/json'}
-    )
-    assert answer.status_code == 201, answer.text
+    put_deep(server, database, 'deep')
     return database
 
 
@@ -75,3 +85,37 @@ def test_the_limit_itself_is_read_and_written(database: Database) -> None:
     assert doc['value'] == value
     rows = database.all_docs(include_docs=True, key='x')
     assert rows[0]['doc'] == doc and database.bulk_docs([doc])[0].get('rev')
+
+
+@pytest.mark.parametrize('batch', [1, 500])
+def test_a_listener_names_it_and_goes_on(deep: Database, caplog: pytest.LogCaptureFixture, batch: int) -> None:
+    options = {'name': 'first', 'after': 0, 'failed': 'f', 'settings': deep.settings, 'once': True, 'batch': batch}
+    assert listener.run(lambda doc: {}, **options) == 0
+    assert [bool(deep.get(doc_id)['process']) for doc_id in ('a', 'z')] == [True, True]
+    assert caplog.text.count('deep is nested deeper than 200 levels: it is left alone') == 1
+    assert left_alone(deep.all_docs(include_docs=True, keys=['deep'])) == ['deep']
+
+
+def test_a_listener_that_waits_for_changes_meets_it(
+    server: Server, deep: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It comes with the feed, and others after it."""
+    done: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        done.put(doc['_id'])
+        return {}
+
+    step = Step('first', 0, 'f')
+    loop = listener.Listener(callback, step, deep.settings, workers=1, batch=9, once=False)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        assert {done.get(timeout=20), done.get(timeout=20)} == {'a', 'z'}
+        put_deep(server, deep, 'deeper')
+        deep.put({'_id': 'later', 'status': 'good', 'process': []})
+        assert done.get(timeout=20) == 'later'
+    finally:
+        loop.stop()
+        thread.join(20)
+    assert 'deeper is nested deeper' in caplog.text
