@@ -14,8 +14,7 @@ import requests
 from bench.work import STEPS, Document, documents, entry, wait_until
 from edw import config
 from edw.database import design, warming
-from edw.database.batches import batches
-from edw.database.client import Database
+from edw.database.client import Database, batches
 
 BULK = 1000  # documents in one request
 DESIGN = Path(__file__).resolve().parent.parent / 'design.process.json'

@@ -81,7 +81,7 @@ class Retry:
         self._patience = patience
 
     def __call__(self, request: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Answer of `request`. Raises Unavailable when there is no use in it any more, and a permanent error at once."""
+        """Answer of `request`. Raises Unavailable when it is not waited for any more, and permanent errors at once."""
         began = time.monotonic()
         for seconds in pauses():
             try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edw.database import design, views
-from edw.database.batches import batches
-from edw.database.client import Database
+from edw.database.client import Database, batches
 from edw.errors import EdwError
 from edw.model.documents import Document
 

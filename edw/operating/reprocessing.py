@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edw.database import views
-from edw.database.batches import batches
-from edw.database.client import Database
+from edw.database.client import Database, batches
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import ACQUIRING, GOOD, Document

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edw import files
-from edw.database.batches import batches
-from edw.database.client import Database
+from edw.database.client import Database, batches
 from edw.errors import Conflict, EdwError
 from edw.model.documents import ACQUIRING, GOOD, Document
 from edw.registering import runs
