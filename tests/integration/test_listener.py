@@ -189,7 +189,7 @@ def test_documents_that_come_later_wake_it(database: Database) -> None:
             wait_until(lambda number=number: database.get(f'late{number}')['process'])
 
 
-def test_failures_are_recorded_tried_again_and_given_up(database: Database) -> None:
+def test_failures_are_recorded_tried_again_and_then_final(database: Database) -> None:
     poison, flaky, _ = seed(database, 3)
     attempts: Counter[str] = Counter()
 
