@@ -47,7 +47,8 @@ class Database:
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
-        return self._request('GET', '')
+        info: dict[str, Any] = self._request('GET', '')
+        return info
 
     def copies(self) -> int:
         """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it."""
@@ -73,11 +74,13 @@ class Database:
 
     def get(self, doc_id: str) -> Document:
         """The document; raises NotFound."""
-        return self._request('GET', _path(doc_id))
+        doc: Document = self._request('GET', _path(doc_id))
+        return doc
 
     def put(self, doc: Document) -> Document:
         """Write one document; raises Conflict where `_rev` is not its newest revision."""
-        return self._request('PUT', _path(doc['_id']), body=doc)
+        answer: Document = self._request('PUT', _path(doc['_id']), body=doc)
+        return answer
 
     def delete(self, doc: Document) -> None:
         """Delete the document of this `_id` and `_rev`."""
@@ -99,7 +102,8 @@ class Database:
 
     def all_docs(self, **query: Any) -> list[dict[str, Any]]:
         """Rows of `_all_docs`; query values are given as Python objects."""
-        return self._view('_all_docs', query)['rows']
+        rows: list[dict[str, Any]] = self._view('_all_docs', query)['rows']
+        return rows
 
     def existing(self, doc_ids: Iterable[str]) -> dict[str, Document]:
         """The newest revision of those documents that exist, by id."""
@@ -125,7 +129,8 @@ class Database:
 
     def design_info(self, design: str) -> dict[str, Any]:
         """State of the design document's index."""
-        return self._request('GET', f'{design}/_info').get('view_index', {})
+        index: dict[str, Any] = self._request('GET', f'{design}/_info').get('view_index', {})
+        return index
 
     def longpoll(
         self, since: str | int, *, selector: dict[str, Any] | None = None, limit: int = 1, **query: Any
@@ -145,7 +150,7 @@ class Database:
         }
         body = None if selector is None else {'selector': selector}
         method = 'GET' if selector is None else 'POST'
-        answer = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
+        answer: dict[str, Any] = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
         if 'results' not in answer or 'last_seq' not in answer:
             raise Unavailable(f'{self.url}/_changes: the answer has no results')
         return answer
@@ -153,7 +158,7 @@ class Database:
     def _view(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         # `stale` is a word, all others are JSON.
         parameters = {name: value if name == 'stale' else json.dumps(value) for name, value in query.items()}
-        answer = self._request('GET', path, parameters)
+        answer: dict[str, Any] = self._request('GET', path, parameters)
         if 'rows' not in answer:
             raise Unavailable(f'{self.url}/{path}: the answer has no rows')
         return answer

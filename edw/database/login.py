@@ -18,7 +18,7 @@ IAM_GRANT = 'urn:ibm:params:oauth:grant-type:apikey'
 RENEW_AT = 0.8  # part of a token's life after which it is renewed, before the server refuses it
 
 
-def login_for(settings: Settings) -> AuthBase | None:
+def login_for(settings: Settings) -> SessionLogin | IamLogin | None:
     """The login that the settings ask for; None leaves it to requests, which looks into ~/.netrc."""
     for secret in (settings.password, settings.iam_apikey):
         keep_secret(secret)
@@ -48,9 +48,10 @@ class SessionLogin(AuthBase):
         if self._offered and self._cookie is None:
             self._log_in()
         if self._cookie is None:
-            return self._basic(request)
+            self._basic(request)
+            return request
         request.headers['Cookie'] = f'AuthSession={self._cookie}'
-        request.register_hook('response', self._take_renewal)
+        request.register_hook('response', self._take_renewal)  # type: ignore[no-untyped-call]
         return request
 
     def renew(self) -> bool:
