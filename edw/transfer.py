@@ -150,7 +150,8 @@ def _file_system(location: str) -> tuple[Any, str]:
     if not is_url(location):
         return LocalFileSystem(), location
     options = {'host_key_policy': known_hosts_policy()} if urlsplit(location).scheme in ('sftp', 'ssh') else {}
-    return fsspec.core.url_to_fs(location, skip_instance_cache=True, **options)
+    system, path = fsspec.core.url_to_fs(location, skip_instance_cache=True, **options)
+    return system, path
 
 
 def known_hosts_policy() -> Any:

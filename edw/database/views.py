@@ -20,7 +20,8 @@ LAST: dict[str, Any] = {}
 
 def rows(database: Database, view: str, **query: Any) -> list[dict[str, Any]]:
     """Rows of a view of the project's design document; query values are given as Python objects."""
-    return database.view(f'{database.settings.design}/_view/{view}', **query)['rows']
+    found: list[dict[str, Any]] = database.view(f'{database.settings.design}/_view/{view}', **query)['rows']
+    return found
 
 
 def total(database: Database, view: str, **query: Any) -> int:

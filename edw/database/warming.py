@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -53,7 +54,7 @@ def build_views(database: Database, doc: Document) -> None:
             bar.update()
 
 
-def _answers(query: Future, look: Callable[[], int | None], bar: tqdm) -> bool:
+def _answers(query: Future[Any], look: Callable[[], int | None], bar: tqdm[NoReturn]) -> bool:
     """Wait for the query. False where the server's own time limit ended it: the index is built on all the same."""
     while not wait([query], timeout=LOOK_INTERVAL).done:
         # Raises Unavailable where the server is gone, rather than slow.
@@ -71,4 +72,5 @@ def _answers(query: Future, look: Callable[[], int | None], bar: tqdm) -> bool:
 def _pending(database: Database, doc: Document) -> int | None:
     """Documents that the index does not reflect yet; None on a server that does not say."""
     index = database.design_info(doc['_id'])
-    return index.get('updates_pending', {}).get('total') if isinstance(index, dict) else None
+    pending: int | None = index.get('updates_pending', {}).get('total') if isinstance(index, dict) else None
+    return pending

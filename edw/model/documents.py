@@ -35,7 +35,7 @@ def waiting_since(doc: Document) -> float | None:
     if not isinstance(process, list):
         return None
     if not process:
-        times = [doc.get('datecreated')]
+        times: list[Any] = [doc.get('datecreated')]
     else:
         times = [process[-1].get('finished') if isinstance(process[-1], dict) else None]
     # One that failed, or was cut, and was requeued after that.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +20,10 @@ from edw.files import md5_of
 from edw.model.documents import Document
 from tests.browser import history
 from tests.conftest import Server
+from tests.programs import program
 from tests.scripts import Process, Scripts
 from upload_design import DESIGN_FILE
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 ARGUMENTS = [
     '--headless',
     '--no-sandbox',
@@ -98,10 +97,9 @@ def _process(scripts: Scripts, database: Database, files: int) -> None:
 @pytest.fixture(scope='session')
 def browser() -> Iterator[Browser]:
     """One browser for all tests."""
-    if CHROMIUM is None:
-        pytest.skip('there is no Chromium on this machine (chromium, chromium-browser or google-chrome)')
+    chromium = program('chromium', 'chromium-browser', 'google-chrome', package='chromium')
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield started
         started.close()
 

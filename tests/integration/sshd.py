@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-SSHD = shutil.which('sshd') or next((path for path in ('/usr/sbin/sshd',) if os.path.exists(path)), None)
 START_LIMIT = 10.0  # seconds
 
 
 @contextlib.contextmanager
-def running(folder: Path, home: Path) -> Iterator[str]:
-    """Start sshd; gives `sftp://USER@127.0.0.1:PORT`. `home` gets the key and the known host."""
+def running(sshd: str, folder: Path, home: Path) -> Iterator[str]:
+    """Start the program `sshd`; gives `sftp://USER@127.0.0.1:PORT`. `home` gets the key and the known host."""
     ssh = home / '.ssh'
     ssh.mkdir(parents=True, mode=0o700)
     for key in (folder / 'host', ssh / 'id_ed25519'):
@@ -38,7 +36,7 @@ def running(folder: Path, home: Path) -> Iterator[str]:
     if os.geteuid() == 0:
         Path('/run/sshd').mkdir(exist_ok=True)  # sshd's own folder for privilege separation
     with open(folder / 'sshd.log', 'wb') as log:
-        process = subprocess.Popen([SSHD, '-D', '-e', '-f', config], stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([sshd, '-D', '-e', '-f', config], stderr=log, stdin=subprocess.DEVNULL)
     try:
         _wait_for_banner(port, process)
         yield f'sftp://{getpass.getuser()}@127.0.0.1:{port}'

@@ -13,6 +13,7 @@ from edw import files
 from edw.errors import StepError, Unprocessable
 from edw.transfer import local_copy, transfer
 from tests.integration import sshd
+from tests.programs import program
 from tests.scripts import ROOT
 
 CONTENT = bytes(range(256)) * 2000
@@ -116,7 +117,7 @@ def test_a_full_disk_leaves_nothing_and_can_be_done_again(source: Path, sps: Pat
     """On a real file system of 64 kB, in a mount namespace of the test's own."""
     sps.mkdir()
     (sps / 'marker').touch()
-    program = (
+    code = (
         'import os, sys; from edw.transfer import transfer\n'
         'source, sps, md5 = sys.argv[1:]\n'
         'try: transfer(source, sps, md5)\n'
@@ -124,10 +125,10 @@ def test_a_full_disk_leaves_nothing_and_can_be_done_again(source: Path, sps: Pat
         'print(os.listdir(sps))\n'
     )
     mount = f'mount -t tmpfs -o size=64k none {sps} && exec "$@"'
-    command = ['unshare', '--mount', '--map-root-user', 'sh', '-c', mount, 'sh']
+    command = [program('unshare', package='util-linux'), '--mount', '--map-root-user', 'sh', '-c', mount, 'sh']
     if subprocess.run([*command, 'true'], capture_output=True, check=False).returncode:
         pytest.skip('this machine lets nobody mount a file system of their own')
-    arguments = [sys.executable, '-c', program, str(source), str(sps), files.md5_of(source)]
+    arguments = [sys.executable, '-c', code, str(source), str(sps), files.md5_of(source)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
     error, left = done.stdout.splitlines()
     assert error.startswith('StepError') and 'No space left on device' in error
@@ -137,14 +138,13 @@ def test_a_full_disk_leaves_nothing_and_can_be_done_again(source: Path, sps: Pat
 
 @pytest.fixture
 def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if sshd.SSHD is None:
-        pytest.skip('no sshd on this machine (Debian: openssh-server)')
+    server = program('sshd', package='openssh-server')
     home = tmp_path / 'home'
     monkeypatch.setenv('HOME', str(home))
     monkeypatch.delenv('SSH_AUTH_SOCK', raising=False)
     folder = tmp_path / 'sshd'
     folder.mkdir()
-    with sshd.running(folder, home) as url:
+    with sshd.running(server, folder, home) as url:
         yield url
 
 

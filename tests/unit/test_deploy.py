@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 
 from edw.listening.exporter import Exporter
 from edw.listening.steps import Step
+from tests.programs import docker_compose, program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / 'deploy'
@@ -25,13 +25,6 @@ DASHBOARD = json.loads((DEPLOY / 'grafana-dashboard.json').read_text(encoding='u
 UNIT = DEPLOY / 'edw@.service'
 SERVICES = [name for name, service in COMPOSE['services'].items() if 'command' in service]
 NOT_OURS = {'up'}  # made by Prometheus itself
-
-
-def tool(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f'{name} is not installed; it is in the Debian package {package}')
-    return found
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -75,14 +68,14 @@ def test_rules_are_alerts_that_say_what_is_wrong() -> None:
 
 
 def test_promtool_takes_the_rules_and_the_scrape_configuration() -> None:
-    promtool = tool('promtool', 'prometheus')
+    promtool = program('promtool', package='prometheus')
     # It names the rules, relative to itself, and they are checked with it.
     done = run(promtool, 'check', 'config', DEPLOY / 'prometheus.yaml')
     assert done.returncode == 0 and f'{len(rules())} rules found' in done.stdout, done.stdout + done.stderr
 
 
 def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
-    promtool = tool('promtool', 'prometheus')
+    promtool = program('promtool', package='prometheus')
     text = (Path(__file__).parent / 'prometheus-rules.test.yaml').read_text(encoding='utf-8')
     assert all(text.count(rule['alert']) == 2 for rule in rules())
     file = tmp_path / 'rules.test.yaml'
@@ -94,7 +87,7 @@ def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
 
 
 def test_promtool_takes_the_expressions_of_the_dashboard(tmp_path: Path) -> None:
-    promtool = tool('promtool', 'prometheus')
+    promtool = program('promtool', package='prometheus')
     expressions = [text.replace('$__rate_interval', '5m') for text in dashboard_expressions()]
     records = [{'record': f'dashboard:{number}', 'expr': expr} for number, expr in enumerate(expressions)]
     file = tmp_path / 'dashboard.yaml'
@@ -126,7 +119,7 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
 
 
 def test_the_unit_file_is_one_that_systemd_takes(tmp_path: Path) -> None:
-    analyze = tool('systemd-analyze', 'systemd')
+    analyze = program('systemd-analyze', package='systemd')
     text = UNIT.read_text(encoding='utf-8').replace('/opt/edw/.venv/bin/python', sys.executable)
     (tmp_path / UNIT.name).write_text(text.replace('/opt/edw', str(ROOT)))
     done = run(analyze, 'verify', tmp_path / 'edw@listen_newfiles.service')
@@ -171,11 +164,7 @@ def test_the_compose_file_names_what_is_there() -> None:
 
 
 def test_docker_compose_takes_the_file(tmp_path: Path) -> None:
-    for command in (['docker', 'compose'], ['docker-compose']):
-        if shutil.which(command[0]) and run(*command, 'version').returncode == 0:
-            break
-    else:
-        pytest.skip('docker compose is not installed; it is in the Debian package docker-compose')
+    command = docker_compose()
     file = tmp_path / 'env'
     file.write_text((DEPLOY / '.env.example').read_text(encoding='utf-8').replace('PASSWORD=', 'PASSWORD=x'))
     done = run(*command, '-f', DEPLOY / 'compose.yaml', '--env-file', file, 'config')
