@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import listener
@@ -34,9 +35,16 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
     return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': summary.log}
 
 
-if __name__ == '__main__':
-    sys.exit(
-        listener.main(
-            signal_processing, name='signal_processing', after='move_to_sps', failed='signal processing failure'
-        )
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return listener.main(
+        signal_processing,
+        name='signal_processing',
+        after='move_to_sps',
+        failed='signal processing failure',
+        argv=argv,
     )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import listener
@@ -20,5 +21,10 @@ def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
     return {'hostname': moved.hostname, 'file': moved.file, 'md5sum': moved.md5sum, 'log': moved.log}
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    return listener.main(move_to_sps, name='move_to_sps', after=0, failed='failed move to sps', argv=argv)
+
+
 if __name__ == '__main__':
-    sys.exit(listener.main(move_to_sps, name='move_to_sps', after=0, failed='failed move to sps'))
+    sys.exit(main())

@@ -133,13 +133,14 @@ class Scripts:
 
 def called(main: Callable[[list[str]], int], *arguments: str) -> subprocess.CompletedProcess[str]:
     """How `main(argv)` of a script ends, and what it says; nothing that it sets outlives the call."""
-    stdout, stderr = io.StringIO(), io.StringIO()
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), 'utf-8', write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), _own_log(), _own_signals():
         try:
             code = cli.ending(partial(main, list(arguments)))
         except SystemExit as ended:
             code = ended.code  # of argparse
-    return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
+    said = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]
+    return subprocess.CompletedProcess(arguments, code, *said)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +18,6 @@ from tests.conftest import Server
 from tests.scripts import ROOT, Scripts, called, wait_until
 from upload_design import DESIGN_FILE
 
-# Those that have main(argv) are called, the others are processes.
-CALLED = ('upload_design.py', 'make_metadata.py', 'local_couchdb.py', 'demo.py')
 PLAIN = ('upload_design.py', 'make_metadata.py', 'show_status.py')
 LISTENERS = ('listen_newfiles.py', 'listen_analysis1.py')
 
@@ -30,11 +26,6 @@ def change(scripts: Scripts, old: str, new: str) -> None:
     text = scripts.config.read_text()
     assert old in text
     scripts.config.write_text(text.replace(old, new, 1))
-
-
-def run(scripts: Scripts, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """How a script ends, and what it says."""
-    return (scripts.call if script in CALLED else scripts.run)(script, *arguments)
 
 
 def one_or_two_lines(stderr: str) -> None:
@@ -46,7 +37,7 @@ def one_or_two_lines(stderr: str) -> None:
 def test_wrong_login(scripts: Scripts, server: Server, script: str) -> None:
     # The user, because CouchDB locks an address out after five wrong passwords of one that exists.
     change(scripts, f'username = {server.username}', 'username = nobody')
-    done = run(scripts, script)
+    done = scripts.call(script)
     assert done.returncode == 1
     assert "refused user 'nobody'" in done.stderr and server.password not in done.stderr + done.stdout
     one_or_two_lines(done.stderr)
@@ -66,7 +57,7 @@ def test_wrong_login(scripts: Scripts, server: Server, script: str) -> None:
 )
 def test_broken_settings(scripts: Scripts, script: str, old: str, new: str, says: str) -> None:
     change(scripts, old, new)
-    done = run(scripts, script)
+    done = scripts.call(script)
     assert done.returncode == 2 and says in done.stderr and str(scripts.config) in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -85,7 +76,7 @@ def test_scripts_end_where_there_is_no_server(scripts: Scripts, server: Server, 
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     change(scripts, server.url, f'http://127.0.0.1:{port}')
-    done = run(scripts, script)
+    done = scripts.call(script)
     assert done.returncode == 1 and 'cannot be reached' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -114,14 +105,14 @@ def test_a_listener_waits_for_its_server_and_works_when_it_comes(
 
 @pytest.mark.parametrize('script', ('make_metadata.py', 'show_status.py', *LISTENERS))
 def test_no_database(scripts: Scripts, script: str) -> None:
-    done = run(scripts, script)
+    done = scripts.call(script)
     assert done.returncode == 1 and 'no such database' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
 
 @pytest.mark.parametrize('script', ('show_status.py', *LISTENERS))
 def test_no_design_document(scripts: Scripts, empty_database: Database, script: str) -> None:
-    done = run(scripts, script)
+    done = scripts.call(script)
     assert done.returncode == 1 and 'no design document' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -133,7 +124,7 @@ def test_a_function_is_missing_in_the_design_document(
 ) -> None:
     doc = design.read(DESIGN_FILE)
     empty_database.put({**doc, part: {}})
-    done = run(scripts, script)
+    done = scripts.call(script)
     assert done.returncode == 1 and f'in its {part}' in done.stderr and 'upload_design.py' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -157,7 +148,7 @@ def test_a_function_is_missing_in_the_design_document(
 def test_seeding_with_bad_arguments_does_nothing(
     scripts: Scripts, database: Database, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    done = run(scripts, 'make_metadata.py', *arguments)
+    done = scripts.call('make_metadata.py', *arguments)
     assert done.returncode == 2
     assert 'error: ' in done.stderr and 'Traceback' not in done.stderr
     assert [row['id'] for row in database.all_docs()] == ['_design/process']
@@ -166,14 +157,14 @@ def test_seeding_with_bad_arguments_does_nothing(
 
 def test_seeding_into_a_folder_that_cannot_be(scripts: Scripts, database: Database) -> None:
     change(scripts, 'raw = raw', 'raw = /sys/kernel/edw')
-    done = run(scripts, 'make_metadata.py')
+    done = scripts.call('make_metadata.py')
     assert done.returncode == 1 and '/sys/kernel/edw' in done.stderr
     one_or_two_lines(done.stderr)
     assert [row['id'] for row in database.all_docs()] == ['_design/process']
 
 
 def test_registering_from_a_folder_that_is_not_there(scripts: Scripts, database: Database) -> None:
-    done = run(scripts, 'make_metadata.py', '--from', '/nowhere')
+    done = scripts.call('make_metadata.py', '--from', '/nowhere')
     assert done.returncode == 1 and '/nowhere: no such folder' in done.stderr
     one_or_two_lines(done.stderr)
 
@@ -193,7 +184,7 @@ def test_documents_that_cannot_be_moved(
     scripts: Scripts, database: Database, fields: dict[str, object], says: str, attempts: int
 ) -> None:
     database.put({'_id': 'x', 'status': 'good', 'process': [], **fields})
-    done = run(scripts, 'listen_newfiles.py', '--once')
+    done = scripts.call('listen_newfiles.py', '--once')
     assert done.returncode == 1 and says in done.stderr and 'Traceback' not in done.stderr
     doc = database.get('x')
     assert doc['status'] == 'failed move to sps' and doc['process'] == [] and 'claim' not in doc
@@ -203,13 +194,13 @@ def test_documents_that_cannot_be_moved(
 
 def test_target_folder_that_cannot_be_written_to(scripts: Scripts, database: Database) -> None:
     change(scripts, 'sps = sps', 'sps = /sys/kernel/edw')
-    assert run(scripts, 'make_metadata.py', '--events', '5').returncode == 0
-    done = run(scripts, 'listen_newfiles.py', '--once')
+    assert scripts.call('make_metadata.py', '--events', '5').returncode == 0
+    done = scripts.call('listen_newfiles.py', '--once')
     assert done.returncode == 1 and 'the folder /sys/kernel/edw cannot be made' in done.stderr
     change(scripts, 'sps = /sys/kernel/edw', 'sps = sps')
     # Mended, and put back: nothing was lost.
     database.put({**database.get('ma22a000_000'), 'status': 'good'})
-    assert run(scripts, 'listen_newfiles.py', '--once').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
     assert database.get('ma22a000_000')['process'][0]['name'] == 'move_to_sps'
 
 
@@ -217,15 +208,15 @@ def test_target_folder_that_cannot_be_written_to(scripts: Scripts, database: Dat
 def test_root_files_that_cannot_be_analysed(
     scripts: Scripts, database: Database, tmp_path: Path, damage: str, attempts: int
 ) -> None:
-    assert run(scripts, 'make_metadata.py', '--events', '20').returncode == 0
-    assert run(scripts, 'listen_newfiles.py', '--once').returncode == 0
+    assert scripts.call('make_metadata.py', '--events', '20').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
     file = Path(database.get('ma22a000_000')['process'][0]['file'])
     content = file.read_bytes()
     if damage == 'gone':
         file.unlink()
     else:
         file.write_bytes({'cut': content[: len(content) // 2], 'empty': b'', 'text': b'not ROOT\n' * 100}[damage])
-    done = run(scripts, 'listen_analysis1.py', '--once')
+    done = scripts.call('listen_analysis1.py', '--once')
     assert done.returncode == 1 and file.name in done.stderr and 'Traceback' not in done.stderr
     doc = database.get('ma22a000_000')
     assert doc['status'] == 'signal processing failure' and len(doc['process']) == 1 and 'claim' not in doc
@@ -246,7 +237,7 @@ def test_documents_without_a_place_in_the_chain(
 ) -> None:
     database.put({'_id': 'x', 'status': 'good', **fields})
     before = database.get('x')
-    done = run(scripts, 'listen_newfiles.py', '--once')
+    done = scripts.call('listen_newfiles.py', '--once')
     assert done.returncode == 0 and says in done.stderr
     assert database.get('x') == before
 
@@ -260,15 +251,11 @@ def test_a_signal_ends_an_idle_listener(scripts: Scripts, database: Database, nu
 
 @pytest.mark.parametrize('script', (*PLAIN, *LISTENERS, 'local_couchdb.py'))
 def test_help(scripts: Scripts, script: str) -> None:
-    done = run(scripts, script, '--help')
+    done = scripts.call(script, '--help')
     assert done.returncode == 0 and '--config' in done.stdout and len(done.stdout.splitlines()) > 5
 
 
 @pytest.mark.parametrize('script', sorted({path.name for path in ROOT.glob('*.py')} - {'listener.py'}))
 def test_version(script: str) -> None:
-    if script in CALLED:
-        done = called(importlib.import_module(Path(script).stem).main, '--version')
-    else:
-        command = [sys.executable, str(ROOT / script), '--version']
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = called(importlib.import_module(Path(script).stem).main, '--version')
     assert (done.returncode, done.stdout) == (0, f'edw {edw.__version__}\n')
