@@ -113,7 +113,8 @@ class Intake:
         """Take note of changes that came with the feed."""
         what = page.changes[0].get('id') if len(page.changes) == 1 else len(page.changes)
         log.info('caught change: %s %s', short_sequence(page.sequence), what)
-        docs: list[Any] = [change.get('doc') for change in page.changes]
+        left_alone = nesting.left_alone(page.changes)
+        docs: list[Any] = [change.get('doc') for change in page.changes if change.get('id') not in left_alone]
         if None in docs or page.sequence is None:
             self.doubt()  # deleted meanwhile, or a server that tells less: the view knows
             return

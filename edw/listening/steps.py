@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.claiming.results import Update
+from edw.database import nesting
 from edw.errors import SettingsError, StepError, Unprocessable
 from edw.model import documents
 from edw.model.documents import Document
 from edw.redact import redact
 
 HOSTNAME = socket.gethostname()
+DEEPEST_ENTRY = nesting.DEEPEST - 2  # levels; it stands in a list in the document
 MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ def checked_entry(entry: Any) -> dict[str, Any]:
         checked: dict[str, Any] = json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
     except (TypeError, ValueError, RecursionError) as error:
         raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
+    if nesting.is_too_deep(checked, DEEPEST_ENTRY):
+        raise StepError(f'the callback returned what is nested deeper than {DEEPEST_ENTRY} levels')
     return checked
 
 

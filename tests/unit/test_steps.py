@@ -16,8 +16,16 @@ def test_entry_and_times() -> None:
     assert outcome.error == ''
 
 
+def nested(levels: int) -> object:
+    value: object = {}
+    for _ in range(levels):
+        value = {'deeper': value}
+    return value
+
+
 @pytest.mark.parametrize(
-    'result', [None, [], 'text', {'n': math.nan}, {'n': math.inf}, {'n': object()}, {'s': '\ud800'}]
+    'result',
+    [None, [], 'text', {'n': math.nan}, {'n': math.inf}, {'n': object()}, {'s': '\ud800'}, nested(250), nested(5000)],
 )
 def test_a_result_that_the_database_cannot_keep_is_a_failure_of_the_step(result: object) -> None:
     outcome = run_callback(lambda doc: result, {'_id': 'x'})
