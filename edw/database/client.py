@@ -47,8 +47,7 @@ class Database:
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
-        info: dict[str, Any] = self._request('GET', '')
-        return info
+        return self._request('GET', '')
 
     def copies(self) -> int:
         """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it."""
@@ -74,13 +73,11 @@ class Database:
 
     def get(self, doc_id: str) -> Document:
         """The document; raises NotFound."""
-        doc: Document = self._request('GET', _path(doc_id))
-        return doc
+        return self._request('GET', _path(doc_id))
 
     def put(self, doc: Document) -> Document:
         """Write one document; raises Conflict where `_rev` is not its newest revision."""
-        answer: Document = self._request('PUT', _path(doc['_id']), body=doc)
-        return answer
+        return self._request('PUT', _path(doc['_id']), body=doc)
 
     def delete(self, doc: Document) -> None:
         """Delete the document of this `_id` and `_rev`."""
@@ -102,8 +99,7 @@ class Database:
 
     def all_docs(self, **query: Any) -> list[dict[str, Any]]:
         """Rows of `_all_docs`; query values are given as Python objects."""
-        rows: list[dict[str, Any]] = self._view('_all_docs', query)['rows']
-        return rows
+        return self._view('_all_docs', query)['rows']
 
     def existing(self, doc_ids: Iterable[str]) -> dict[str, Document]:
         """The newest revision of those documents that exist, by id."""
@@ -129,8 +125,7 @@ class Database:
 
     def design_info(self, design: str) -> dict[str, Any]:
         """State of the design document's index."""
-        index: dict[str, Any] = self._request('GET', f'{design}/_info').get('view_index', {})
-        return index
+        return self._request('GET', f'{design}/_info').get('view_index', {})
 
     def longpoll(
         self, since: str | int, *, selector: dict[str, Any] | None = None, limit: int = 1, **query: Any
@@ -150,7 +145,7 @@ class Database:
         }
         body = None if selector is None else {'selector': selector}
         method = 'GET' if selector is None else 'POST'
-        answer: dict[str, Any] = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
+        answer = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
         if 'results' not in answer or 'last_seq' not in answer:
             raise Unavailable(f'{self.url}/_changes: the answer has no results')
         return answer
@@ -158,7 +153,7 @@ class Database:
     def _view(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         # `stale` is a word, all others are JSON.
         parameters = {name: value if name == 'stale' else json.dumps(value) for name, value in query.items()}
-        answer: dict[str, Any] = self._request('GET', path, parameters)
+        answer = self._request('GET', path, parameters)
         if 'rows' not in answer:
             raise Unavailable(f'{self.url}/{path}: the answer has no rows')
         return answer
