@@ -1,5 +1,6 @@
 # make demo   the whole chain on an embedded server, from nothing to finished documents
-# make test   style, then all tests; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
+# make check  style, types and unit tests, in seconds: while you write
+# make test   the same, and all other tests, in minutes; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
 # make bench  speed and cost beside the original's pattern and the floor; SERVER=http://HOST:5984 for another server
 # make bench-peers  the same beside Celery and Procrastinate, which it installs with their servers, on Debian, as root
 # make chaos  ten minutes of everything going wrong at once; EDW_CHAOS_SEED=N repeats the choices of a run
@@ -8,15 +9,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench bench-peers chaos clean
+# Tests run in as many processes as there are processors, each with an embedded server of its own; see tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadgroup
+
+.PHONY: demo check test style bench bench-peers chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
 
-test: $(VENV)/ready-dev
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest -q
+check: style
+	@$(PYTEST) --hypothesis-profile check tests/unit
+
+test: style
+	@$(PYTEST)
+
+style: $(VENV)/ready-dev
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
 
 bench: $(VENV)/ready-dev
 	@$(BIN)/python -m bench $(if $(SERVER),--server $(SERVER)) $(BENCH)

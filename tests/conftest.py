@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import hypothesis
 import pytest
 import requests
 
@@ -19,9 +22,17 @@ from edw.database.client import Database
 from tests.scripts import Scripts
 from upload_design import DESIGN_FILE
 
+TESTS = Path(__file__).resolve().parent
+
 # Nothing of the caller's own settings may reach a test.
 for variable in config.ENVIRONMENT:
     os.environ.pop(variable, None)
+
+# No time is asserted: a machine that is busy otherwise is no fault. `make check` looks at a quarter of the examples.
+NO_CLOCK = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile('test', NO_CLOCK)
+hypothesis.settings.register_profile('check', NO_CLOCK, max_examples=25)
+hypothesis.settings.load_profile('test')
 
 SETTINGS = """
 [Cloudant]
@@ -41,6 +52,39 @@ retry_pause = 0.1
 heartbeat = 1
 lease = 3
 """
+
+
+# Where pytest-xdist shares the tests out, those of a group run in one process, one after the other. The first group
+# measures time, or keeps the whole machine busy: its tests must not run beside each other. The others have fixtures
+# that take long to make, and are made once.
+GROUPS = {
+    'time': (
+        'chaos/',
+        'acceptance/test_recovery.py',
+        'acceptance/test_timeout.py',
+        'acceptance/test_watch.py',
+        'integration/test_listener.py',
+    ),
+    'browser': ('browser/',),
+    'spectrum': ('acceptance/test_plot_spectrum.py',),
+    'analysis': ('unit/test_detector_analysis.py',),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests into their groups."""
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        for name, beginnings in GROUPS.items():
+            if path.startswith(beginnings):
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+    """Reports of tests of odd text hold half surrogate pairs, which pytest-xdist cannot send from its workers."""
+    data = yield
+    return json.loads(json.dumps(data, ensure_ascii=False).encode('utf-8', 'replace'))
 
 
 class Server:

@@ -206,7 +206,9 @@ class Cluster(RuleBasedStateMachine):
         assert all(node.claimer in self.dead for node in lost), alive
 
 
-LIMITS = settings(max_examples=400, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+LIMITS = settings(
+    max_examples=4 * settings.default.max_examples, stateful_step_count=40, suppress_health_check=list(HealthCheck)
+)
 
 # The first counterexample will do, which nobody reads: it need not be made small.
 FIRST_FOUND = settings(LIMITS, max_examples=2000, phases=(Phase.generate,), database=None)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edw.errors import SettingsError
@@ -39,8 +39,6 @@ document = st.fixed_dictionaries(
         'original_file': anything,
     },
 )
-# No time is asserted: a machine that is busy otherwise is no fault.
-for_any_document = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 cut = partial(cut_before, now=NOW, hostname=HOST)
 
 
@@ -56,7 +54,6 @@ def process_with_all_that_was_cut(doc: dict[str, Any], number: int) -> list[Any]
     return process
 
 
-@for_any_document
 @given(doc=document)
 def test_requeuing_changes_the_status_and_nothing_else(doc: dict[str, Any]) -> None:
     before = copy.deepcopy(doc)
@@ -72,7 +69,6 @@ def test_requeuing_changes_the_status_and_nothing_else(doc: dict[str, Any]) -> N
     assert requeued(new) == new
 
 
-@for_any_document
 @given(doc=document, step=st.sampled_from(STEPS) | text)
 def test_cutting_keeps_every_entry_and_leaves_other_fields_alone(doc: dict[str, Any], step: str) -> None:
     before = copy.deepcopy(doc)
@@ -95,7 +91,6 @@ def test_cutting_keeps_every_entry_and_leaves_other_fields_alone(doc: dict[str, 
     assert cut(new, step) == new
 
 
-@for_any_document
 @given(doc=document, first=st.sampled_from(STEPS), second=st.sampled_from(STEPS))
 def test_a_process_that_was_cut_twice_can_be_put_together_again(doc: dict[str, Any], first: str, second: str) -> None:
     if not isinstance(doc.get('process'), list):
@@ -106,7 +101,6 @@ def test_a_process_that_was_cut_twice_can_be_put_together_again(doc: dict[str, A
     assert (process_with_all_that_was_cut(twice, cuts) if cuts else twice['process']) == doc['process']
 
 
-@for_any_document
 @given(doc=document, step=st.none() | st.sampled_from(STEPS), force=st.booleans())
 def test_what_is_written_is_free_or_claimed_by_nobody_and_no_fault_stops_the_others(
     doc: dict[str, Any], step: str | None, force: bool
@@ -123,7 +117,6 @@ def test_what_is_written_is_free_or_claimed_by_nobody_and_no_fault_stops_the_oth
         assert difference(doc, version)
 
 
-@for_any_document
 @given(doc=document)
 def test_no_document_stops_a_selection(doc: dict[str, Any]) -> None:
     for selection in (
