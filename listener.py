@@ -33,13 +33,13 @@ from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
+from edw.inbox import Inbox, StopRequest
 from edw.listening.engines import Engine, Running, Threads
-from edw.listening.events import FeedFailed, Inbox, Page, StopRequest
-from edw.listening.feed import Feed
+from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import Intake
 from edw.listening.metrics import UNHEARD, Metrics, waiting
-from edw.listening.policy import NEVER, NOW, WIDE_PAGE, Policy, in_own_order
+from edw.listening.policy import NEVER, NOW, Policy, in_own_order
 from edw.listening.processes import Processes
 from edw.listening.steps import Callback, Step
 from edw.logs import short_sequence
@@ -99,6 +99,10 @@ class BrokenOff(Exception):
     """The listener was told twice to stop: what runs is broken off."""
 
 
+class NothingLeft(Exception):
+    """The listener was told to stop while it waited for the server, and nothing is left to write."""
+
+
 class Listener:
     """The loop of one step.
 
@@ -141,9 +145,11 @@ class Listener:
         self._last_turn = time.monotonic()
         self._unplaced: list[str] = []
         self._stopping = False
+        # In the order in which a document goes through them: what one brings is met by the next in the same turn. The
+        # feed is polled last, so that results are on their way before the server has to look for more.
         self._parts: tuple[tuple[Callable[[], float], Callable[[], None]], ...] = (
             (self._sweep_due, self._sweep),
-            (self._retry_due, self._in_flight.retry),
+            (self._rest_due, self._in_flight.resume),
             (self._look_due, self._look),
             (self._exchange_due, self._exchange),
             (self._peers_due, self._check_peers),
@@ -158,15 +164,14 @@ class Listener:
     def run(self) -> int:
         """Listen until told to stop. Returns how many documents the step failed on for good."""
         try:
-            # Of requests that are given up, because it was told to stop and nothing is left to write.
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(NothingLeft):
                 self._start()
                 while not self._is_done():
                     self._turn()
         except BrokenOff:
             self._break_off()
         except LoginRefused:
-            raise  # not another request: a server may lock the address out after a few refused ones
+            raise  # no request to release anything: a server may lock the address out after a few refused ones
         except EdwError as error:
             self._break_off()
             if type(error) is NotFound:
@@ -176,6 +181,7 @@ class Listener:
             raise
         finally:
             self._feed.end()
+            self._in_flight.close()  # nothing more begins; the heartbeat process releases what is left
             self._in_flight.end()
             self._claimant.end(holds_claims=bool(self._in_flight))
         return self._in_flight.failed
@@ -200,7 +206,7 @@ class Listener:
             self._handle_events(min(due() for due, _ in self._parts) - time.monotonic())
 
     def _is_done(self) -> bool:
-        return not self._in_flight and (self._stopping or (self._once and self._intake.is_empty))
+        return self._may_end() or (self._once and self._intake.is_empty and not self._in_flight)
 
     def _handle_events(self, timeout: float) -> None:
         """Handle all that has happened; wait up to `timeout` seconds for the first of it."""
@@ -227,11 +233,9 @@ class Listener:
         return self._policy.claim_due if self._intake.needs_look and self._room() else NEVER
 
     def _look(self) -> None:
-        room = 1 if self._policy.backs_off else self._room()
-        # In a cluster always: a contended claim there is often won by nobody, and costs a heartbeat's time.
-        is_contended = self._policy.contended or self._retry(self._database.copies) > 1
-        rows = WIDE_PAGE * room if is_contended else room
-        self._retry(self._intake.look, room, rows, self._in_flight.ids, self._in_own_order if is_contended else list)
+        look = self._policy.look(self._in_flight.load, self._retry(self._database.copies))
+        in_order = self._in_own_order if look.in_own_order else _as_they_come
+        self._retry(self._intake.look, look.room, look.rows, self._in_flight.ids, in_order)
         if self._policy.backs_off:
             self._intake.leave_the_rest()
 
@@ -253,7 +257,7 @@ class Listener:
             self._poll()
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
-        self._metrics.took(exchanged.won)
+        self._metrics.claimed(exchanged.won)
         self._policy.claimed(len(exchanged.won), len(exchanged.lost))
         self._intake.set_aside(exchanged.refused)
         self._in_flight.settle(exchanged.written, self._claimant.name)
@@ -265,8 +269,8 @@ class Listener:
 
     # 3. The engine runs the callback on each; 4. its outcome comes as an event, and is written by the next exchange.
 
-    def _retry_due(self) -> float:
-        return self._in_flight.retry_due
+    def _rest_due(self) -> float:
+        return self._in_flight.rest_due
 
     # 5. Wait for changes since the sequence up to which all has been seen.
 
@@ -276,7 +280,7 @@ class Listener:
 
     def _poll(self) -> None:
         if self._intake.may_poll:
-            self._intake.poll(self._policy.page_limit())
+            self._intake.poll(self._policy.next_page_limit())
 
     # Whatever the feed says, and for what no feed tells.
 
@@ -305,50 +309,55 @@ class Listener:
         paused = time.monotonic() - self._last_turn
         self._last_turn = time.monotonic()
         if paused >= self._settings.lease:
-            log.warning('no turn for %.0f s', paused)
+            log.warning('nothing was done for %.0f s: others may have released the claims', paused)
             self._ask_whose_they_are()
 
     def _ask_whose_they_are(self) -> None:
-        """Of the documents that wait for a callback, keep those that are still claimed by this listener.
+        """Of the documents that wait for a callback here, drop those that are claimed by this listener no longer.
 
-        Others may have taken them over meanwhile. Their results would be refused, but the work would be done twice.
+        Their results would be refused, but the work would be done twice.
         """
-        waiting_here = self._in_flight.take_back()
-        if waiting_here:
-            kept = self._retry(self._claimant.unknown, self._in_flight.ids)
-            log.warning('of %d documents that waited here, %d are still claimed', len(waiting_here), len(kept))
-            self._in_flight.submit(kept)
+        held = self._retry(self._claimant.held) if self._in_flight else None
+        if held is not None and (lost := self._in_flight.keep(held)):
+            log.warning('%d documents that waited here are no longer claimed by this listener', lost)
 
     def _room(self) -> int:
         """How many documents may be claimed now."""
         return 0 if self._stopping else self._policy.room(self._in_flight.load)
 
     def _check_design(self) -> None:
-        lastproc = self._settings.viewname.split('/')[-1]
-        needed = (lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
+        needed = (self._settings.lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
         design.check(self._database, views=needed, filters=(design.FILTER,))
 
     def _wait_for_server(self, seconds: float) -> bool:
-        """Wait while the server is away; True to give the request up: told to stop, and nothing is left to write."""
+        """Wait while the server is away. Raises NothingLeft when there is no use in it any more; never returns True."""
         end = time.monotonic() + seconds
-        while not self._may_end() and (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0:
+            if self._may_end():
+                raise NothingLeft
             self._handle_events(left)
-        return self._may_end()
+        return False
 
     def _may_end(self) -> bool:
         return self._stopping and not self._in_flight
 
     def _break_off(self) -> None:
         """Release all that is claimed, in one request, and no more than that."""
-        log.warning('breaking off %d that still run', self._in_flight.load.running)
+        if running := self._in_flight.load.running:
+            log.warning('breaking off %d that still run', running)
         self._in_flight.break_off()
         updates = self._in_flight.unwritten
         try:
             if updates:
                 exchanged = self._claimant.exchange(updates, [], self._in_flight.ids)
                 self._in_flight.settle(exchanged.written, self._claimant.name)
+                self._in_flight.submit(exchanged.won)  # claims that were answered only now: released at the very end
         except EdwError as error:
             log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.name, error)
+
+
+def _as_they_come(docs: list[Document]) -> list[Document]:
+    return docs
 
 
 def _engine(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> Engine:

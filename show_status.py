@@ -30,7 +30,7 @@ from edw.database import design
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, NoDatabase, NotFound
-from edw.listening.events import Inbox
+from edw.inbox import Inbox
 from edw.model import timeline
 from edw.model.documents import Document
 from edw.operating import checks, status, tables

@@ -230,6 +230,11 @@ class Settings:
     )
 
     @property
+    def lastproc(self) -> str:
+        """Name of the view of what waits for a step, within the design document."""
+        return self.viewname.split('/')[3]
+
+    @property
     def design(self) -> str:
         """Id of the design document, `_design/process`."""
         return '/'.join(self.viewname.split('/')[:2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 
 from edw.claiming import claims, cluster, results
@@ -45,7 +46,7 @@ class Claimant:
         self._disputes = cluster.Disputes(database)
         self._peers = Peers(database, step, self.name, self._disputes)
         self._unanswered: set[str] = set()  # ids of documents whose claim was sent, and never answered
-        self._has_claimed = True  # since the last look for what is left over; nobody has looked yet
+        self._has_claimed = False  # since the last time that it was asked what is left over
 
     def start(self) -> None:
         """Get ready for claims that are to come."""
@@ -53,30 +54,26 @@ class Claimant:
 
     @property
     def peers_due(self) -> float:
-        """Monotonic time of the next look at the peers."""
+        """Monotonic time of the next check of the peers."""
         return self._peers.due
 
     def exchange(self, updates: list[Update], wanted: list[Document], known: set[str]) -> Exchanged:
         """Write results and claim what comes next, in one request; either list may be empty.
 
-        `known` has the ids of the documents that the listener holds. To be called again after an Unavailable: what was
-        written before, and never answered, is recognised, results by their record, claims by the listener's name.
+        `known` has the ids of the documents that the listener holds. Raises Unavailable, also after some of it was
+        written; then it is to be called again with the same arguments. What was written before, and never answered, is
+        recognised: results by their record, claims by the listener's name.
         """
         if wanted:
-            # Before the first claim is written, so that there is a heartbeat to every claim.
+            # The heartbeat process first: were this one killed behind its claim, nobody else would release it at once.
             self._heartbeat.tell(holds_claims=True)
             self._has_claimed = True
-        is_repeated, self._unanswered = bool(self._unanswered), self._unanswered | {doc['_id'] for doc in wanted}
-        found = self._claimed_without_answer(known) if is_repeated else []
-        not_tried: list[str] = []
-        if is_repeated and self._database.copies() > 1:
-            # A copy that was not read may hold an earlier claim of ours, and a second one would be in conflict with it.
-            not_tried, wanted = [doc['_id'] for doc in wanted], []
-        elif found:
-            held = {doc['_id'] for doc in found}
-            wanted = [doc for doc in wanted if doc['_id'] not in held]
+        found = self._claimed_without_answer(known) if self._unanswered else []
+        not_tried = self._not_to_be_tried(wanted, found)
+        self._unanswered |= {doc['_id'] for doc in wanted}
+        wanted = [doc for doc in wanted if doc['_id'] not in not_tried]
         versions = [update.change(update.doc) for update in updates]
-        claimed_versions = [documents.claimed(doc, self._step, self.name) for doc in wanted]
+        claimed_versions = [documents.claimed(doc, self._step, self.name, time.time()) for doc in wanted]
         rows = self._database.bulk_docs(versions + claimed_versions) if versions or wanted else []
         written = [
             results.by_row(self._database, update, version, row, self._after)
@@ -87,16 +84,25 @@ class Claimant:
             cluster.delete_lost_claims(self._database, [doc for doc in written if isinstance(doc, dict)], self.name)
         self._unanswered = set()  # only now, because an Unavailable of any request so far has all of it called again
         self._disputes.add(claimed.disputed)
-        return Exchanged(written, found + claimed.won, claimed.lost, claimed.refused + not_tried)
+        set_aside = not_tried - {doc['_id'] for doc in found}
+        return Exchanged(written, found + claimed.won, claimed.lost, [*claimed.refused, *sorted(set_aside)])
+
+    def held(self) -> set[str] | None:
+        """Ids of the documents that hold a claim of this listener; None in a cluster, where no single answer tells."""
+        if self._database.copies() > 1:
+            return None
+        return {doc['_id'] for doc in claims.held(self._database, self._step, self.name)}
 
     def left_over(self, known: set[str]) -> list[Document]:
-        """The same as `unknown`, without a request where nothing was claimed since the last call."""
-        has_claimed, self._has_claimed = self._has_claimed, False
-        return self.unknown(known) if has_claimed else []
+        """Documents that hold a claim of this listener, but are in none of its books: its answer came too late.
 
-    def unknown(self, known: set[str]) -> list[Document]:
-        """Documents that hold a claim of this listener whose answer never arrived, and that are the listener's."""
-        return self._ours(claims.held(self._database, self._step, self.name), known)
+        Without a request where nothing was claimed since the last call.
+        """
+        if not self._has_claimed:
+            return []
+        found = self._ours(claims.held(self._database, self._step, self.name), known)
+        self._has_claimed = False
+        return found
 
     def tell(self, holds_claims: bool) -> None:
         """Say whether there is anything to write heartbeats for."""
@@ -116,7 +122,7 @@ class Claimant:
         A dispute that has to wait is settled by others, to whom this listener is dead after its lease.
         """
         try:
-            self._disputes.look(lambda listener: False)
+            self._disputes.settle(lambda listener: False)
         except EdwError as error:
             log.warning('%d disputed claims are left to the lease: %s', len(self._disputes), error)
         self._heartbeat.end(holds_claims or bool(self._unanswered))
@@ -124,6 +130,13 @@ class Claimant:
     def _claimed_without_answer(self, known: set[str]) -> list[Document]:
         present = self._database.existing(self._unanswered)
         return self._ours([doc for doc in present.values() if claims.is_held(doc, self.name)], known)
+
+    def _not_to_be_tried(self, wanted: list[Document], found: list[Document]) -> set[str]:
+        """Ids of wanted documents that are found to be claimed already, or that may be."""
+        if self._unanswered and self._database.copies() > 1:
+            # A copy that was not read may hold an earlier claim of ours, and a second one would be in conflict with it.
+            return {doc['_id'] for doc in wanted}
+        return {doc['_id'] for doc in found}
 
     def _ours(self, docs: list[Document], known: set[str]) -> list[Document]:
         docs = [doc for doc in docs if doc['_id'] not in known and doc['_id'] not in self._disputes]

@@ -55,5 +55,5 @@ def holders(database: Database, step: str) -> list[Any]:
 
 def is_held(doc: Document, listener: Any) -> bool:
     """Whether the claim on a document is this listener's."""
-    holder = doc.get('claim')
-    return isinstance(holder, dict) and holder.get('worker') == listener
+    claim = doc.get('claim')
+    return isinstance(claim, dict) and claim.get('worker') == listener

@@ -77,8 +77,11 @@ class Disputes:
             log.info('%s is claimed by others too; waiting to see whose it is', doc['_id'])
             self._revisions[doc['_id']] = doc['_rev']
 
-    def look(self, is_dead: Callable[[Any], bool]) -> None:
-        """Look at each one, and do what is safe now. `is_dead` says of a listener that its lease has ended."""
+    def settle(self, is_dead: Callable[[Any], bool]) -> None:
+        """Look at each one in all copies, and do what is safe now.
+
+        `is_dead` says of a listener that its lease has ended.
+        """
         for doc_id, own in list(self._revisions.items()):
             if settle(self._database, doc_id, own, is_dead):
                 del self._revisions[doc_id]

@@ -153,10 +153,12 @@ class _Beats:
         self._database = database
         self._doc: Document = {'_id': heartbeat_id(listener), 'counter': 0, 'process': step}
         self._lease = lease
-        self._written = time.monotonic()
+        self._written: float | None = None  # monotonic time of the last beat, or of the first that was tried
         self._late = False
 
     def beat(self) -> None:
+        if self._written is None:
+            self._written = time.monotonic()
         self._doc['counter'] += 1
         self._doc['time'] = time.time()  # for people: no lease is decided by it
         try:

@@ -45,35 +45,40 @@ class Peers:
         self._listener = listener
         self._disputes = disputes
         self._sightings: dict[str, Sighting] = {}
+        self._seen: set[str] = set()  # keys of the sightings of the check that is under way
+        self._released = 0  # claims, in the check that is under way
         self._checked = self.due  # monotonic time of the last check
-        self._before: dict[str, Sighting] = {}  # those of the check before this one
 
     def check(self) -> int:
         """Look once at every peer that holds claims, release those of the dead ones, and settle disputes.
 
-        Returns how many claims were released.
+        Returns how many claims were released. After an Unavailable it may be called again, and nothing that was seen
+        so far is forgotten.
         """
         settings = self._database.settings
-        # A counter that stood still while nobody looked, as in an outage, says nothing: its writer was cut off too.
-        blind = self._clock() - self._checked > 2 * settings.heartbeat
-        self._before, self._sightings = {} if blind else self._sightings, {}
-        released = 0
+        if self._clock() - self._checked > 2 * settings.heartbeat:
+            # A counter that stood still while nobody looked, as in an outage, says nothing: its writer was cut off too.
+            self._sightings.clear()
+        self._seen.clear()
         for peer in claims.holders(self._database, self._step):
             if peer != self._listener and self._is_dead(peer):
-                released += self._release(peer)
-        self._disputes.look(self._is_dead)
+                self._released += self._release(peer)
+        self._disputes.settle(self._is_dead)
+        self._sightings = {key: self._sightings[key] for key in self._seen}
         now = self._checked = self._clock()
         ends = (seen.since + settings.lease for seen in self._sightings.values())
         self.due = min([now + settings.heartbeat, *(end for end in ends if end > now)])
+        released, self._released = self._released, 0
         return released
 
     def _is_dead(self, peer: Any) -> bool:
         key = json.dumps(peer)
-        if key not in self._sightings:
+        if key not in self._seen:
             counter = self._counter(peer)
-            seen = self._before.get(key)
-            same = seen is not None and seen.counter == counter
-            self._sightings[key] = seen if seen is not None and same else Sighting(counter, self._clock())
+            before = self._sightings.get(key)
+            if before is None or before.counter != counter:
+                self._sightings[key] = Sighting(counter, self._clock())
+            self._seen.add(key)
         return self._clock() - self._sightings[key].since >= self._database.settings.lease
 
     def _counter(self, peer: Any) -> Any:

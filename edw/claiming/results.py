@@ -30,8 +30,11 @@ class Update:
     is_failure: bool = False
 
 
-class Refused(Exception):
+@dataclass(frozen=True)
+class Refused:
     """The database will not take this version of the document, whatever its revision."""
+
+    reason: str
 
 
 def by_row(
@@ -66,8 +69,9 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
         if current is None:
             log.warning('%s was deleted while its step ran: the result is dropped', doc_id)
             return None
-        if update.record is not None and holds(current, update.record):
-            return current  # an earlier try was written, and only its answer was lost
+        # An earlier request wrote it, and only its answer was lost.
+        if is_recorded(update, current) or (update.record is None and current.get('claim') is None):
+            return current
         if current.get('claim') != update.doc['claim']:
             log.warning('%s is no longer claimed by this listener: the result is dropped', doc_id)
             return None
@@ -83,7 +87,7 @@ def _on_newer_revision(database: Database, update: Update, after: str | int) -> 
         return by_row(database, update, version, row, after)
 
 
-def holds(doc: Document, record: dict[str, Any]) -> bool:
-    """Whether an entry stands in `process` or `failures` of a document."""
+def is_recorded(update: Update, doc: Document) -> bool:
+    """Whether the entry that an update adds stands in `process` or `failures` of a document."""
     lists = (doc.get('process'), doc.get('failures'))
-    return any(isinstance(entries, list) and record in entries for entries in lists)
+    return any(isinstance(entries, list) and update.record in entries for entries in lists)

@@ -122,7 +122,7 @@ class Exporter(Metrics):
         """Count an outage."""
         self._outages.inc()
 
-    def took(self, docs: list[Document]) -> None:
+    def claimed(self, docs: list[Document]) -> None:
         """Measure how long documents waited."""
         now = time.time()
         for doc in docs:

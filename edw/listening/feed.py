@@ -7,16 +7,35 @@ comes alone is here at once, a burst comes in few requests, and a feed that nobo
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from edw.database.client import Database
 from edw.database.design import FILTER
 from edw.database.retry import Outage, Retry
-from edw.errors import EdwError, Unavailable
-from edw.listening.events import FeedFailed, Inbox, Page
+from edw.errors import Unavailable
+from edw.inbox import Inbox
 from edw.model import documents
 
 ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
+
+
+@dataclass(frozen=True)
+class Page:
+    """The feed brought changes, one at least.
+
+    `sequence` is that up to which there are no others; None from a server that tells none.
+    """
+
+    changes: list[dict[str, Any]]
+    sequence: str | int | None
+
+
+@dataclass(frozen=True)
+class FeedFailed:
+    """The feed has ended: by a permanent error, or by a mistake in the code."""
+
+    error: Exception
 
 
 class _Ended(Exception):
@@ -59,7 +78,7 @@ class Feed:
         # A daemon: a longpoll can be quiet for hours, and nothing is lost when it is cut.
         threading.Thread(target=self._run, name='feed', daemon=True).start()
 
-    def poll(self, since: str | int, limit: int = 1) -> None:
+    def poll(self, since: str | int, limit: int) -> None:
         """Report the next changes after the sequence `since`, once, and `limit` of them at most.
 
         A poll that is under way goes on: it began at an older sequence, so that it misses nothing either.
@@ -77,7 +96,7 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            while not self._ended:
+            while True:
                 with self._told:
                     self._told.wait_for(lambda: self._ended or self._wanted is not None)
                     if self._ended or self._wanted is None:
@@ -90,7 +109,8 @@ class Feed:
                 self._inbox.put(page)
         except _Ended:
             return
-        except EdwError as error:
+        # Whatever it is: a loop that is not told would wait for this feed for ever.
+        except Exception as error:
             self._inbox.put(FeedFailed(error))
 
     def _next_page(self, since: str | int, limit: int) -> Page:
@@ -103,7 +123,8 @@ class Feed:
                 return Page(changes, last if len(changes) < limit else changes[-1].get('seq'))
             # The server ended a quiet feed, as it does for maintenance: go on from there, but not in a hot loop.
             since = last
-            self._wait(ENDED_PAUSE)
+            if self._wait(ENDED_PAUSE):
+                raise _Ended
 
     def _longpoll(self, since: str | int, limit: int) -> dict[str, Any]:
         try:

@@ -10,9 +10,9 @@ from typing import Any
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
 from edw.config import Settings
+from edw.inbox import Inbox
 from edw.listening import steps
 from edw.listening.engines import Engine, Running
-from edw.listening.events import Inbox
 from edw.listening.metrics import Metrics
 from edw.listening.policy import NEVER, Load, Policy
 from edw.listening.steps import Step
@@ -74,32 +74,31 @@ class InFlight:
         return self._policy.write_due(self.load, self._unwritten_since)
 
     @property
-    def retry_due(self) -> float:
+    def rest_due(self) -> float:
         """When a rest is over."""
         return min((due for due, _ in self._resting.values()), default=NEVER)
 
     def submit(self, docs: list[Document]) -> None:
-        """Give claimed documents to the engine."""
-        _say('took', docs)
+        """Give documents that were claimed to the engine."""
+        _say('claimed', docs)
         for doc in docs:
             if self._closed:
                 self._release(doc)
-                continue
-            running = self._engine.submit(doc)
-            self._running[running] = doc
-            running.add_done_callback(self._inbox.put)
+            else:
+                self._run(doc)
 
-    def retry(self) -> None:
+    def resume(self) -> None:
         """Give those whose rest is over to the engine again."""
         now = time.monotonic()
         rested = [doc_id for doc_id, (due, _) in self._resting.items() if due <= now]
-        self.submit([self._resting.pop(doc_id)[1] for doc_id in rested])
+        for doc_id in rested:
+            self._run(self._resting.pop(doc_id)[1])
 
     def finish(self, running: Running) -> None:
         """Turn the outcome of a callback into something to write."""
         doc = self._running.pop(running, None)
         if doc is None:
-            return  # taken back meanwhile
+            return  # withdrawn meanwhile
         error = running.exception()
         if error is not None:
             self._fail(doc, f'{type(error).__name__}: the step could not be run', final=False)
@@ -129,19 +128,25 @@ class InFlight:
                 else:
                     self._resting[doc['_id']] = (time.monotonic() + pause, doc)
 
-    def take_back(self) -> list[Document]:
-        """Take back what no callback has begun with, or would begin with again; it is in flight no more."""
-        waiting = [running for running in self._running if running.cancel()]
-        docs = [self._running.pop(running) for running in waiting]
-        docs += [doc for _, doc in self._resting.values()]
-        self._resting.clear()
-        return docs
+    def keep(self, held: set[str]) -> int:
+        """Drop what no callback has begun with, and what rests, unless its id is in `held`; returns how many."""
+        lost = [running for running, doc in self._running.items() if doc['_id'] not in held and running.cancel()]
+        lost_rests = self._resting.keys() - held
+        for running in lost:
+            del self._running[running]
+        for doc_id in lost_rests:
+            del self._resting[doc_id]
+        return len(lost) + len(lost_rests)
 
     def close(self) -> None:
-        """Begin with nothing more: release what no callback has begun with, and what comes from now on."""
+        """Begin with nothing more: release what no callback has begun with, what rests, and what comes from now on."""
         self._closed = True
-        for doc in self.take_back():
+        waiting = [running for running in self._running if running.cancel()]
+        for doc in [self._running.pop(running) for running in waiting]:
             self._release(doc)
+        for _, doc in self._resting.values():
+            self._release(doc)
+        self._resting.clear()
 
     def break_off(self) -> None:
         """Release what runs, too."""
@@ -155,24 +160,29 @@ class InFlight:
         """End the engine."""
         self._engine.end()
 
+    def _run(self, doc: Document) -> None:
+        running = self._engine.submit(doc)
+        self._running[running] = doc
+        running.add_done_callback(self._inbox.put)
+
     def _fail(self, doc: Document, error: str, final: bool) -> None:
-        update, attempt = steps.failure(doc, error, time.time(), self._step, self._attempts, final)
-        tried = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
-        if final or attempt >= self._attempts:
+        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final)
+        failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
+        if is_last:
             self.failed += 1
-            log.error('%s; status: %s', tried, self._step.failed)
+            log.error('%s; status: %s', failed, self._step.failed)
             self._to_write(update)
         else:
             pause = self._retry_pause * 2 ** (attempt - 1)
-            log.warning('%s; again in %g s', tried, pause)
+            log.warning('%s; again in %g s', failed, pause)
             self._to_write(update, pause)
 
     def _refused(self, update: Update, refused: Refused) -> None:
         """Record that the server refuses the result; where it refuses that too, nothing is left to write."""
         if update.record is not None and not update.is_failure:
-            self._fail(update.doc, f'the database refused the result: {refused}', final=True)
+            self._fail(update.doc, f'the database refused the result: {refused.reason}', final=True)
         else:
-            log.error('%s cannot be written, and stays claimed: %s', update.doc['_id'], refused)
+            log.error('%s cannot be written, and stays claimed: %s', update.doc['_id'], refused.reason)
             self._unwritable.add(update.doc['_id'])
 
     def _release(self, doc: Document) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 from edw.database import nesting
 from edw.database.client import Database
-from edw.listening.events import Page
-from edw.listening.feed import Feed
+from edw.listening.feed import Feed, Page
 from edw.logs import short_sequence
 from edw.model import documents
 from edw.model.documents import Document
@@ -53,7 +52,7 @@ class Intake:
     @property
     def may_poll(self) -> bool:
         """Whether the feed brings what comes to wait, and nothing is at hand, which would only get older."""
-        return self.is_empty and not self._feed.is_polling
+        return self.is_empty and self._since is not None and not self._feed.is_polling
 
     def doubt(self) -> None:
         """Something may wait that the feed does not bring."""
@@ -106,8 +105,8 @@ class Intake:
 
     def poll(self, limit: int) -> None:
         """Have the feed bring what comes to wait, `limit` documents at most."""
-        if self._since is not None:
-            self._feed.poll(self._since, limit)
+        assert self._since is not None  # or it may not poll
+        self._feed.poll(self._since, limit)
 
     def catch(self, page: Page) -> None:
         """Take note of changes that came with the feed."""

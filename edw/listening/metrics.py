@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edw.claiming.results import Refused, Update, holds
+from edw.claiming.results import Refused, Update, is_recorded
 from edw.database import views
 from edw.database.client import Database
 from edw.model.documents import Document
@@ -39,7 +39,7 @@ class Metrics:
     def outage(self) -> None:
         """The server stopped answering."""
 
-    def took(self, docs: list[Document]) -> None:
+    def claimed(self, docs: list[Document]) -> None:
         """Claims on documents that waited were won."""
 
     def ran(self, seconds: float) -> None:
@@ -73,7 +73,7 @@ def outcome(update: Update, written: Document | Refused | None) -> str | None:
         return None  # a claim that was released
     if isinstance(written, Refused):
         return FAILED if update.is_failure else None  # it is recorded as a failure next
-    if written is None or not holds(written, update.record):
+    if written is None or not is_recorded(update, written):
         return LOST
     if not update.is_failure:
         return SUCCESS

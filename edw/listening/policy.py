@@ -40,6 +40,15 @@ class Load:
     resting: int = 0
 
 
+@dataclass(frozen=True)
+class Look:
+    """Ask the view for `rows` documents, and keep the first `room`, as they come or in an order of one's own."""
+
+    room: int
+    rows: int
+    in_own_order: bool
+
+
 class Policy:
     """The decisions of one listener. Times are in seconds by the `clock` that is handed in."""
 
@@ -53,12 +62,12 @@ class Policy:
         may_back_off: bool = True,
     ) -> None:
         """`uniform(low, high)` is the randomness; `may_back_off`: whether it may leave documents to others at all."""
-        self.contended = False  # somebody else claimed some of what was wanted, the last time
         self._workers = workers
         self._batch = max(batch, workers)
         self._clock = clock
         self._uniform = uniform
         self._may_back_off = may_back_off
+        self._is_contended = False  # somebody else claimed some of what was wanted, the last time
         self._backs_off = False
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
         self._knows_pace = False
@@ -79,7 +88,7 @@ class Policy:
         if not won and not lost:
             return
         self._claimed_at = self._clock()
-        self.contended = lost > 0
+        self._is_contended = lost > 0
         was_outrun = lost > won
         self._backs_off = was_outrun and self._is_fast and self._may_back_off
         if was_outrun:
@@ -104,9 +113,9 @@ class Policy:
 
         Slow callbacks leave work for other machines; fast ones go in bulk.
         """
-        room = min(self.target, self._batch - load.resting) - load.running
+        missing = min(self.target, self._batch - load.resting) - load.running
         # Not for a few at a time while the workers have enough: a claim costs the same for one as for many.
-        return max(room, 0) if load.running < self._workers or room >= self.target // 2 else 0
+        return max(missing, 0) if load.running < self._workers or missing >= self.target // 2 else 0
 
     @property
     def claim_due(self) -> float:
@@ -119,8 +128,15 @@ class Policy:
             return NEVER
         return NOW if not load.running or load.unwritten >= self._batch else since + WRITE_DELAY
 
-    def page_limit(self) -> int:
-        """How many changes to ask the feed for, now."""
+    def look(self, load: Load, copies: int) -> Look:
+        """How to look at what waits, in a database that keeps so many `copies` of each document."""
+        room = 1 if self._backs_off else self.room(load)
+        # In a cluster always: a contended claim there is often won by nobody, and costs a heartbeat's time.
+        is_contended = self._is_contended or copies > 1
+        return Look(room, WIDE_PAGE * room if is_contended else room, is_contended)
+
+    def next_page_limit(self) -> int:
+        """How many changes to ask the feed for, in the poll that is made now."""
         self._limit = 1 if self._backs_off else self.target
         return self._limit
 
@@ -135,7 +151,7 @@ class Policy:
 
     def polls_ahead(self, wanted: int) -> bool:
         """Whether to poll the feed before claiming `wanted` documents, so that the next page is read meanwhile."""
-        return wanted >= MANY and self._page_was_full and not self.contended
+        return wanted >= MANY and self._page_was_full and not self._is_contended
 
     @property
     def backs_off(self) -> bool:

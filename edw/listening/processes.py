@@ -26,6 +26,7 @@ from edw.listening.steps import Callback, Outcome, describe, run_callback
 from edw.model.documents import Document
 
 SPAWN = multiprocessing.get_context('spawn')
+SIGNALS_TO_STOP = (signal.SIGINT, signal.SIGTERM)
 READY = b'ready'  # what a process says when it has imported the step
 
 log = logging.getLogger(__name__)
@@ -80,31 +81,47 @@ class Processes:
     def _start(self) -> _Child:
         ours, theirs = SPAWN.Pipe()
         process = SPAWN.Process(target=_work, args=(theirs, *self._start_arguments), daemon=True)
-        process.start()
+        # Blocked for the child, until it has imported the step and ignores them: a signal to the whole group is for the
+        # listener, which lets callbacks finish.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_TO_STOP)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return _Child(process, ours)
 
     def _serve(self) -> None:
-        while True:
-            # Of a child that is dead and not replaced, nothing is to be expected.
-            alive = [child for child in self._children if not child.is_dead]
-            # The sentinel too: the pipe of a process that died may be held open by children of its own.
-            on = [self._woken, *(part for child in alive for part in (child.connection, child.process.sentinel))]
-            due = min((child.due for child in alive), default=math.inf)
-            ready = wait(on, None if due == math.inf else max(0.0, due - time.monotonic()))
-            if self._woken in ready:
-                self._woken.recv_bytes()
-            for child in alive:
-                if child.connection in ready or child.process.sentinel in ready:
-                    self._hear(child)
-                elif time.monotonic() >= child.due:
+        while not self._ended:
+            try:
+                self._serve_once()
+            # A thread that ended here would let all documents wait for ever.
+            except Exception as error:
+                log.exception('the engine of processes failed; all that ran is broken off')
+                for child in self._children:
                     child.process.kill()
-                    child.process.join()
-                    child.fail(f'TimeoutError: no result after {self._timeout:g} s')
-            with self._lock:
-                # A process must not be started after all were told to end.
-                if self._ended:
-                    return
+                    child.break_off(error)
+
+    def _serve_once(self) -> None:
+        """Wait until something happens, hear of it, and give out documents."""
+        # Of a child that is dead and not replaced, nothing is to be expected.
+        alive = [child for child in self._children if not child.is_dead]
+        # The sentinel too: the pipe of a process that died may be held open by children of its own.
+        on = [self._woken, *(part for child in alive for part in (child.connection, child.process.sentinel))]
+        due = min((child.due for child in alive), default=math.inf)
+        ready = wait(on, None if due == math.inf else max(0.0, due - time.monotonic()))
+        if self._woken in ready:
+            self._woken.recv_bytes()
+        for child in alive:
+            if child.connection in ready or child.process.sentinel in ready:
+                self._hear(child)
+            elif time.monotonic() >= child.due:
+                child.process.kill()
+                child.process.join()
+                child.fail(f'TimeoutError: no result after {self._timeout:g} s')
+        with self._lock:
+            # A process must not be started after all were told to end.
+            if not self._ended:
                 self._give_out()
 
     def _hear(self, child: _Child) -> None:
@@ -174,6 +191,12 @@ class _Child:
         if running is not None:
             running.set_result(outcome)
 
+    def break_off(self, error: Exception) -> None:
+        running, self._running = self._running, None
+        self.is_ready, self.is_dead, self.words, self.due = False, True, 'the engine failed', math.inf
+        if running is not None:
+            running.set_exception(error)
+
     def fail(self, words: str) -> None:
         running, self._running = self._running, None
         self.is_ready, self.is_dead, self.words, self.due = False, True, words, math.inf
@@ -191,14 +214,17 @@ def _failed(words: str, began: float | None = None) -> Outcome:
 def _how(code: int | None) -> str:
     if code is None:
         return 'no exit code'
-    return f'signal {-code} ({signal.Signals(-code).name})' if code < 0 else f'exit code {code}'
+    if code >= 0:
+        return f'exit code {code}'
+    known = {number.value: f' ({number.name})' for number in signal.Signals}  # real-time signals have no name
+    return f'signal {-code}{known.get(-code, "")}'
 
 
 def _work(connection: Connection, callback: Callback, settings: Settings, level: int) -> None:
     """In the process: run the callback on each document that comes, until the listener ends."""
-    # A signal to the whole group is for the listener, which lets callbacks finish.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS_TO_STOP:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_TO_STOP)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.set_up(level)
     hide_secrets(settings)

@@ -112,17 +112,18 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
     return Update(doc, lambda doc: documents.with_entry(doc, entry), entry)
 
 
-def failure(doc: Document, error: str, time: float, step: Step, attempts: int, final: bool) -> tuple[Update, int]:
-    """Record a failed attempt; returns the update and the attempt's number.
+def failure(doc: Document, error: str, at: float, step: Step, attempts: int, final: bool) -> tuple[Update, int, bool]:
+    """Record an attempt that failed at the time `at`; returns the update, the attempt's number, and if it is the last.
 
     The last attempt, or one after which another is useless (`final`), also sets the status and releases
     the document; before that it stays claimed for the next attempt.
     """
     attempt = documents.next_attempt(doc, step.name, attempts)
-    record = {'process': step.name, 'error': error, 'hostname': HOSTNAME, 'time': time, 'attempt': attempt}
+    is_last = final or attempt >= attempts
+    record = {'process': step.name, 'error': error, 'hostname': HOSTNAME, 'time': at, 'attempt': attempt}
 
     def change(doc: Document) -> Document:
         recorded = documents.with_failure(doc, record)
-        return documents.failed_for_good(recorded, step.failed) if final or attempt >= attempts else recorded
+        return documents.failed_for_good(recorded, step.failed) if is_last else recorded
 
-    return Update(doc, change, record, is_failure=True), attempt
+    return Update(doc, change, record, is_failure=True), attempt, is_last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 Document = dict[str, Any]
@@ -78,9 +77,9 @@ def free_selector(after: str | int) -> dict[str, Any]:
     return {'$and': [{'process.0': {'$exists': True}}, unclaimed, ends_with, {'status': GOOD}]}
 
 
-def claimed(doc: Document, process: str, worker: str) -> Document:
-    """The document with a claim on it, made now."""
-    return {**doc, 'claim': {'process': process, 'worker': worker, 'since': time.time()}}
+def claimed(doc: Document, step: str, listener: str, since: float) -> Document:
+    """The document with a claim on it, made at the time `since`, in seconds since the epoch."""
+    return {**doc, 'claim': {'process': step, 'worker': listener, 'since': since}}
 
 
 def released(doc: Document) -> Document:
@@ -106,14 +105,14 @@ def failed_for_good(doc: Document, status: str) -> Document:
     return {**released(doc), 'status': status} if doc.get('status') == GOOD else released(doc)
 
 
-def next_attempt(doc: Document, process: str, attempts: int) -> int:
+def next_attempt(doc: Document, step: str, attempts: int) -> int:
     """Number of the attempt that a step is about to make, from 1.
 
     A document that was requeued after its last attempt failed begins anew. One that failed for good earlier,
     because trying again was useless, goes on counting.
     """
     for failure in reversed(_failures(doc)):
-        if isinstance(failure, dict) and failure.get('process') == process:
+        if isinstance(failure, dict) and failure.get('process') == step:
             attempt = failure.get('attempt')
             return attempt + 1 if type(attempt) is int and 0 < attempt < attempts else 1
     return 1

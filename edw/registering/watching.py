@@ -13,7 +13,7 @@ from pathlib import Path
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, Unavailable
-from edw.listening.events import Inbox, StopRequest
+from edw.inbox import Inbox, StopRequest
 from edw.registering import arrivals, catalogue
 from edw.registering.arrivals import Arrivals
 from edw.registering.catalogue import ReadConditions, Registered

@@ -17,7 +17,7 @@ from edw.claiming.claimant import Claimant, Exchanged
 from edw.config import Settings
 from edw.database import client as couch
 from edw.database.client import Database
-from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, TooLarge, Unprocessable
+from edw.errors import LoginRefused, NoDatabase, NoDesign, SettingsError, TooLarge, Unavailable, Unprocessable
 from edw.listening.policy import BACK_OFF
 from edw.model import documents
 from tests.scripts import wait_until
@@ -136,7 +136,7 @@ def test_one_that_is_outrun_backs_off_and_takes_over_what_is_left(
     def outrun(self: Claimant, updates: list[Any], wanted: list[Any], known: set[str]) -> Exchanged:
         if wanted and is_faster.is_set():
             is_faster.clear()
-            rows = database.bulk_docs([documents.claimed(doc, 'first', 'another') for doc in wanted])
+            rows = database.bulk_docs([documents.claimed(doc, 'first', 'another', 1.0) for doc in wanted])
             assert all(row['ok'] for row in rows)
         return exchange(self, updates, wanted, known)
 
@@ -311,14 +311,36 @@ def test_a_lost_claim_drops_the_result(database: Database, caplog: pytest.LogCap
     assert 'no longer claimed' in caplog.text and 'was deleted' in caplog.text
 
 
-def test_a_claim_whose_answer_was_lost_is_found_again(database: Database) -> None:
+@pytest.mark.parametrize('lost', [1, 3])
+def test_answers_of_exchanges_that_are_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: int
+) -> None:
+    """The first ones to write claims, and after them those to write results, are written and never answered."""
     ids = seed(database, 3)
-    loop = listener.Listener(lambda doc: {}, listener.Step(**STEP), database.settings, workers=1, batch=9, once=True)
-    docs = [documents.claimed(doc, 'first', loop._claimant.name) for doc in database.existing(ids).values()]
-    assert all(row['ok'] for row in database.bulk_docs(docs[:2]))
-    loop.run()
+    bulk_docs = Database.bulk_docs
+    left = {'claims': lost, 'results': lost}
+
+    def unanswered(self: Database, docs: list[Any]) -> list[dict[str, Any]]:
+        rows = bulk_docs(self, docs)
+        what = 'claims' if 'claim' in docs[0] else 'results'
+        if left[what]:
+            left[what] -= 1
+            raise Unavailable('the answer was lost')
+        return rows
+
+    calls: Counter[str] = Counter()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        calls[doc['_id']] += 1
+        return {}
+
+    monkeypatch.setattr(Database, 'bulk_docs', unanswered)
+    once(callback, database.settings)
     docs = database.existing(ids)
     assert all(names(doc) == ['first'] and 'claim' not in doc for doc in docs.values())
+    # Claims that are found need no further request, results are written again and recognised.
+    assert left['claims'] < lost and left['results'] == 0 and set(calls.values()) == {1}
+    assert 'no longer claimed' not in caplog.text
 
 
 def test_stopping_finishes_what_runs_and_gives_back_the_rest(

@@ -20,6 +20,7 @@ class MemoryDatabase:
         self.settings = SETTINGS
         self.docs: dict[str, Document] = {}
         self.requests: list[str] = []
+        self.views_to_refuse = 0
         self.answers_to_lose = 0  # of the next writes, which are written all the same
         self.refused: dict[str, str] = {}  # by id: the error of a row
         self.accepted: set[str] = set()  # ids of documents whose writes miss their quorum
@@ -62,6 +63,9 @@ class MemoryDatabase:
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
         """The view `claims`, by key or by holder."""
         assert viewname.endswith('/claims')
+        if self.views_to_refuse:
+            self.views_to_refuse -= 1
+            raise Unavailable('the view is being built')
         claimed = [(doc, doc['claim']) for doc in self.docs.values() if isinstance(doc.get('claim'), dict)]
         rows = [{'id': doc['_id'], 'key': [claim['process'], claim['worker']], 'doc': doc} for doc, claim in claimed]
         if query.get('group'):

@@ -145,14 +145,29 @@ def test_in_a_cluster_a_claim_without_an_answer_is_not_made_twice() -> None:
     assert done.won == [] and done.refused == ['a'] and database.get('a')['_rev'] == revision
 
 
-def test_what_is_left_over_is_looked_for_only_after_claims() -> None:
+def test_what_is_left_over_is_looked_for_only_after_claims_and_until_it_is_answered() -> None:
     database = MemoryDatabase(new('a'))
     one = claimant(database)
-    assert one.left_over(set()) == []  # nobody has looked yet
-    database.put(documents.claimed(database.get('a'), 'first', NAME))
+    database.put(documents.claimed(database.get('a'), 'first', NAME, 1.0))
     assert one.left_over(set()) == []
     one.exchange([], [stale(database.get('a'))], set())
-    assert ids(one.left_over(set())) == ['a'] and one.unknown({'a'}) == []
+    database.views_to_refuse = 1
+    with pytest.raises(Unavailable):
+        one.left_over(set())
+    assert ids(one.left_over(set())) == ['a'] and one.left_over(set()) == []
+    assert one.held() == {'a'}
+
+
+def test_a_release_whose_answer_was_lost_is_no_lost_claim(caplog: pytest.LogCaptureFixture) -> None:
+    database = MemoryDatabase(new('a'))
+    one = claimant(database)
+    (mine,) = one.exchange([], [database.get('a')], set()).won
+    release = [Update(mine, documents.released)]
+    database.answers_to_lose = 1
+    with pytest.raises(Unavailable):
+        one.exchange(release, [], {'a'})
+    assert one.exchange(release, [], {'a'}).written == [database.get('a')]
+    assert 'claim' not in database.get('a') and 'no longer claimed' not in caplog.text
 
 
 def test_what_became_of_each_result() -> None:
@@ -171,4 +186,4 @@ def test_what_became_of_each_result() -> None:
     assert by_id['lost'] is None and database.get('lost')['process'] == []
     assert by_id['deleted'] is None and 'deleted' not in database.docs
     assert database.get('cut')['process'] == [{'name': 'by_hand'}] and 'claim' not in database.get('cut')
-    assert isinstance(by_id['refused'], Refused) and 'too_large' in str(by_id['refused'])
+    assert isinstance(by_id['refused'], Refused) and 'too_large' in by_id['refused'].reason

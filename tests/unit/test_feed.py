@@ -14,7 +14,7 @@ from edw.database import client as couch
 from edw.database.client import Database
 from edw.database.retry import Outage
 from edw.errors import EdwError, Forbidden, LoginRefused, NoDatabase, NotFound
-from edw.listening.events import Inbox
+from edw.inbox import Inbox
 from edw.listening.feed import Feed
 from tests.socket_server import RESET, answering, http
 
@@ -115,10 +115,10 @@ def test_what_no_waiting_mends_is_reported(answer: bytes, error: type[EdwError])
 def test_one_change_for_each_time_it_is_told() -> None:
     with answering(CHANGE, CHANGE) as url:
         inbox, feed = polled(url)
-        feed.poll('3-x')  # while it waits already
+        feed.poll('3-x', 1)  # while it waits already
         assert event(inbox).changes[0]['id'] == 'a'
         assert event(inbox, 0.2) is None
-        feed.poll('5-x')
+        feed.poll('5-x', 1)
         assert event(inbox).changes[0]['id'] == 'a'
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edw.claiming.results import Refused
+from edw.inbox import Inbox
 from edw.listening.engines import Running
-from edw.listening.events import Inbox
 from edw.listening.in_flight import InFlight
 from edw.listening.metrics import UNHEARD
 from edw.listening.policy import NEVER, NOW, Load, Policy
@@ -55,8 +55,8 @@ class Bench:
         step = Step('first', 0, 'first failed')
         self.in_flight = InFlight(self.engine, step, SETTINGS, self.policy, UNHEARD, self.inbox)
 
-    def take(self, *ids: str, **fields: Any) -> list[Document]:
-        docs = [documents.claimed({**new(doc_id, **fields), '_rev': '2-x'}, 'first', NAME) for doc_id in ids]
+    def claim(self, *ids: str, **fields: Any) -> list[Document]:
+        docs = [documents.claimed({**new(doc_id, **fields), '_rev': '2-x'}, 'first', NAME, 1.0) for doc_id in ids]
         self.in_flight.submit(docs)
         return docs
 
@@ -79,7 +79,7 @@ def bench() -> Bench:
 
 
 def test_a_result_is_an_entry_without_the_claim(bench: Bench) -> None:
-    bench.take('a')
+    bench.claim('a')
     assert bench.in_flight.load == Load(running=1) and bench.in_flight.write_due == NEVER
     bench.engine.finish('a', entry={'file': 'f'})
     bench.happen()
@@ -90,7 +90,7 @@ def test_a_result_is_an_entry_without_the_claim(bench: Bench) -> None:
 
 
 def test_the_pace_is_told_to_the_policy(bench: Bench) -> None:
-    bench.take('a')
+    bench.claim('a')
     bench.engine.given['a'].set_running_or_notify_cancel()
     bench.engine.given['a'].set_result(Outcome(1.0, 1.0, 0.0, entry={}))
     bench.happen()
@@ -100,23 +100,23 @@ def test_the_pace_is_told_to_the_policy(bench: Bench) -> None:
 def test_a_failure_rests_and_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, 'monotonic', lambda: now)
-    bench.take('a')
+    bench.claim('a')
     bench.engine.finish('a', error='ValueError: no')
     bench.happen()
     (version,) = bench.write()
     assert version['failures'][0]['attempt'] == 1 and version['claim']['worker'] == NAME and version['status'] == 'good'
     assert bench.in_flight.load == Load(resting=1)
-    assert bench.in_flight.retry_due == now + SETTINGS.retry_pause
-    bench.in_flight.retry()
+    assert bench.in_flight.rest_due == now + SETTINGS.retry_pause
+    bench.in_flight.resume()
     assert bench.in_flight.load == Load(resting=1)
     now += SETTINGS.retry_pause
-    bench.in_flight.retry()
-    assert bench.in_flight.load == Load(running=1) and bench.in_flight.retry_due == NEVER
+    bench.in_flight.resume()
+    assert bench.in_flight.load == Load(running=1) and bench.in_flight.rest_due == NEVER
 
 
 @pytest.mark.parametrize(('before', 'final'), [([1, 2], False), ([], True)])
 def test_the_last_attempt_sets_the_status(bench: Bench, before: list[int], final: bool) -> None:
-    bench.take('a', failures=[{'process': 'first', 'attempt': attempt} for attempt in before])
+    bench.claim('a', failures=[{'process': 'first', 'attempt': attempt} for attempt in before])
     bench.engine.finish('a', error='ValueError: no', final=final)
     bench.happen()
     (version,) = bench.write()
@@ -126,23 +126,29 @@ def test_the_last_attempt_sets_the_status(bench: Bench, before: list[int], final
 
 
 def test_an_engine_that_cannot_run_the_step_is_a_failed_attempt(bench: Bench) -> None:
-    bench.take('a')
+    bench.claim('a')
     bench.engine.begin('a')
     bench.engine.given['a'].set_exception(MemoryError())
     bench.happen()
     assert bench.write()[0]['failures'][0]['error'] == 'MemoryError: the step could not be run'
 
 
-def test_what_has_not_begun_can_be_taken_back(bench: Bench) -> None:
-    bench.take('a', 'b')
-    bench.engine.begin('a')
-    assert [doc['_id'] for doc in bench.in_flight.take_back()] == ['b']
+def test_of_lost_claims_what_has_not_begun_is_dropped(bench: Bench) -> None:
+    bench.claim('begun', 'lost', 'held', 'rests', 'rests_lost')
+    for doc_id in ('rests', 'rests_lost'):
+        bench.engine.finish(doc_id, error='ValueError: no')
+    bench.engine.begin('begun')
     bench.happen()
-    assert bench.in_flight.load == Load(running=1) and bench.in_flight.ids == {'a'}
+    bench.write()
+    due = bench.in_flight.rest_due
+    assert bench.in_flight.keep({'held', 'rests'}) == 2
+    bench.happen()
+    assert bench.in_flight.ids == {'begun', 'held', 'rests'}  # the result of what runs will be refused
+    assert bench.in_flight.load == Load(running=2, resting=1) and bench.in_flight.rest_due == due
 
 
 def test_closing_lets_what_runs_finish_and_releases_the_rest(bench: Bench) -> None:
-    bench.take('a', 'b')
+    bench.claim('a', 'b')
     bench.engine.begin('a')
     bench.in_flight.close()
     assert [(doc['_id'], 'claim' in doc) for doc in bench.write()] == [('b', False)]
@@ -150,13 +156,13 @@ def test_closing_lets_what_runs_finish_and_releases_the_rest(bench: Bench) -> No
     bench.happen()
     assert bench.write()[0]['failures'][0]['attempt'] == 1
     assert ['claim' in doc for doc in bench.write()] == [False]  # it is not tried again now
-    bench.take('c')  # an answer that came late
+    bench.claim('c')  # an answer that came late
     assert [doc['_id'] for doc in bench.write()] == ['c']
     assert len(bench.in_flight) == 0 and not bench.engine.ended
 
 
 def test_breaking_off_releases_what_runs(bench: Bench) -> None:
-    bench.take('a')
+    bench.claim('a')
     bench.engine.begin('a')
     bench.in_flight.break_off()
     assert bench.engine.ended and ['claim' in doc for doc in bench.versions()] == [False]
@@ -166,7 +172,7 @@ def test_breaking_off_releases_what_runs(bench: Bench) -> None:
 
 
 def test_a_result_that_came_while_others_were_written_is_kept(bench: Bench) -> None:
-    bench.take('a', 'b')
+    bench.claim('a', 'b')
     bench.engine.finish('a', entry={})
     bench.happen()
     written = bench.versions()
@@ -179,7 +185,7 @@ def test_a_result_that_came_while_others_were_written_is_kept(bench: Bench) -> N
 def test_a_result_that_is_refused_fails_for_good_and_then_stays_claimed(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.take('a')
+    bench.claim('a')
     bench.engine.finish('a', entry={})
     bench.happen()
     bench.in_flight.settle([Refused('too_large')], NAME)
@@ -191,7 +197,7 @@ def test_a_result_that_is_refused_fails_for_good_and_then_stays_claimed(
 
 
 def test_a_failure_whose_claim_was_lost_is_not_tried_again(bench: Bench) -> None:
-    bench.take('a')
+    bench.claim('a')
     bench.engine.finish('a', error='ValueError: no')
     bench.happen()
     bench.in_flight.settle([None], NAME)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
+
 from edw.claiming.cluster import Disputes
 from edw.claiming.peers import Peers
 from edw.database.client import Database
+from edw.errors import Unavailable
 from edw.model import documents, listeners
 from tests.unit.memory import SETTINGS, MemoryDatabase, new
 
@@ -19,7 +22,7 @@ class Observed:
     def __init__(self, peer: object = PEER) -> None:
         self.now = 1000.0
         self.database = MemoryDatabase(new('a'))
-        self.database.put(documents.claimed(self.database.get('a'), 'first', cast(str, peer)))
+        self.database.put(documents.claimed(self.database.get('a'), 'first', cast(str, peer), 1.0))
         database = cast(Database, self.database)
         self.peers = Peers(database, 'first', 'here:1:abc', Disputes(database), clock=lambda: self.now)
 
@@ -75,3 +78,16 @@ def test_the_next_check_is_a_heartbeat_away_or_where_a_lease_ends() -> None:
 def test_ones_own_claims_are_no_business_of_the_check() -> None:
     observed = Observed('here:1:abc')
     assert [observed.after(10.0) for _ in range(9)] == [0] * 9
+
+
+def test_a_check_that_was_broken_off_forgets_nothing() -> None:
+    """As where the server refuses one of many requests each time, because there are too many a second."""
+    observed = Observed()
+    observed.beat(1)
+    observed.after(0.0)
+    for _ in range(2):
+        observed.database.views_to_refuse = 1
+        with pytest.raises(Unavailable):
+            observed.after(10.0)
+        assert observed.after(0.0) == 0
+    assert observed.after(10.0) == 1

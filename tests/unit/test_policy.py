@@ -6,7 +6,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from edw.listening.policy import BACK_OFF, LOST_PAUSE, NEVER, NOW, QUICK, WRITE_DELAY, Load, Policy, in_own_order
+from edw.listening.policy import (
+    BACK_OFF,
+    LOST_PAUSE,
+    NEVER,
+    NOW,
+    QUICK,
+    WIDE_PAGE,
+    WRITE_DELAY,
+    Load,
+    Look,
+    Policy,
+    in_own_order,
+)
 
 
 @dataclass
@@ -104,27 +116,47 @@ def test_results_wait_for_others_but_not_long(load: Load, due: float) -> None:
 def test_after_lost_claims_listeners_get_out_of_step(won: int, lost: int, contended: bool, pause: float) -> None:
     made = policy(seconds=0.1)
     made.claimed(won, lost)
-    assert made.contended is contended
+    assert made.look(Load(), copies=1).in_own_order is contended
     assert made.claim_due == (1000.0 + pause if pause else NOW)
     assert not made.backs_off
+
+
+@pytest.mark.parametrize(
+    ('won', 'lost', 'copies', 'look'),
+    [
+        (10, 0, 1, Look(10, 10, False)),
+        (9, 1, 1, Look(10, 10 * WIDE_PAGE, True)),
+        (10, 0, 3, Look(10, 10 * WIDE_PAGE, True)),  # in a cluster always
+    ],
+)
+def test_where_others_want_the_same_more_is_read_than_claimed(won: int, lost: int, copies: int, look: Look) -> None:
+    made = policy(seconds=0.1)
+    made.claimed(won, lost)
+    assert made.look(Load(), copies) == look
+
+
+def test_one_that_backs_off_looks_at_a_single_document() -> None:
+    made = policy(seconds=0.0)
+    made.claimed(1, 9)
+    assert made.look(Load(), copies=1) == Look(1, WIDE_PAGE, True)
 
 
 def test_an_exchange_without_claims_says_nothing_of_others() -> None:
     made = policy(seconds=0.1)
     made.claimed(0, 1)
     made.claimed(0, 0)
-    assert made.contended
+    assert made.look(Load(), copies=1).in_own_order
 
 
 def test_with_fast_callbacks_one_listener_is_enough_and_others_back_off() -> None:
     made = policy(seconds=0.0)
     made.claimed(1, 9)
     assert made.backs_off and made.claim_due == 1000.0 + BACK_OFF
-    assert made.page_limit() == 1
+    assert made.next_page_limit() == 1
     made.page_came(1)
     assert made.claim_due == 1000.0 + BACK_OFF  # whoever works has that long to take it
     made.claimed(1, 0)  # nobody did
-    assert not made.backs_off and made.page_limit() == 500
+    assert not made.backs_off and made.next_page_limit() == 500
 
 
 def test_one_that_ends_when_nothing_waits_leaves_nothing_to_others() -> None:
@@ -148,7 +180,7 @@ def test_one_that_ends_when_nothing_waits_leaves_nothing_to_others() -> None:
 def test_when_to_poll(seconds: float, load: Load, full: bool, due: float) -> None:
     made = policy(seconds=seconds)
     made.claimed(10, 0)
-    limit = made.page_limit()
+    limit = made.next_page_limit()
     made.page_came(limit if full else 1)
     assert made.poll_due(load) == due
 
@@ -166,7 +198,7 @@ def test_polling_waits_for_the_pause_after_lost_claims() -> None:
 def test_the_next_page_is_read_while_a_full_one_is_claimed(wanted: int, full: bool, lost: int, ahead: bool) -> None:
     made = policy(seconds=0.01)
     made.claimed(9, lost)
-    limit = made.page_limit()
+    limit = made.next_page_limit()
     made.page_came(limit if full else 1)
     assert made.polls_ahead(wanted) is ahead
 

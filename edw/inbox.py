@@ -1,33 +1,13 @@
-"""What happens elsewhere, in a thread or in a signal handler, as values in the inbox of a loop."""
+"""The inbox of a loop: what happens elsewhere, in a thread or in a signal handler, arrives there as a value."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
-
-from edw.errors import EdwError
+from typing import Generic, TypeVar
 
 T = TypeVar('T')
-
-
-@dataclass(frozen=True)
-class Page:
-    """The feed brought changes, one at least.
-
-    `sequence` is that up to which there are no others; None from a server that tells none.
-    """
-
-    changes: list[dict[str, Any]]
-    sequence: str | int | None
-
-
-@dataclass(frozen=True)
-class FeedFailed:
-    """The feed met a permanent error."""
-
-    error: EdwError
 
 
 @dataclass(frozen=True)
@@ -36,7 +16,7 @@ class StopRequest:
 
 
 class Inbox(Generic[T]):
-    """Events of one loop: put in by anybody, taken by the loop alone."""
+    """Events of one loop: put in by anybody, taken out by the loop alone."""
 
     def __init__(self) -> None:
         # A SimpleQueue, because its `put` may be called in a signal handler.
