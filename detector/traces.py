@@ -19,7 +19,7 @@ LONGEST_REASON = 200  # characters
 
 
 class DataFileError(Exception):
-    """A file that is no data file of ours, or is damaged or cut short: no waiting mends it.
+    """A file that is no data file of ours, or is damaged or cut short: a permanent error.
 
     The text names the file and the reason, in one line.
     """

@@ -198,7 +198,7 @@ def test_target_folder_that_cannot_be_written_to(scripts: Scripts, database: Dat
     done = scripts.call('listen_newfiles.py', '--once')
     assert done.returncode == 1 and 'the folder /sys/kernel/edw cannot be made' in done.stderr
     change(scripts, 'sps = /sys/kernel/edw', 'sps = sps')
-    # Mended, and put back: nothing was lost.
+    # Mended, and requeued: nothing was lost.
     database.put({**database.get('ma22a000_000'), 'status': 'good'})
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
     assert database.get('ma22a000_000')['process'][0]['name'] == 'move_to_sps'

@@ -69,7 +69,7 @@ def test_failing_for_good_keeps_a_status_that_somebody_set_meanwhile() -> None:
         ([], 1),
         ([{'process': 'a', 'attempt': 1}], 2),
         ([{'process': 'a', 'attempt': 2}, {'process': 'other', 'attempt': 1}], 3),
-        ([{'process': 'a', 'attempt': 3}], 1),  # made good again after the last one
+        ([{'process': 'a', 'attempt': 3}], 1),  # requeued after the last one
         ([{'process': 'a', 'attempt': 'x'}], 1),
         ([{'process': 'a', 'attempt': True}], 1),
         ([None, 'text'], 1),
