@@ -25,6 +25,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 from edw import cli, config, logs
 from edw.claiming.claimant import Claimant
@@ -39,12 +40,11 @@ from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import Intake
 from edw.listening.metrics import UNHEARD, Metrics, waiting
-from edw.listening.policy import NEVER, NOW, Policy, in_own_order
+from edw.listening.policy import NEVER, NOW, Policy
 from edw.listening.processes import Processes
 from edw.listening.steps import Callback, Step
 from edw.logs import short_sequence
 from edw.model import listeners
-from edw.model.documents import Document
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
@@ -130,15 +130,15 @@ class Listener:
         outage = Outage(metrics.outage, metrics.reached)
         self._retry = Retry(self._wait_for_server, outage)
         self._inbox: Inbox[Page | FeedFailed | Running | StopRequest] = Inbox()
+        name = listeners.new_name()
         # One that ends when nothing waits any more cannot leave documents to others.
         self._policy = Policy(
-            workers, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once
+            name, workers, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once
         )
         self._feed = Feed(Database(settings), step.after, outage, self._inbox)
         self._intake = Intake(self._database, step.after, self._feed)
-        self._claimant = Claimant(
-            self._database, step.name, step.after, Heartbeat(settings, step.name, listeners.new_name())
-        )
+        heartbeat = Heartbeat(settings, step.name, name)
+        self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
         engine = _engine(callback, settings, workers, timeout)
         self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
@@ -234,13 +234,9 @@ class Listener:
 
     def _look(self) -> None:
         look = self._policy.look(self._in_flight.load, self._retry(self._database.copies))
-        in_order = self._in_own_order if look.in_own_order else _as_they_come
-        self._retry(self._intake.look, look.room, look.rows, self._in_flight.ids, in_order)
+        self._retry(self._intake.look, look.rows, self._in_flight.ids, partial(self._policy.choose, look))
         if self._policy.backs_off:
             self._intake.leave_the_rest()
-
-    def _in_own_order(self, docs: list[Document]) -> list[Document]:
-        return in_own_order(docs, self._claimant.name)
 
     # 2. Claim them, and write what callbacks have made of those before, in one request.
 
@@ -354,10 +350,6 @@ class Listener:
                 self._in_flight.submit(exchanged.won)  # claims that were answered only now: released at the very end
         except EdwError as error:
             log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.name, error)
-
-
-def _as_they_come(docs: list[Document]) -> list[Document]:
-    return docs
 
 
 def _engine(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> Engine:

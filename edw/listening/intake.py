@@ -67,8 +67,8 @@ class Intake:
         self._set_aside.clear()
         self.doubt()
 
-    def look(self, room: int, rows: int, in_flight: set[str], choose: Choose) -> None:
-        """Ask the view what waits, and keep `room` documents of it, the first ones by `choose`.
+    def look(self, rows: int, in_flight: set[str], choose: Choose) -> None:
+        """Ask the view what waits, and keep those of the free documents that `choose` returns.
 
         `rows` is how many are to be read beside those that are in flight here.
         """
@@ -87,9 +87,9 @@ class Intake:
         # A row can be older than the document that comes with it.
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._after)]
         free = [doc for doc in free if doc['_id'] not in passed_over]
-        self._waiting = choose(free)[:room]
+        self._waiting = choose(free)
         # If all that waits has been seen, what comes is a change after the sequence of this page.
-        self._in_doubt = len(page['rows']) == limit or len(free) > room
+        self._in_doubt = len(page['rows']) == limit or len(self._waiting) < len(free)
         if not self._in_doubt:
             self._since = page['update_seq']
 

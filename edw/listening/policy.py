@@ -54,6 +54,7 @@ class Policy:
 
     def __init__(
         self,
+        listener: str,
         workers: int,
         batch: int,
         *,
@@ -61,7 +62,10 @@ class Policy:
         uniform: Callable[[float, float], float],
         may_back_off: bool = True,
     ) -> None:
-        """`uniform(low, high)` is the randomness; `may_back_off`: whether it may leave documents to others at all."""
+        """`listener` is its name, `uniform(low, high)` the randomness; `may_back_off`:
+        whether it may leave documents to others at all.
+        """
+        self._listener = listener
         self._workers = workers
         self._batch = max(batch, workers)
         self._clock = clock
@@ -134,6 +138,10 @@ class Policy:
         # In a cluster always: a contended claim there is often won by nobody, and costs a heartbeat's time.
         is_contended = self._is_contended or copies > 1
         return Look(room, WIDE_PAGE * room if is_contended else room, is_contended)
+
+    def choose(self, look: Look, docs: list[Document]) -> list[Document]:
+        """Of the free documents that a look has found, those to claim."""
+        return (in_own_order(docs, self._listener) if look.in_own_order else docs)[: look.room]
 
     def next_page_limit(self) -> int:
         """How many changes to ask the feed for, in the poll that is made now."""

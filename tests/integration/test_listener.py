@@ -143,7 +143,8 @@ def test_one_that_is_outrun_backs_off_and_takes_over_what_is_left(
     def is_done(doc_id: str) -> bool:
         return names(database.get(doc_id)) == ['first']
 
-    with Running(lambda doc: {}, database.settings) as running:
+    # The other one writes no heartbeat; its lease must not end here.
+    with Running(lambda doc: {}, dataclasses.replace(database.settings, lease=300.0)) as running:
         wait_until(lambda: is_watching(running.loop) and all(map(is_done, ids)))
         monkeypatch.setattr(Claimant, 'exchange', outrun)
         is_faster.set()

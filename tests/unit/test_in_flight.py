@@ -51,7 +51,7 @@ class Bench:
     def __init__(self) -> None:
         self.engine = Engine()
         self.inbox: Inbox[Any] = Inbox()
-        self.policy = Policy(1, 500, clock=time.monotonic, uniform=lambda low, high: high)
+        self.policy = Policy(NAME, 1, 500, clock=time.monotonic, uniform=lambda low, high: high)
         step = Step('first', 0, 'first failed')
         self.in_flight = InFlight(self.engine, step, SETTINGS, self.policy, UNHEARD, self.inbox)
 

@@ -34,7 +34,7 @@ def longest(low: float, high: float) -> float:
 
 
 def policy(workers: int = 1, batch: int = 500, seconds: float | None = None, **options: object) -> Policy:
-    made = Policy(workers, batch, **{'clock': Clock(), 'uniform': longest, **options})
+    made = Policy('here:1:abc', workers, batch, **{'clock': Clock(), 'uniform': longest, **options})
     if seconds is not None:
         for _ in range(20):
             made.callback_took(seconds)
@@ -133,6 +133,12 @@ def test_where_others_want_the_same_more_is_read_than_claimed(won: int, lost: in
     made = policy(seconds=0.1)
     made.claimed(won, lost)
     assert made.look(Load(), copies) == look
+
+
+@pytest.mark.parametrize(('own', 'first'), [(False, ['doc0', 'doc1']), (True, ['doc5', 'doc7'])])
+def test_which_ones(own: bool, first: list[str]) -> None:
+    docs = [{'_id': f'doc{number}'} for number in range(8)]
+    assert [doc['_id'] for doc in policy().choose(Look(2, 8, own), docs)] == first
 
 
 def test_one_that_backs_off_looks_at_a_single_document() -> None:
