@@ -9,8 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Tests run in as many processes as there are processors, each with an embedded server of its own; see tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadgroup
+# Tests run in as many processes as there are processors, each with an embedded server of its own; see tests/sharing.py.
+# Threads of the linear algebra in each of them would only wait for each other.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4
 
 .PHONY: demo check test style bench bench-peers chaos clean
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Generator, Iterator
@@ -20,9 +19,8 @@ from edw.config import Settings
 from edw.database import design
 from edw.database.client import Database
 from tests.scripts import Scripts
+from tests.sharing import Sharing
 from upload_design import DESIGN_FILE
-
-TESTS = Path(__file__).resolve().parent
 
 # Nothing of the caller's own settings may reach a test.
 for variable in config.ENVIRONMENT:
@@ -54,37 +52,24 @@ lease = 3
 """
 
 
-# Where pytest-xdist shares the tests out, those of a group run in one process, one after the other. The first group
-# measures time, or keeps the whole machine busy: its tests must not run beside each other. The others have fixtures
-# that take long to make, and are made once.
-GROUPS = {
-    'time': (
-        'chaos/',
-        'acceptance/test_recovery.py',
-        'acceptance/test_timeout.py',
-        'acceptance/test_watch.py',
-        'integration/test_listener.py',
-    ),
-    'browser': ('browser/',),
-    'spectrum': ('acceptance/test_plot_spectrum.py',),
-    'analysis': ('unit/test_detector_analysis.py',),
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into their groups."""
-    for item in items:
-        path = item.path.relative_to(TESTS).as_posix()
-        for name, beginnings in GROUPS.items():
-            if path.startswith(beginnings):
-                item.add_marker(pytest.mark.xdist_group(name))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:
+    """Share the tests out as tests/sharing.py says, unless another way is asked for."""
+    return Sharing(config, log) if config.getvalue('dist') == 'load' else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
-    """Reports of tests of odd text hold half surrogate pairs, which pytest-xdist cannot send from its workers."""
-    data = yield
-    return json.loads(json.dumps(data, ensure_ascii=False).encode('utf-8', 'replace'))
+    """Reports of tests of odd text hold half surrogate pairs, which pytest-xdist cannot send from its processes."""
+    return sendable((yield))
+
+
+def sendable(value: Any) -> Any:
+    """The same lists, tuples and dicts, with strings that can be encoded."""
+    if isinstance(value, str):
+        return value.encode('utf-8', 'backslashreplace').decode()
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(sendable, value))
+    return {sendable(key): sendable(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 class Server:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import configparser
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import yaml
 
 from edw.listening.exporter import Exporter
 from edw.listening.steps import Step
-from tests.programs import docker_compose, program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / 'deploy'
@@ -23,12 +20,7 @@ COMPOSE = yaml.safe_load((DEPLOY / 'compose.yaml').read_text(encoding='utf-8'))
 RULES = yaml.safe_load((DEPLOY / 'prometheus-rules.yaml').read_text(encoding='utf-8'))
 DASHBOARD = json.loads((DEPLOY / 'grafana-dashboard.json').read_text(encoding='utf-8'))
 UNIT = DEPLOY / 'edw@.service'
-SERVICES = [name for name, service in COMPOSE['services'].items() if 'command' in service]
 NOT_OURS = {'up'}  # made by Prometheus itself
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def rules() -> list[dict[str, Any]]:
@@ -67,35 +59,6 @@ def test_rules_are_alerts_that_say_what_is_wrong() -> None:
         assert {'summary', 'description'} <= rule['annotations'].keys()
 
 
-def test_promtool_takes_the_rules_and_the_scrape_configuration() -> None:
-    promtool = program('promtool', package='prometheus')
-    # It names the rules, relative to itself, and they are checked with it.
-    done = run(promtool, 'check', 'config', DEPLOY / 'prometheus.yaml')
-    assert done.returncode == 0 and f'{len(rules())} rules found' in done.stdout, done.stdout + done.stderr
-
-
-def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
-    promtool = program('promtool', package='prometheus')
-    text = (Path(__file__).parent / 'prometheus-rules.test.yaml').read_text(encoding='utf-8')
-    assert all(text.count(rule['alert']) == 2 for rule in rules())
-    file = tmp_path / 'rules.test.yaml'
-    file.write_text(
-        text.replace('RULES', str(DEPLOY / 'prometheus-rules.yaml')).replace('NANS', ' '.join(['NaN'] * 600))
-    )
-    done = run(promtool, 'test', 'rules', file)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_promtool_takes_the_expressions_of_the_dashboard(tmp_path: Path) -> None:
-    promtool = program('promtool', package='prometheus')
-    expressions = [text.replace('$__rate_interval', '5m') for text in dashboard_expressions()]
-    records = [{'record': f'dashboard:{number}', 'expr': expr} for number, expr in enumerate(expressions)]
-    file = tmp_path / 'dashboard.yaml'
-    file.write_text(yaml.safe_dump({'groups': [{'name': 'dashboard', 'rules': records}]}))
-    done = run(promtool, 'check', 'rules', file)
-    assert done.returncode == 0 and f'{len(records)} rules found' in done.stdout, done.stdout + done.stderr
-
-
 def test_the_dashboard_is_one_that_grafana_imports() -> None:
     assert {'uid', 'title', 'schemaVersion', 'time', 'templating', 'annotations', 'panels'} <= DASHBOARD.keys()
     assert 'id' not in DASHBOARD or DASHBOARD['id'] is None  # a number would be that of another Grafana
@@ -118,14 +81,6 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
     assert used == variables
 
 
-def test_the_unit_file_is_one_that_systemd_takes(tmp_path: Path) -> None:
-    analyze = program('systemd-analyze', package='systemd')
-    text = UNIT.read_text(encoding='utf-8').replace('/opt/edw/.venv/bin/python', sys.executable)
-    (tmp_path / UNIT.name).write_text(text.replace('/opt/edw', str(ROOT)))
-    done = run(analyze, 'verify', tmp_path / 'edw@listen_newfiles.service')
-    assert done.returncode == 0 and not done.stderr, done.stderr
-
-
 def test_the_unit_does_not_try_again_what_is_useless() -> None:
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str
@@ -133,19 +88,6 @@ def test_the_unit_does_not_try_again_what_is_useless() -> None:
     service = unit['Service']
     assert service['Restart'] == 'on-failure' and service['RestartPreventExitStatus'] == '2'
     assert service['KillMode'] == 'mixed'
-
-
-def options_of(script: str) -> set[str]:
-    done = run(sys.executable, ROOT / script, '--help')
-    assert done.returncode == 0, done.stderr
-    return set(re.findall(r'--?[a-z][\w-]*', done.stdout))
-
-
-@pytest.mark.parametrize('name', SERVICES)
-def test_services_start_scripts_with_options_that_these_know(name: str) -> None:
-    script, *arguments = COMPOSE['services'][name]['command']
-    assert (ROOT / script).exists()
-    assert {argument for argument in arguments if argument.startswith('-')} <= options_of(script)
 
 
 def test_the_compose_file_names_what_is_there() -> None:
@@ -161,14 +103,6 @@ def test_the_compose_file_names_what_is_there() -> None:
     text = (DEPLOY / 'compose.yaml').read_text(encoding='utf-8')
     example = (DEPLOY / '.env.example').read_text(encoding='utf-8')
     assert set(re.findall(r'\$\{(\w+)', text)) <= set(re.findall(r'^(\w+)=', example, re.MULTILINE))
-
-
-def test_docker_compose_takes_the_file(tmp_path: Path) -> None:
-    command = docker_compose()
-    file = tmp_path / 'env'
-    file.write_text((DEPLOY / '.env.example').read_text(encoding='utf-8').replace('PASSWORD=', 'PASSWORD=x'))
-    done = run(*command, '-f', DEPLOY / 'compose.yaml', '--env-file', file, 'config')
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_dockerfile_copies_what_is_there() -> None:

@@ -23,8 +23,10 @@ from tests.unit.test_detector_noise import best_resolution, by_detector, expecte
 def traces_of(model: DetectorModel, amplitudes: np.ndarray, delays: np.ndarray, seed: int) -> np.ndarray:
     """Traces in ADU, amplitudes in ADU, delays in samples."""
     times = (np.arange(SAMPLES) - PRETRIGGER - delays[:, np.newaxis]) / SAMPLING
-    noise = generate_noise(np.random.default_rng(seed), model, amplitudes.size)
-    return model.baseline + noise + amplitudes[:, np.newaxis] * pulse_shape(model, times)
+    traces = generate_noise(np.random.default_rng(seed), model, amplitudes.size) + model.baseline
+    hit = amplitudes != 0  # the pulses take longer to make than the noise
+    traces[hit] += amplitudes[hit, np.newaxis] * pulse_shape(model, times[hit])
+    return traces
 
 
 def filter_of(model: DetectorModel) -> tuple[np.ndarray, np.ndarray]:

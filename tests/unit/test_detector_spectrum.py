@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uproot
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from detector.acquisition import draw_energies, write_file
 from detector.analysis import analyse
@@ -19,12 +18,12 @@ from detector.spectrum import (
     HIGHEST,
     KNOWN_LINES,
     LOWEST,
+    Spectrum,
     groups,
     pooled_spectra,
     read_energies,
     spectrum_of,
 )
-from detector.spectrum_plot import figure
 from detector.traces import DataFileError
 
 SIGMA = 0.38  # keV, of the energies that are made here
@@ -34,6 +33,13 @@ STRONG = 356.013  # keV
 def energies(rng: np.random.Generator, events: int) -> np.ndarray:
     """What a detector of this resolution sees of so many events, keV."""
     return draw_energies(rng, events)[:, 0] + rng.normal(0, SIGMA, events)
+
+
+@cache
+def spectra(seed: int, events: int, number: int) -> list[Spectrum]:
+    """Spectra of so many events each, made once for all tests that ask for the same ones."""
+    rng = np.random.default_rng(seed)
+    return [spectrum_of(f'detector_{index}', energies(rng, events)) for index in range(number)]
 
 
 def amplitudes_file(path: Path, events: int, seed: int = 1, tree: str = 'amplitudes', letters: str = 'ab') -> Path:
@@ -63,8 +69,7 @@ def test_lines_of_an_analysed_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('energy', [10.37, 302.851, STRONG])
 def test_uncertainties_are_standard_deviations(energy: float) -> None:
-    rng = np.random.default_rng(2)
-    lines = [spectrum_of('x', energies(rng, 3000)).lines[energy] for _ in range(100)]
+    lines = [spectrum.lines[energy] for spectrum in spectra(2, 3000, 100)]
     positions = np.array([(line.position - energy) / line.position_uncertainty for line in lines])
     widths = np.array([(line.sigma - SIGMA) / line.sigma_uncertainty for line in lines])
     counts = np.array([line.events for line in lines])
@@ -141,29 +146,3 @@ def test_files_cut_short(tmp_path: Path) -> None:
     for length in range(1, len(content), len(content) // 60):
         path.write_bytes(content[:length])
         fails(path, 'not a ROOT file|cut short|cannot be read as a ROOT file')
-
-
-@pytest.mark.parametrize('events', [0, 100, 2000, 20_000])
-@pytest.mark.parametrize('transparent', [False, True])
-def test_the_picture(events: int, transparent: bool) -> None:
-    rng = np.random.default_rng(6)
-    spectra = [spectrum_of(name, energies(rng, events)) for name in ('detector_a', 'detector_b')]
-    made = figure(spectra, 'ma22a000: 4 files', transparent)
-    canvas = FigureCanvasAgg(made)
-    canvas.draw()
-    assert canvas.get_width_height()[0] == 900 and len(made.axes) == 2
-    corner = np.asarray(canvas.buffer_rgba())[0, 0]
-    assert corner[3] == (0 if transparent else 255)
-    for axes, spectrum in zip(made.axes, spectra, strict=True):
-        assert axes.get_xlabel() == 'energy (keV)' and axes.get_yscale() == 'log'
-        assert axes.get_ylabel() == f'counts / ({spectrum.bin_width:g} keV)'
-        labels = [text for text in axes.texts if text.get_text()]
-        assert len(labels) == len(groups())
-        widths = [label.get_text() for label in labels if 'FWHM' in label.get_text()]
-        fitted = [line for line in spectrum.lines.values() if line]
-        assert len(widths) == len(fitted)
-        assert all(f'FWHM {line.fwhm:.2f} ± ' in text for line, text in zip(fitted, widths, strict=True))
-        boxes = [label.get_window_extent() for label in labels]
-        panel = axes.get_window_extent()
-        assert all(panel.y0 < box.y0 and box.y1 < panel.y1 and box.x1 < panel.x1 for box in boxes)
-        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -35,18 +36,21 @@ def module_name(file: Path) -> str:
 EDW = {module_name(file): file for file in modules_of('edw')}
 
 
-def imports_of(file: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports_of(file: Path) -> list[tuple[int, str]]:
     """Line and name of all that a file imports: in functions too, and for the type checker alone."""
+    found = []
     package = file.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield node.lineno, alias.name
+                found.append((node.lineno, alias.name))
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else ()
             origin = '.'.join((*above, *filter(None, [node.module])))
             for alias in node.names:
-                yield node.lineno, f'{origin}.{alias.name}'
+                found.append((node.lineno, f'{origin}.{alias.name}'))
+    return found
 
 
 def packages_of(file: Path) -> set[str]:

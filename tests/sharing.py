@@ -1,0 +1,38 @@
+"""How pytest-xdist shares the tests out to its processes: one by one, but for those that belong together.
+
+Its own `--dist loadgroup` does the same by marks. But with pytest 9.2 it silently does not (pytest-xdist 1386), and it
+changes the names of the tests, by which they are run again.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+# The tests of a group run in one process, one after the other. Those of the first measure time, or keep the whole
+# machine busy: they must not run beside each other. The others have fixtures that take long to make, and are made once.
+GROUPS = {
+    'time': (
+        'tests/chaos/',
+        'tests/acceptance/test_recovery.py',
+        'tests/acceptance/test_timeout.py',
+        'tests/acceptance/test_watch.py',
+        'tests/integration/test_listener.py',
+    ),
+    'browser': ('tests/browser/',),
+    'spectrum files': ('tests/acceptance/test_plot_spectrum.py',),
+    'embedded server': ('tests/integration/test_local_couchdb.py',),
+    'analysed files': ('tests/integration/test_detector_analysis.py',),
+    'spectra': ('tests/unit/test_detector_spectrum.py::test_uncertainties',),
+}
+
+
+class Sharing(LoadScopeScheduling):
+    """Hands out groups as a whole, the largest first, and then single tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid) or nodeid
+
+
+def group_of(nodeid: str) -> str | None:
+    """The group that a test is in; None where it stands alone."""
+    return next((name for name, beginnings in GROUPS.items() if nodeid.startswith(beginnings)), None)
