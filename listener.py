@@ -146,7 +146,7 @@ class Listener:
         self._unplaced: list[str] = []
         self._stopping = False
         # In the order in which a document goes through them: what one brings is met by the next in the same turn. The
-        # feed is polled last, so that results are on their way before the server has to look for more.
+        # feed is polled last: what can be written is written before the server has to look for more.
         self._parts: tuple[tuple[Callable[[], float], Callable[[], None]], ...] = (
             (self._sweep_due, self._sweep),
             (self._rest_due, self._in_flight.resume),
@@ -213,7 +213,7 @@ class Listener:
         for event in self._inbox.take(timeout):
             match event:
                 case Page():
-                    self._policy.page_came(len(event.changes))
+                    self._policy.page_came()
                     self._intake.catch(event)
                 case Future():
                     self._in_flight.finish(event)
@@ -249,8 +249,6 @@ class Listener:
     def _exchange(self) -> None:
         may_claim = self._claim_due() <= time.monotonic()
         wanted = self._intake.take(self._room(), self._in_flight.ids) if may_claim else []
-        if self._policy.polls_ahead(len(wanted)):
-            self._poll()
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
@@ -271,12 +269,10 @@ class Listener:
     # 5. Wait for changes since the sequence up to which all has been seen.
 
     def _poll_due(self) -> float:
-        may_poll = self._intake.may_poll and not self._stopping
-        return self._policy.poll_due(self._in_flight.load) if may_poll else NEVER
+        return self._policy.claim_due if self._intake.may_poll and not self._stopping else NEVER
 
     def _poll(self) -> None:
-        if self._intake.may_poll:
-            self._intake.poll(self._policy.next_page_limit())
+        self._intake.poll(self._policy.page_limit)
 
     # Whatever the feed says, and for what no feed tells.
 

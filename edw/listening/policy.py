@@ -21,9 +21,8 @@ WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written wi
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
 LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
 
-# For callbacks so fast that a full batch is less than WORK_AHEAD. Then the server is the limit, not the callbacks.
-MANY = 10  # documents whose claiming takes longer than polling the feed
-QUICK = 0.005  # seconds that polling the feed waits for a result that is about to come
+# For callbacks so fast that a full batch is less than WORK_AHEAD. Then the server is the limit, not the callbacks, and
+# listeners that want the same documents are in each other's way.
 BACK_OFF = 4.0  # seconds that a document is left to others, at most
 
 
@@ -62,8 +61,9 @@ class Policy:
         uniform: Callable[[float, float], float],
         may_back_off: bool = True,
     ) -> None:
-        """`listener` is its name, `uniform(low, high)` the randomness; `may_back_off`:
-        whether it may leave documents to others at all.
+        """`listener` is its name, and `uniform(low, high)` the randomness.
+
+        `may_back_off`: whether it may leave documents to others at all.
         """
         self._listener = listener
         self._workers = workers
@@ -75,10 +75,7 @@ class Policy:
         self._backs_off = False
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
         self._knows_pace = False
-        self._claimed_at = NOW
         self._claim_due = NOW
-        self._limit = 1  # of the page that was asked for last
-        self._page_was_full = False
 
     # Facts.
 
@@ -91,16 +88,14 @@ class Policy:
         """Documents were claimed; others had claimed `lost` of them before."""
         if not won and not lost:
             return
-        self._claimed_at = self._clock()
         self._is_contended = lost > 0
         was_outrun = lost > won
         self._backs_off = was_outrun and self._is_fast and self._may_back_off
         if was_outrun:
             self._pause()
 
-    def page_came(self, changes: int) -> None:
-        """The feed brought a page."""
-        self._page_was_full = changes >= self._limit
+    def page_came(self) -> None:
+        """The feed brought changes."""
         if self._backs_off:
             self._pause()  # what is still free after that is left over by those who work
 
@@ -123,7 +118,7 @@ class Policy:
 
     @property
     def claim_due(self) -> float:
-        """When to claim what is there to be claimed: after a lost claim, not at once."""
+        """When to claim, and to poll for what comes: after a lost claim, not at once."""
         return self._claim_due
 
     def write_due(self, load: Load, since: float) -> float:
@@ -143,23 +138,10 @@ class Policy:
         """Of the free documents that a look has found, those to claim."""
         return (in_own_order(docs, self._listener) if look.in_own_order else docs)[: look.room]
 
-    def next_page_limit(self) -> int:
-        """How many changes to ask the feed for, in the poll that is made now."""
-        self._limit = 1 if self._backs_off else self.target
-        return self._limit
-
-    def poll_due(self, load: Load) -> float:
-        """When to poll the feed, if nothing is known to wait."""
-        if self._is_fast and load.running + load.unwritten >= MANY and not self._page_was_full:
-            # Each page makes the server pass over all that has changed since the last one, mostly what this listener
-            # wrote itself; and what has changed twice counts once.
-            return NEVER
-        quick_end = self._claimed_at + QUICK if self._is_quick(load) else NOW
-        return max(quick_end, self._claim_due)
-
-    def polls_ahead(self, wanted: int) -> bool:
-        """Whether to poll the feed before claiming `wanted` documents, so that the next page is read meanwhile."""
-        return wanted >= MANY and self._page_was_full and not self._is_contended
+    @property
+    def page_limit(self) -> int:
+        """How many changes to ask the feed for."""
+        return 1 if self._backs_off else self.target
 
     @property
     def backs_off(self) -> bool:
@@ -169,10 +151,6 @@ class Policy:
     @property
     def _is_fast(self) -> bool:
         return self._knows_pace and self.target == self._batch
-
-    def _is_quick(self, load: Load) -> bool:
-        """Whether all that runs will be finished at once."""
-        return 0 < load.running * self._seconds_each / self._workers < QUICK
 
     def _pause(self) -> None:
         """Claim nothing for a while, so that two listeners that read the same pages get out of step."""

@@ -11,7 +11,6 @@ from edw.listening.policy import (
     LOST_PAUSE,
     NEVER,
     NOW,
-    QUICK,
     WIDE_PAGE,
     WRITE_DELAY,
     Load,
@@ -158,55 +157,17 @@ def test_with_fast_callbacks_one_listener_is_enough_and_others_back_off() -> Non
     made = policy(seconds=0.0)
     made.claimed(1, 9)
     assert made.backs_off and made.claim_due == 1000.0 + BACK_OFF
-    assert made.next_page_limit() == 1
-    made.page_came(1)
+    assert made.page_limit == 1
+    made.page_came()
     assert made.claim_due == 1000.0 + BACK_OFF  # whoever works has that long to take it
     made.claimed(1, 0)  # nobody did
-    assert not made.backs_off and made.next_page_limit() == 500
+    assert not made.backs_off and made.page_limit == 500
 
 
 def test_one_that_ends_when_nothing_waits_leaves_nothing_to_others() -> None:
     made = policy(seconds=0.0, may_back_off=False)
     made.claimed(1, 9)
     assert not made.backs_off and made.claim_due == 1000.0 + LOST_PAUSE
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'load', 'full', 'due'),
-    [
-        (0.1, Load(), False, NOW),
-        (0.1, Load(running=10), False, NOW),  # slow callbacks never hold up the feed
-        (0.0, Load(running=1), False, 1000.0 + QUICK),  # its result comes at once, and is written first
-        (0.0, Load(running=10), False, NEVER),  # so do these
-        (0.0, Load(unwritten=10), False, NEVER),
-        (0.0, Load(unwritten=10), True, NOW),  # behind a full page there is more
-        (0.0, Load(resting=10), False, NOW),  # but those that rest hold up nothing
-    ],
-)
-def test_when_to_poll(seconds: float, load: Load, full: bool, due: float) -> None:
-    made = policy(seconds=seconds)
-    made.claimed(10, 0)
-    limit = made.next_page_limit()
-    made.page_came(limit if full else 1)
-    assert made.poll_due(load) == due
-
-
-def test_polling_waits_for_the_pause_after_lost_claims() -> None:
-    made = policy(seconds=0.1)
-    made.claimed(0, 1)
-    assert made.poll_due(Load()) == made.claim_due
-
-
-@pytest.mark.parametrize(
-    ('wanted', 'full', 'lost', 'ahead'),
-    [(10, True, 0, True), (9, True, 0, False), (10, False, 0, False), (10, True, 1, False)],
-)
-def test_the_next_page_is_read_while_a_full_one_is_claimed(wanted: int, full: bool, lost: int, ahead: bool) -> None:
-    made = policy(seconds=0.01)
-    made.claimed(9, lost)
-    limit = made.next_page_limit()
-    made.page_came(limit if full else 1)
-    assert made.polls_ahead(wanted) is ahead
 
 
 def test_each_listener_has_an_order_of_its_own() -> None:
