@@ -15,7 +15,6 @@ GROUPS = {
         'tests/chaos/',
         'tests/acceptance/test_recovery.py',
         'tests/acceptance/test_timeout.py',
-        'tests/acceptance/test_watch.py',
         'tests/integration/test_listener.py',
     ),
     'browser': ('tests/browser/',),

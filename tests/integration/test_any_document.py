@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -69,7 +70,7 @@ def waiting(database: Database, after: str | int) -> set[str]:
     return {row['id'] for row in rows}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(docs=st.lists(st.tuples(name, document), min_size=20, max_size=60))
 def test_any_document_is_processed_failed_or_left_alone(
     database: Database, docs: list[tuple[str, dict[str, Any]]]
@@ -88,8 +89,9 @@ def test_any_document_is_processed_failed_or_left_alone(
     def callback(doc: dict[str, Any]) -> dict[str, Any]:
         return {'length': len(doc['original_file'])}  # of what may be missing, or of no length
 
+    at_once = dataclasses.replace(database.settings, retry_pause=0.0)
     for step, after in zip(STEPS, (0, 'first'), strict=True):
-        listener.run(callback, name=step, after=after, failed=f'{step} failed', settings=database.settings, once=True)
+        listener.run(callback, name=step, after=after, failed=f'{step} failed', settings=at_once, once=True)
         assert waiting(database, after) == set()
     for doc_id, doc in database.existing(given_docs).items():
         before = given_docs[doc_id]
