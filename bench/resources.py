@@ -59,7 +59,7 @@ def start(login: Login, finished: int) -> dict[str, float]:
             database.put_in([doc])
             begun = time.time()
             with suite(database).running(1, steps=STEPS[:1]) as processes:
-                taken = processes.wait_for_times(logged('took'), {doc['_id']}, LIMIT)
+                taken = processes.wait_for_times(logged('claimed'), {doc['_id']}, LIMIT)
             figures[label] = taken[doc['_id']] - begun
     return figures
 

@@ -45,7 +45,7 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
         for said in (f'{step}: listening for ', 'from sequence', 'caught change: ', f'"name": "{step}"'):
             assert said in process.output
         for doc_id in ('ma22a000_000', 'ma22a000_001'):
-            for said in ('took', 'appending process results to', 'updated'):
+            for said in ('claimed', 'appending process results to', 'updated'):
                 assert f'{said} {doc_id}' in process.output
         stamped = [line for line in process.output.splitlines() if re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d', line)]
         assert len(stamped) >= 8
@@ -87,7 +87,7 @@ def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database
     assert not any('claim' in doc or 'failures' in doc for doc in docs)
     # The work was shared, and nothing was done by two.
     for one, other in (listeners[:2], listeners[2:]):
-        taken = [set(re.findall(r'took (\S+)', listener.output)) for listener in (one, other)]
+        taken = [set(re.findall(r'\d claimed (\S+)', listener.output)) for listener in (one, other)]
         assert len(taken[0] | taken[1]) == 200 and not taken[0] & taken[1]
 
 
