@@ -29,7 +29,9 @@ class Intake:
         self._database = database
         self._after = after
         self._feed = feed
-        self._waiting: list[Document] = []  # nobody here has tried to claim them yet
+        # Nobody here has tried to claim them yet. By id: what a look has found may come with an older poll once more,
+        # and two claims of one document in one request leave a conflict on the embedded server.
+        self._waiting: dict[str, Document] = {}
         self._set_aside: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._in_doubt = True  # whether more may wait than is known
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
@@ -87,7 +89,7 @@ class Intake:
         # A row can be older than the document that comes with it.
         free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._after)]
         free = [doc for doc in free if doc['_id'] not in passed_over]
-        self._waiting = choose(free)
+        self._waiting = {doc['_id']: doc for doc in choose(free)}
         # If all that waits has been seen, what comes is a change after the sequence of this page.
         self._in_doubt = len(page['rows']) == limit or len(self._waiting) < len(free)
         if not self._in_doubt:
@@ -100,7 +102,7 @@ class Intake:
     def take(self, number: int, in_flight: set[str]) -> list[Document]:
         """The first documents that wait, to be claimed; those in flight here are passed over."""
         passed_over = self._set_aside | in_flight
-        taken, self._waiting = self._waiting[:number], self._waiting[number:]
+        taken = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
         return [doc for doc in taken if doc['_id'] not in passed_over]
 
     def poll(self, limit: int) -> None:
@@ -118,4 +120,4 @@ class Intake:
             self.doubt()  # deleted meanwhile, or a server that tells less: the view knows
             return
         self._since = page.sequence
-        self._waiting += [doc for doc in docs if documents.is_free(doc, self._after)]
+        self._waiting.update({doc['_id']: doc for doc in docs if documents.is_free(doc, self._after)})

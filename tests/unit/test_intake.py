@@ -1,0 +1,175 @@
+"""What is known to wait, from a view and a feed that say what the test says."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from edw.database import nesting
+from edw.database.client import Database
+from edw.listening.feed import Feed, Page
+from edw.listening.intake import Intake
+from edw.model.documents import Document
+from tests.unit.memory import SETTINGS, new
+
+
+class View:
+    """A database that has one view."""
+
+    def __init__(self) -> None:
+        self.settings = SETTINGS
+        self.docs: list[Document] = []
+        self.limits: list[int] = []
+
+    def view(self, viewname: str, **query: Any) -> dict[str, Any]:
+        assert (viewname, query['startkey'], query['endkey']) == (SETTINGS.viewname, [0], [0, {}])
+        self.limits.append(query['limit'])
+        rows = [{'id': doc['_id'], 'doc': doc} for doc in self.docs]
+        return {'rows': rows[: query['limit']], 'update_seq': f'{len(self.docs)}-view'}
+
+
+class Polls:
+    """A feed that takes note of its polls."""
+
+    def __init__(self) -> None:
+        self.is_polling = False
+        self.polled: list[tuple[str | int, int]] = []
+
+    def poll(self, since: str | int, limit: int) -> None:
+        self.is_polling = True
+        self.polled.append((since, limit))
+
+
+class Bench:
+    """An intake, its view and its feed."""
+
+    def __init__(self) -> None:
+        self.view, self.feed = View(), Polls()
+        self.intake = Intake(cast(Database, self.view), 0, cast(Feed, self.feed))
+
+    def look(self, room: int, in_flight: set[str] | None = None) -> None:
+        self.intake.look(room, in_flight or set(), lambda docs: docs[:room])
+
+    def page(self, *docs: Document | None, sequence: str | None = '9-page', **fields: Any) -> None:
+        self.feed.is_polling = False
+        self.intake.catch(
+            Page([{'id': 'x' if doc is None else doc['_id'], 'doc': doc, **fields} for doc in docs], sequence)
+        )
+
+    def take(self, number: int = 99, in_flight: set[str] | None = None) -> list[str]:
+        return [doc['_id'] for doc in self.intake.take(number, in_flight or set())]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def docs(*ids: str) -> list[Document]:
+    return [{**new(doc_id), '_rev': '1-x'} for doc_id in ids]
+
+
+def test_at_the_start_only_the_view_can_tell(bench: Bench) -> None:
+    assert bench.intake.needs_look and not bench.intake.may_poll and not bench.intake.is_empty
+    bench.look(5)
+    assert bench.intake.is_empty and bench.intake.may_poll and not bench.intake.needs_look
+    bench.intake.poll(7)
+    assert bench.feed.polled == [('0-view', 7)] and not bench.intake.may_poll
+
+
+def test_a_page_of_the_view_that_is_full_is_followed_by_another(bench: Bench) -> None:
+    bench.view.docs = docs('a', 'b', 'c')
+    bench.look(2)
+    assert bench.intake.has_waiting and not bench.intake.needs_look and not bench.intake.may_poll
+    assert bench.take() == ['a', 'b']
+    assert bench.intake.needs_look
+    bench.view.docs = docs('c')
+    bench.look(2)
+    assert bench.take() == ['c'] and bench.intake.may_poll
+
+
+def test_what_is_not_chosen_waits_for_the_next_look(bench: Bench) -> None:
+    bench.view.docs = docs('a', 'b', 'c')
+    bench.intake.look(99, set(), lambda docs: docs[1:2])
+    assert bench.take() == ['b'] and bench.intake.needs_look
+
+
+def test_rows_that_are_older_than_their_documents_are_dropped(bench: Bench) -> None:
+    claim = {'process': 'first', 'worker': 'another', 'since': 1.0}
+    bench.view.docs = [*docs('a'), {**new('b'), 'claim': claim}, {**new('c'), 'status': 'bad'}]
+    bench.look(9)
+    assert bench.take() == ['a']
+
+
+def test_what_is_in_flight_or_set_aside_is_passed_over_but_counted(bench: Bench) -> None:
+    bench.view.docs = docs('a', 'b', 'c', 'd')
+    bench.intake.set_aside(['a'])
+    bench.look(2, {'b'})
+    assert bench.view.limits == [4]  # two to claim, beside the two that cannot be
+    assert bench.take() == ['c', 'd']
+    bench.intake.try_all_again()
+    bench.look(9, {'b'})
+    assert bench.take() == ['a', 'c', 'd']
+
+
+def test_a_document_that_is_nested_too_deep_is_not_looked_at_for_ever(bench: Bench) -> None:
+    bench.view.view = (
+        lambda viewname, **query: {  # type: ignore[method-assign]
+            'rows': [
+                {'id': 'deep', 'doc': None, 'error': nesting.TOO_DEEP},
+                *({'id': doc['_id'], 'doc': doc} for doc in found),
+            ][: query['limit']],
+            'update_seq': '1-x',
+        }
+    )
+    found = docs('a')
+    bench.look(1)
+    assert bench.take() == [] and bench.intake.needs_look
+    bench.look(1)
+    assert bench.take() == ['a']
+
+
+def test_what_the_feed_brings_is_taken_in_its_order(bench: Bench) -> None:
+    bench.look(9)
+    bench.page(*docs('b', 'a'), {**new('bad'), 'status': 'bad'}, sequence='5-page')
+    assert bench.take(1) == ['b'] and not bench.intake.may_poll
+    assert bench.take() == ['a'] and bench.intake.may_poll
+    bench.intake.poll(3)
+    assert bench.feed.polled == [('5-page', 3)]
+
+
+def test_a_document_that_is_found_twice_is_claimed_once(bench: Bench) -> None:
+    """A poll that is older than a look brings what the look has found, perhaps in another revision."""
+    bench.view.docs = docs('a', 'b')
+    bench.look(9)
+    newer = {**new('a'), '_rev': '2-y'}
+    bench.page(newer, *docs('b', 'c'))
+    taken = bench.intake.take(99, set())
+    assert [doc['_id'] for doc in taken] == ['a', 'b', 'c'] and taken[0] == newer
+
+
+@pytest.mark.parametrize(('doc', 'sequence'), [(None, '9-page'), (new('a'), None)])
+def test_a_feed_that_tells_less_leaves_it_to_the_view(bench: Bench, doc: Document | None, sequence: str | None) -> None:
+    bench.look(9)
+    bench.page(doc, sequence=sequence)
+    assert bench.intake.needs_look and bench.take() == []
+
+
+def test_a_change_that_was_left_alone_needs_no_look(bench: Bench) -> None:
+    bench.look(9)
+    bench.page(None, error=nesting.TOO_DEEP)
+    assert bench.intake.may_poll and bench.take() == []
+
+
+def test_one_that_backs_off_goes_on_with_the_feed(bench: Bench) -> None:
+    bench.view.docs = docs('a', 'b', 'c')
+    bench.look(1)
+    bench.intake.leave_the_rest()
+    assert bench.take() == ['a'] and bench.intake.needs_look  # no sequence is known yet
+    bench.look(9)
+    bench.take()
+    bench.intake.doubt()
+    bench.look(1)
+    bench.intake.leave_the_rest()
+    assert bench.take() == ['a'] and bench.intake.may_poll
