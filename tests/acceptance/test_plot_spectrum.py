@@ -1,4 +1,4 @@
-"""plot_spectrum.py, on the run of a simulated acquisition and on files."""
+"""plot_spectrum.py, on the run of a simulated acquisition and on files; as a process where the whole way is gone."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def test_the_whole_way_from_acquisition_to_the_picture(scripts: Scripts, databas
 
 
 def test_files_of_a_run_that_are_missing_or_damaged_are_left_out(
-    scripts: Scripts, database: Database, analysed: list[Path], tmp_path: Path
+    scripts: Scripts, database: Database, analysed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = {'name': 'move_to_sps', 'file': '/moved.root'}
+    monkeypatch.chdir(tmp_path)
     damaged = tmp_path / 'damaged.amp.root'
     damaged.write_bytes(analysed[1].read_bytes()[:5000])
     document(database, 'r_0', moved, done_on(Path('/no/older.amp.root')), done_on(analysed[0]), {'name': 'later'})
@@ -75,35 +76,38 @@ def test_files_of_a_run_that_are_missing_or_damaged_are_left_out(
     document(database, 'r_4', moved, done_on(analysed[0]))  # the same once more
     document(database, 'rr_0', moved, done_on(analysed[1]))
     database.put({'_id': 'r_5', 'run': 'r', 'process': 'nonsense'})
-    done = scripts.run('plot_spectrum.py', 'r', '-o', str(tmp_path / 'x.PDF'))
+    done = scripts.call('plot_spectrum.py', 'r', '-o', str(tmp_path / 'x.PDF'))
     assert done.returncode == 0 and is_pdf(tmp_path / 'x.PDF')
     warnings = done.stderr.splitlines()
     assert len(warnings) == 2 and all(line.startswith('warning: left out: ') for line in warnings)
     assert '/no/such.amp.root: No such file' in warnings[0] and str(damaged) in warnings[1]
     assert 'detector_a: 600 events' in done.stdout and done.stdout.endswith('x.PDF: 1 file\n')
-    done = scripts.run('plot_spectrum.py', 'none', cwd=tmp_path)
+    done = scripts.call('plot_spectrum.py', 'none')
     assert done.returncode == 1 and "no documents of a run 'none'" in done.stderr
     document(database, 's_0', done_on(damaged))
-    done = scripts.run('plot_spectrum.py', 's', cwd=tmp_path)
+    done = scripts.call('plot_spectrum.py', 's')
     assert done.returncode == 1 and 'none of the 1 analysed files can be read' in done.stderr
     assert sorted(file.name for file in tmp_path.iterdir() if file.suffix != '.ini') == ['damaged.amp.root', 'x.PDF']
 
 
-def test_files_need_no_database(scripts: Scripts, analysed: list[Path], tmp_path: Path) -> None:
+def test_files_need_no_database(
+    scripts: Scripts, analysed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     scripts.config.unlink()
     # The first one twice, and once by another name of its folder.
     names = [*map(str, analysed), str(analysed[0]), f'{analysed[0].parent}/./{analysed[0].name}']
-    done = scripts.run('plot_spectrum.py', *names, cwd=tmp_path)
+    done = scripts.call('plot_spectrum.py', *names)
     assert done.returncode == 0 and 'detector_a: 1200 events' in done.stdout
     assert is_png(tmp_path / 'ma22a000_000.spectrum.png')
-    done = scripts.run('plot_spectrum.py', str(analysed[0]), '-o', '/no/such/folder/x.png')
+    done = scripts.call('plot_spectrum.py', str(analysed[0]), '-o', '/no/such/folder/x.png')
     assert done.returncode == 1 and '/no/such/folder/x.png cannot be written: No such file' in done.stderr
     raw = analysed[0].with_name('ma22a000_000.root')
-    done = scripts.run('plot_spectrum.py', str(analysed[0]), str(raw), cwd=tmp_path)
+    done = scripts.call('plot_spectrum.py', str(analysed[0]), str(raw))
     assert done.returncode == 1 and f'{raw}: not a file of amplitudes' in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_unknown_ending(scripts: Scripts, tmp_path: Path) -> None:
-    done = scripts.run('plot_spectrum.py', 'x.amp.root', '-o', str(tmp_path / 'x.gif'))
+    done = scripts.call('plot_spectrum.py', 'x.amp.root', '-o', str(tmp_path / 'x.gif'))
     assert done.returncode == 2 and '.png, .pdf' in done.stderr and not (tmp_path / 'x.gif').exists()

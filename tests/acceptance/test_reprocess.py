@@ -49,16 +49,16 @@ def at_a_terminal(scripts: Scripts, *arguments: str) -> Iterator[tuple[Process, 
 
 
 def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, database: Database, tmp_path: Path) -> None:
-    assert scripts.run('make_metadata.py', '3', '--events', '20').returncode == 0
+    assert scripts.call('make_metadata.py', '3', '--events', '20').returncode == 0
     files = sorted((tmp_path / 'raw').glob('*.root'))
     gone, wrong, cut_short = ids = [file.stem for file in files]
     files[0].rename(tmp_path / 'elsewhere')
     content = files[1].read_bytes()
     files[1].write_bytes(content[:-1] + b'?')
-    assert scripts.run('listen_newfiles.py', '--once').returncode == 1
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 1
     moved = Path(database.get(cut_short)['process'][0]['file'])
     moved.write_bytes(moved.read_bytes()[:1000])
-    assert scripts.run('listen_analysis1.py', '--once').returncode == 1
+    assert scripts.call('listen_analysis1.py', '--once').returncode == 1
 
     before = sequence(database)
     shown = scripts.run('reprocess.py', '--failed', '--dry-run')

@@ -66,7 +66,7 @@ def test_a_listener_at_work_then_paused(scripts: Scripts, database: Database, jo
 def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
     new_document(database, 'nameless')
     new_document(database, 'gone', original_file='/nowhere/gone.root', md5sum='0' * 32)
-    assert scripts.run('listen_newfiles.py', '--once').returncode == 1
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 1
     kinds = {(kind['step'], kind['kind'], kind['count'], kind['doc_id']) for kind in as_json(scripts)['failures']}
     assert kinds == {
         ('move_to_sps', 'Unprocessable', 1, 'nameless'),

@@ -1,4 +1,7 @@
-"""The original's walk-through, with the scripts as processes and real files."""
+"""The original's walk-through, with the scripts as processes and real files.
+
+Scripts that only prepare for what a test is about are called within its own process.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
 
 
 def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database: Database) -> None:
-    seeding = scripts.run('make_metadata.py', '200', '--events', '2', '--seed', '1')
+    seeding = scripts.call('make_metadata.py', '200', '--events', '2', '--seed', '1')
     assert seeding.returncode == 0, seeding.stderr
     listeners = [scripts.start(f'listen_{step}.py', '-v') for step in ('newfiles', 'analysis1') for _ in range(2)]
     wait_until(lambda: done_with(database, 'signal_processing') == 200, limit=240)
@@ -92,8 +95,8 @@ def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database
 
 
 def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, database: Database) -> None:
-    scripts.run('make_metadata.py', '3', '--events', '2000')
-    assert scripts.run('listen_newfiles.py', '--once').returncode == 0
+    scripts.call('make_metadata.py', '3', '--events', '2000')
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
     listener = scripts.start('listen_analysis1.py')
     listener.wait_for('appending process results to')  # the first is done, and the next has begun
     assert listener.stop() == 0
@@ -103,21 +106,21 @@ def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, da
 
 
 def test_registering_files_from_a_folder(scripts: Scripts, database: Database, tmp_path: Path) -> None:
-    assert scripts.run('make_metadata.py', '2', '--events', '3').returncode == 0
+    assert scripts.call('make_metadata.py', '2', '--events', '3').returncode == 0
     for doc in documents(database):
         database.delete(doc)
     folder = str(tmp_path / 'raw')
-    young = scripts.run('make_metadata.py', '--from', folder)
+    young = scripts.call('make_metadata.py', '--from', folder)
     assert young.returncode == 0 and 'registered 0 files' in young.stdout and 'left 2 for the next call' in young.stdout
     done = scripts.run('make_metadata.py', '--from', folder, '--settle', '0')
     assert done.returncode == 0 and 'registered 2 files' in done.stdout
-    again = scripts.run('make_metadata.py', '--from', folder, '--settle', '0')
+    again = scripts.call('make_metadata.py', '--from', folder, '--settle', '0')
     assert again.returncode == 0 and 'registered 0 files, 2 had a document already' in again.stdout
     for doc in documents(database):
         assert doc['run'] == 'ma22a000' and doc['conditions']['volts']['detector_a'] == [8, -8, 2, -2]
         assert doc['md5sum'] == files.md5_of(doc['original_file'])
-    assert scripts.run('listen_newfiles.py', '--once').returncode == 0
-    assert scripts.run('listen_analysis1.py', '--once').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
+    assert scripts.call('listen_analysis1.py', '--once').returncode == 0
     assert done_with(database, 'signal_processing') == 2
 
 
@@ -133,9 +136,9 @@ def test_the_step_of_the_readme(scripts: Scripts, database: Database) -> None:
     text = (ROOT / 'README.md').read_text(encoding='utf-8').split('<!-- step -->')[1].split('```')[1]
     script = scripts.config.with_name('listen_filesize.py')
     script.write_text(text.removeprefix('python\n'))
-    assert scripts.run('make_metadata.py', '--events', '3').returncode == 0
+    assert scripts.call('make_metadata.py', '--events', '3').returncode == 0
     for step in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.run(step, '--once').returncode == 0
+        assert scripts.call(step, '--once').returncode == 0
     command = [sys.executable, str(script), '--config', str(scripts.config), '--once']
     # Saved among the scripts, as the README says, its folder is on the path; here it is put there.
     done = subprocess.run(command, env={'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, check=False)

@@ -82,7 +82,7 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def _process(scripts: Scripts, database: Database, files: int) -> None:
-    made = scripts.run('make_metadata.py', str(files))
+    made = scripts.call('make_metadata.py', str(files))
     assert made.returncode == 0, made.stderr
     broken, gone = database.get('ma22a000_003'), database.get('ma22a000_002')
     Path(gone['original_file']).unlink()
@@ -91,7 +91,7 @@ def _process(scripts: Scripts, database: Database, files: int) -> None:
     source.write_bytes(source.read_bytes()[:20_000])
     database.put({**broken, 'md5sum': md5_of(source), 'size': 20_000})
     for listener in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.run(listener, '--once', '-q').returncode == 1  # each fails on one document
+        assert scripts.call(listener, '--once', '-q').returncode == 1  # each fails on one document
 
 
 @pytest.fixture(scope='session')
