@@ -113,8 +113,10 @@ class Policy:
         Slow callbacks leave work for other machines; fast ones go in bulk.
         """
         missing = min(self.target, self._batch - load.resting) - load.running
-        # Not for a few at a time while the workers have enough: a claim costs the same for one as for many.
-        return max(missing, 0) if load.running < self._workers or missing >= self.target // 2 else 0
+        # Not for a few at a time while the workers have enough: a request costs the same for one as for many. What is
+        # unwritten counts, too, or half a batch of fast results would be written as soon as it has come.
+        is_enough = load.running < self._workers or missing - load.unwritten >= self.target // 2
+        return max(missing, 0) if is_enough else 0
 
     @property
     def claim_due(self) -> float:

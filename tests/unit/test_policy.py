@@ -79,6 +79,8 @@ def test_three_fast_callbacks_are_enough_to_know_the_pace() -> None:
         (3600.0, Load(), 1),
         (3600.0, Load(running=1), 0),
         (0.0, Load(running=100), 400),
+        (0.0, Load(running=240, unwritten=260), 0),  # the rest of the batch comes in this moment
+        (0.0, Load(unwritten=500), 500),
     ],
 )
 def test_room(seconds: float, load: Load, room: int) -> None:
