@@ -72,7 +72,7 @@ def test_three_fast_callbacks_are_enough_to_know_the_pace() -> None:
         (0.1, Load(), 10),
         (0.1, Load(running=4), 6),
         (0.1, Load(running=6), 0),  # not for a few at a time while the workers have enough
-        (0.1, Load(running=1, unwritten=9), 9),  # what is finished is written with the claims
+        (0.1, Load(unwritten=9), 10),  # what is finished is written with the claims
         (0.1, Load(resting=300), 10),  # those that rest take no place of the others
         (0.1, Load(resting=495), 5),
         (0.1, Load(resting=500), 0),  # but all together are no more than a batch
