@@ -17,6 +17,8 @@ from edw.logs import short_sequence
 from edw.model import documents
 from edw.model.documents import Document
 
+REMEMBERED = 5000  # revisions
+
 Choose = Callable[[list[Document]], list[Document]]
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ class Intake:
         # Nobody here has tried to claim them yet. By id: what a look has found may come with an older poll once more,
         # and two claims of one document in one request leave a conflict on the embedded server.
         self._waiting: dict[str, Document] = {}
+        # Revisions that were taken to be claimed, by id. CouchDB's feed may bring one again: its last_seq is that of
+        # several shards, and one may lag behind. Claimed once more it would be lost, though to nobody.
+        self._taken: dict[str, str] = {}
         self._set_aside: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._in_doubt = True  # whether more may wait than is known
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
@@ -67,6 +72,7 @@ class Intake:
     def try_all_again(self) -> None:
         """Look whatever the feed says, and at what was set aside, too."""
         self._set_aside.clear()
+        self._taken.clear()
         self.doubt()
 
     def look(self, rows: int, in_flight: set[str], choose: Choose) -> None:
@@ -100,10 +106,14 @@ class Intake:
         self._in_doubt = self._since is None
 
     def take(self, number: int, in_flight: set[str]) -> list[Document]:
-        """The first documents that wait, to be claimed; those in flight here are passed over."""
+        """The first documents that wait, to be claimed; passed over are those in flight, and revisions taken before."""
         passed_over = self._set_aside | in_flight
-        taken = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
-        return [doc for doc in taken if doc['_id'] not in passed_over]
+        first = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
+        taken = [doc for doc in first if doc['_id'] not in passed_over and self._taken.get(doc['_id']) != doc['_rev']]
+        self._taken.update({doc['_id']: doc['_rev'] for doc in taken})
+        while len(self._taken) > REMEMBERED:
+            del self._taken[next(iter(self._taken))]
+        return taken
 
     def poll(self, limit: int) -> None:
         """Have the feed bring what comes to wait, `limit` documents at most."""
