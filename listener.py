@@ -269,7 +269,8 @@ class Listener:
     # 5. Wait for changes since the sequence up to which all has been seen.
 
     def _poll_due(self) -> float:
-        return self._policy.claim_due if self._intake.may_poll and not self._stopping else NEVER
+        may_poll = self._intake.may_poll and not self._stopping
+        return self._policy.poll_due(self._in_flight.load) if may_poll else NEVER
 
     def _poll(self) -> None:
         self._intake.poll(self._policy.page_limit)

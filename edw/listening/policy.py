@@ -19,6 +19,7 @@ WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
+SOON = 0.02  # seconds of work whose end polling the feed waits for
 LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
 
 # For callbacks so fast that a full batch is less than WORK_AHEAD. Then the server is the limit, not the callbacks, and
@@ -75,6 +76,7 @@ class Policy:
         self._backs_off = False
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
         self._knows_pace = False
+        self._claimed_at = NOW
         self._claim_due = NOW
 
     # Facts.
@@ -88,6 +90,7 @@ class Policy:
         """Documents were claimed; others had claimed `lost` of them before."""
         if not won and not lost:
             return
+        self._claimed_at = self._clock()
         self._is_contended = lost > 0
         was_outrun = lost > won
         self._backs_off = was_outrun and self._is_fast and self._may_back_off
@@ -120,8 +123,15 @@ class Policy:
 
     @property
     def claim_due(self) -> float:
-        """When to claim, and to poll for what comes: after a lost claim, not at once."""
+        """When to claim what is there to be claimed: after a lost claim, not at once."""
         return self._claim_due
+
+    def poll_due(self, load: Load) -> float:
+        """When to poll the feed, if nothing is known to wait."""
+        # Each page makes the server pass over all that has changed since the last one, mostly what this listener wrote
+        # itself; and what has changed twice by then counts once.
+        ends_soon = 0 < load.running * self._seconds_each / self._workers < SOON
+        return max(self._claim_due, self._claimed_at + WRITE_DELAY if ends_soon else NOW)
 
     def write_due(self, load: Load, since: float) -> float:
         """When to write what is unwritten, the oldest of it since the time `since`."""

@@ -172,6 +172,27 @@ def test_one_that_ends_when_nothing_waits_leaves_nothing_to_others() -> None:
     assert not made.backs_off and made.claim_due == 1000.0 + LOST_PAUSE
 
 
+@pytest.mark.parametrize(
+    ('seconds', 'load', 'due'),
+    [
+        (0.05, Load(running=1), NOW),  # what takes time never holds up the feed
+        (0.0, Load(running=100), 1000.0 + WRITE_DELAY),  # what does not is written first
+        (0.0, Load(), NOW),
+        (0.0, Load(resting=10), NOW),
+    ],
+)
+def test_when_to_poll(seconds: float, load: Load, due: float) -> None:
+    made = policy(seconds=seconds)
+    made.claimed(10, 0)
+    assert made.poll_due(load) == due
+
+
+def test_polling_waits_for_the_pause_after_lost_claims() -> None:
+    made = policy(seconds=0.1)
+    made.claimed(0, 1)
+    assert made.poll_due(Load()) == made.claim_due > 1000.0
+
+
 def test_each_listener_has_an_order_of_its_own() -> None:
     docs = [{'_id': f'doc{number}'} for number in range(50)]
     one, same, other = (in_own_order(docs, name) for name in ('a:1:f', 'a:1:f', 'b:1:f'))
