@@ -13,12 +13,15 @@ BIN := $(VENV)/bin
 # Threads of the linear algebra in each of them would only wait for each other.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4
 
-.PHONY: demo check test style bench bench-peers chaos clean
+.PHONY: demo check unit test style bench bench-peers chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
 
-check: style
+check: $(VENV)/ready-dev
+	@$(MAKE) --no-print-directory --jobs 2 style unit
+
+unit: $(VENV)/ready-dev
 	@$(PYTEST) --hypothesis-profile check tests/unit
 
 test: style

@@ -81,7 +81,8 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
 
     for doc_id in ids:
         doc = database.get(doc_id)
-        assert doc['status'] == 'good' and [failure['attempt'] for failure in doc['failures']] == [1, 2, 3]
+        attempts = [1] if doc_id == cut_short else [1, 2, 3]  # no data file of ours is no better at another attempt
+        assert doc['status'] == 'good' and [failure['attempt'] for failure in doc['failures']] == attempts
         assert ('superseded' in doc) is (doc_id == cut_short)
     (superseded,) = database.get(cut_short)['superseded']
     assert superseded['from'] == 'move_to_sps' and superseded['entries'][0]['file'] == str(moved)

@@ -125,30 +125,30 @@ def test_random_secrets_are_real() -> None:
         assert not any(is_common(make(6)) for _ in range(1000))
 
 
-@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize('secret', REAL)
-def test_a_real_secret_goes_wherever_it_stands(secret: str, form: Callable[[str], str]) -> None:
+def test_a_real_secret_goes_wherever_it_stands(secret: str) -> None:
     keep_secret(secret, USER)
-    written = form(secret)
-    for text in ('{}', 'it is {} or {}', 'x{}x', '/mnt/{}/x.root', "'{}'", *HEADERS):
-        said = redact.redact(text.replace('{}', written))
-        assert written not in said and secret not in said and '***' in said, text
+    for name, form in FORMS.items():
+        written = form(secret)
+        for text in ('{}', 'it is {} or {}', 'x{}x', '/mnt/{}/x.root', "'{}'", *HEADERS):
+            said = redact.redact(text.replace('{}', written))
+            assert written not in said and secret not in said and '***' in said, f'{name}: {text}'
 
 
-@pytest.mark.parametrize('place', PLACES)
 @pytest.mark.parametrize('secret', (*COMMON, *(secret for secret in REAL if not set(secret) & set(' "@/'))))
-def test_any_secret_goes_where_a_secret_can_stand(secret: str, place: str) -> None:
+def test_any_secret_goes_where_a_secret_can_stand(secret: str) -> None:
     keep_secret(secret, USER)
-    said = redact.redact(place.format(secret))
-    # The words around it may hold a short one.
-    assert said in (place.format('***'), 'https://host/x'), said
+    for place in PLACES:
+        said = redact.redact(place.format(secret))
+        # The words around it may hold a short one.
+        assert said in (place.format('***'), 'https://host/x'), said
 
 
 @pytest.mark.parametrize('secret', COMMON)
-@pytest.mark.parametrize('text', INNOCENT)
-def test_a_common_secret_takes_no_text_with_it(secret: str, text: str) -> None:
+def test_a_common_secret_takes_no_text_with_it(secret: str) -> None:
     keep_secret(secret, USER)
-    assert redact.redact(text) == text
+    for text in INNOCENT:
+        assert redact.redact(text) == text
 
 
 @pytest.mark.parametrize('text', INNOCENT)
