@@ -40,8 +40,9 @@ def by_row(wanted: list[Document], rows: list[dict[str, Any]]) -> Claimed:
 def held(database: Database, step: str, listener: Any) -> list[Document]:
     """The documents that a listener holds a claim on, whether it knows or not."""
     rows = views.rows(database, views.CLAIMS, key=[step, listener], reduce=False, include_docs=True)
-    # A row can be older than the document that comes with it.
-    return [row['doc'] for row in rows if row['doc'] and is_held(row['doc'], listener)]
+    # A row can be older than the document that comes with it. Of one that was deleted in this moment none comes.
+    docs = (row.get('doc') for row in rows)
+    return [doc for doc in docs if doc and is_held(doc, listener)]
 
 
 def holders(database: Database, step: str) -> list[Any]:

@@ -92,9 +92,9 @@ class Intake:
             limit=limit,
         )
         self._set_aside.update(nesting.left_alone(page['rows']))  # or a page full of them would be read for ever
-        # A row can be older than the document that comes with it.
-        free = [row['doc'] for row in page['rows'] if documents.is_free(row['doc'], self._after)]
-        free = [doc for doc in free if doc['_id'] not in passed_over]
+        # A row can be older than the document that comes with it. Of one that was deleted in this moment none comes.
+        docs = (row.get('doc') for row in page['rows'])
+        free = [doc for doc in docs if documents.is_free(doc, self._after) and doc['_id'] not in passed_over]
         self._waiting = {doc['_id']: doc for doc in choose(free)}
         # If all that waits has been seen, what comes is a change after the sequence of this page.
         self._in_doubt = len(page['rows']) == limit or len(self._waiting) < len(free)

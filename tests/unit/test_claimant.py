@@ -158,6 +158,13 @@ def test_what_is_left_over_is_looked_for_only_after_claims_and_until_it_is_answe
     assert one.held() == {'a'}
 
 
+def test_a_document_that_was_deleted_in_this_moment_is_held_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = MemoryDatabase()
+    rows = [{'id': 'gone', 'key': ['first', NAME]}, {'id': 'gone too', 'key': ['first', NAME], 'doc': None}]
+    monkeypatch.setattr(database, 'view', lambda viewname, **query: {'rows': rows})
+    assert claimant(database).held() == set()
+
+
 def test_a_release_whose_answer_was_lost_is_no_lost_claim(caplog: pytest.LogCaptureFixture) -> None:
     database = MemoryDatabase(new('a'))
     one = claimant(database)

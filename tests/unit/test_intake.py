@@ -102,6 +102,13 @@ def test_rows_that_are_older_than_their_documents_are_dropped(bench: Bench) -> N
     assert bench.take() == ['a']
 
 
+def test_a_row_whose_document_was_deleted_in_this_moment_is_dropped(bench: Bench) -> None:
+    rows = [{'id': 'gone'}, {'id': 'gone too', 'doc': None}, {'id': 'a', 'doc': docs('a')[0]}]
+    bench.view.view = lambda viewname, **query: {'rows': rows, 'update_seq': '1-x'}  # type: ignore[method-assign]
+    bench.look(9)
+    assert bench.take() == ['a']
+
+
 def test_what_is_in_flight_or_set_aside_is_passed_over_but_counted(bench: Bench) -> None:
     bench.view.docs = docs('a', 'b', 'c', 'd')
     bench.intake.set_aside(['a'])
