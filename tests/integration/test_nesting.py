@@ -61,7 +61,7 @@ def test_the_feed_goes_on(deep: Database) -> None:
     since: str | int = 0
     while not rows.keys() >= {'a', 'deep', 'z'}:
         # CouchDB answers with what one shard has, and then with that of the next.
-        answer = deep.longpoll(since, limit=100, include_docs=True)
+        answer = deep.longpoll(since, limit=100, include_docs='true')
         rows |= {row['id']: row for row in answer['results']}
         since = answer['last_seq']
     assert left_alone(list(rows.values())) == ['deep']
