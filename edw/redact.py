@@ -16,7 +16,7 @@ secret:
 A secret is common (`is_common`) if it would be found in texts that have nothing to do with it:
 
 - it is shorter than 4 characters, or has nothing but letters and digits and is shorter than 6;
-- it is one word, or one number, and shorter than 8 ("data", "1234");
+- it is one word, or one number, and shorter than 6 ("data", "1234");
 - all words in it are among those that this suite itself writes into paths, logs and documents, with no more than a
   year's digits and with `_`, `-`, `.`, `/` or spaces between them ("signal_processing", "data2013");
 - it stands in the settings openly: as a folder, the database's or the user's name, or part of the server's address.
@@ -37,7 +37,7 @@ from typing import NamedTuple
 HIDDEN = '***'
 SHORTEST = 4  # characters of a secret that is hidden everywhere
 SHORTEST_ALPHANUMERIC = 6  # of letters and digits: shorter ones occur in checksums and names of runs
-SHORTEST_WORD = 8  # of letters alone, or of digits alone
+SHORTEST_WORD = 6  # of letters alone, or of digits alone
 SHORTEST_BASE64 = 8  # of a login
 MOST_DIGITS = 4  # beside words of the suite: more are no year and no number of a disk
 
