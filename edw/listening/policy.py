@@ -1,7 +1,7 @@
 """How many documents a listener claims, and when: decisions from facts, without I/O and without a clock of its own.
 
-Facts come in as they happen (a callback took 3 ms, of 500 wanted documents 120 were won, a page of 7 of 500 changes
-came); decisions are asked for. Whoever wants to change how much is claimed at once changes it here, and nowhere else.
+Facts come in as they happen (a callback took 3 ms, of 500 wanted documents 120 were won, a page came); decisions are
+asked for. Whoever wants to change how much is claimed at once changes it here, and nowhere else.
 """
 
 from __future__ import annotations

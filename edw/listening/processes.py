@@ -192,17 +192,21 @@ class _Child:
             running.set_result(outcome)
 
     def break_off(self, error: Exception) -> None:
-        running, self._running = self._running, None
-        self.is_ready, self.is_dead, self.words, self.due = False, True, 'the engine failed', math.inf
+        running = self._die('the engine failed')
         if running is not None:
             running.set_exception(error)
 
     def fail(self, words: str) -> None:
+        running = self._die(words)
+        if running is not None:
+            running.set_result(_failed(words, self._began))
+
+    def _die(self, words: str) -> Running | None:
+        """Expect nothing more of the process; returns what it was running."""
         running, self._running = self._running, None
         self.is_ready, self.is_dead, self.words, self.due = False, True, words, math.inf
         self.connection.close()
-        if running is not None:
-            running.set_result(_failed(words, self._began))
+        return running
 
 
 def _failed(words: str, began: float | None = None) -> Outcome:
