@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 # Tests run in as many processes as there are processors, each with an embedded server of its own; see tests/sharing.py.
 # Threads of the linear algebra in each of them would only wait for each other.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --max-worker-restart 0
 
 .PHONY: demo check unit test style bench bench-peers chaos clean
 

@@ -1,4 +1,4 @@
-"""plot_spectrum.py, on the run of a simulated acquisition and on files; as a process where the whole way is gone."""
+"""plot_spectrum.py, on the run of a simulated acquisition and on files; as a process where it draws a run."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def is_pdf(file: Path) -> bool:
 
 
 def test_the_whole_way_from_acquisition_to_the_picture(scripts: Scripts, database: Database, tmp_path: Path) -> None:
-    assert scripts.run('make_metadata.py', '2', '--events', '600', '--seed', '1').returncode == 0
-    done = scripts.run('plot_spectrum.py', 'ma22a000', cwd=tmp_path)
+    assert scripts.call('make_metadata.py', '2', '--events', '600', '--seed', '1').returncode == 0
+    done = scripts.call('plot_spectrum.py', 'ma22a000')
     assert done.returncode == 1
     assert done.stderr == 'error: signal_processing has not been done yet on any of the 2 documents of run ma22a000\n'
     for script in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.run(script, '--once').returncode == 0
+        assert scripts.call(script, '--once').returncode == 0
     picture = tmp_path / 'ma22a000.spectrum.png'
     picture.write_text('an older one')
     done = scripts.run('plot_spectrum.py', 'ma22a000', cwd=tmp_path)

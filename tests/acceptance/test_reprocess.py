@@ -74,7 +74,7 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     done = scripts.run('reprocess.py', '--failed', 'move_to_sps', '--yes')
     assert done.returncode == 0 and 'requeued 2 documents' in done.stdout, done.stdout + done.stderr
     # It failed in the second step, but the first is to be done again: the copy is fetched anew.
-    done = scripts.run('reprocess.py', '--failed', 'signal_processing', '--from', 'move_to_sps', '--yes')
+    done = scripts.call('reprocess.py', '--failed', 'signal_processing', '--from', 'move_to_sps', '--yes')
     assert done.returncode == 0 and 'move_to_sps cut from process' in done.stdout, done.stdout + done.stderr
     wait_until(lambda: all(names(database, doc_id) == STEPS for doc_id in ids))
     assert newfiles.stop() == 0 and analysis.stop() == 0
@@ -86,17 +86,17 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
         assert ('superseded' in doc) is (doc_id == cut_short)
     (superseded,) = database.get(cut_short)['superseded']
     assert superseded['from'] == 'move_to_sps' and superseded['entries'][0]['file'] == str(moved)
-    again = scripts.run('reprocess.py', '--failed', '--yes')
+    again = scripts.call('reprocess.py', '--failed', '--yes')
     assert again.returncode == 0 and 'there is nothing to requeue' in again.stdout
 
 
 def test_a_run_is_cut_back_to_before_a_step(scripts: Scripts, database: Database) -> None:
     ids = seed(database, 3, process=[{'name': step} for step in STEPS])
     arguments = ('--run', 'r', '--range', ids[1], 'doc999', '--from', 'signal_processing', '--yes')
-    done = scripts.run('reprocess.py', *arguments)
+    done = scripts.call('reprocess.py', *arguments)
     assert done.returncode == 0 and 'requeued 2 documents' in done.stdout
     assert [names(database, doc_id) for doc_id in ids] == [STEPS, STEPS[:1], STEPS[:1]]
-    again = scripts.run('reprocess.py', *arguments)
+    again = scripts.call('reprocess.py', *arguments)
     assert again.returncode == 0 and f'2 documents are as wanted already: {ids[1]}, {ids[2]}' in again.stdout
 
 
@@ -111,11 +111,11 @@ def test_a_document_that_is_worked_on_is_left_alone_unless_forced(
     wait_until(lambda: begun() == [first.pid])
     first.send(signal.SIGSTOP)
     before = database.get('doc000')
-    left = scripts.run('reprocess.py', 'doc000', '--from', 'waiting', '--yes')
+    left = scripts.call('reprocess.py', 'doc000', '--from', 'waiting', '--yes')
     assert left.returncode == 1 and '1 are left alone, a listener is at them (see --force): doc000' in left.stdout
     assert database.get('doc000') == before and before['claim']['process'] == 'waiting'
 
-    forced = scripts.run('reprocess.py', 'doc000', '--from', 'waiting', '--yes', '--force')
+    forced = scripts.call('reprocess.py', 'doc000', '--from', 'waiting', '--yes', '--force')
     assert forced.returncode == 0 and f'the claim of {before["claim"]["worker"]} removed' in forced.stdout
     assert 'claim' not in database.get('doc000')
     second = scripts.listen(WAITING_STEP)
@@ -159,7 +159,7 @@ def test_what_changed_between_question_and_answer_is_left_alone(scripts: Scripts
     docs = database.existing(ids)
     assert docs[ids[1]]['status'] == 'f' and docs[ids[1]]['note'] == 'wait for the calibration'
     assert docs[ids[0]]['status'] == docs[ids[2]]['status'] == 'good' and 'claim' in docs[ids[4]]
-    again = scripts.run('reprocess.py', '--failed', '--yes')
+    again = scripts.call('reprocess.py', '--failed', '--yes')
     assert again.returncode == 1 and 'requeued 1 documents' in again.stdout
     assert database.get(ids[1])['status'] == 'good' and database.get(ids[4])['status'] == 'f'
 
@@ -188,24 +188,24 @@ def test_documents_of_the_original_scripts(scripts: Scripts, database: Database)
             {'_id': 'odd', 'run': 'la01a000', 'status': 'failed move to sps', 'process': 'move_to_sps'},
         ]
     )
-    assert 'nothing to requeue' in scripts.run('reprocess.py', '--failed', 'move_to_sps', '--dry-run').stdout
-    done = scripts.run('reprocess.py', '--failed', '--where-status', 'failed move to sps', '--yes')
+    assert 'nothing to requeue' in scripts.call('reprocess.py', '--failed', 'move_to_sps', '--dry-run').stdout
+    done = scripts.call('reprocess.py', '--failed', '--where-status', 'failed move to sps', '--yes')
     assert done.returncode == 1 and 'error: odd: its process is missing or no list' in done.stderr
     assert [database.get(doc_id)['status'] for doc_id in ('old', 'hand')] == ['good', 'under discussion']
     assert database.get('odd')['_rev'].startswith('1-')
-    assert 'hand' in scripts.run('reprocess.py', '--failed', '--dry-run').stdout
+    assert 'hand' in scripts.call('reprocess.py', '--failed', '--dry-run').stdout
 
 
 def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Database) -> None:
     ids = seed(database, 2)
     database.put({**database.get(ids[0]), 'status': 'f'})
-    done = scripts.run('reprocess.py', *ids, 'doc999', '_design/process', '--failed', '--yes')
+    done = scripts.call('reprocess.py', *ids, 'doc999', '_design/process', '--failed', '--yes')
     assert done.returncode == 1 and 'requeued 1 documents' in done.stdout
     assert 'error: doc999: there is no such document' in done.stderr
     assert f'{ids[1]} has not failed' in done.stdout
     assert database.get('_design/process')['_rev'].startswith('1-')
     # A step may follow --failed, so that an id behind it is taken for one.
-    swallowed = scripts.run('reprocess.py', '--failed', ids[0], '--yes')
+    swallowed = scripts.call('reprocess.py', '--failed', ids[0], '--yes')
     assert swallowed.returncode == 2 and f'{ids[0]} is a document, not a step' in swallowed.stderr
 
 
@@ -230,26 +230,26 @@ def test_commands_that_are_wrong_do_nothing(
 ) -> None:
     seed(database, 2, status='f')
     before = sequence(database)
-    done = scripts.run('reprocess.py', *arguments)
+    done = scripts.call('reprocess.py', *arguments)
     assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr
     assert sequence(database) == before
 
 
 def test_servers_and_databases_that_cannot_be_used(scripts: Scripts, empty_database: Database, server: Server) -> None:
     command = ('reprocess.py', '--failed', '--yes')
-    no_design = scripts.run(*command)
+    no_design = scripts.call(*command)
     assert no_design.returncode == 1 and 'no design document' in no_design.stderr
     server.request('DELETE', empty_database.settings.dbname)
-    no_database = scripts.run(*command)
+    no_database = scripts.call(*command)
     assert no_database.returncode == 1 and 'no such database' in no_database.stderr
     text = scripts.config.read_text()
     scripts.config.write_text(text.replace(f'username = {server.username}', 'username = nobody'))
-    refused = scripts.run(*command)
+    refused = scripts.call(*command)
     assert refused.returncode == 1 and "refused user 'nobody'" in refused.stderr
     for done in (no_design, no_database, refused):
         assert len(done.stderr.splitlines()) <= 2 and server.password not in done.stdout + done.stderr
 
 
 def test_help(scripts: Scripts) -> None:
-    done = scripts.run('reprocess.py', '--help')
+    done = scripts.call('reprocess.py', '--help')
     assert done.returncode == 0 and '--config' in done.stdout and '--where-status' in done.stdout

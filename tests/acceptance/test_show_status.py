@@ -31,7 +31,7 @@ STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
 
 
 def as_json(scripts: Scripts, *arguments: str) -> dict[str, Any]:
-    done = scripts.run(SCRIPT, '--json', *arguments)
+    done = scripts.call(SCRIPT, '--json', *arguments)
     assert done.returncode == 0 and done.stderr == '', done.stderr
     return json.loads(done.stdout)
 
@@ -52,8 +52,8 @@ def test_a_listener_at_work_then_paused(scripts: Scripts, database: Database, jo
     (step,) = found['steps']
     assert (step['name'], step['after'], step['waiting'], step['running']) == ('waiting', 0, 0, 1)
     listener.send(signal.SIGSTOP)
-    wait_until(lambda: 'without a heartbeat' in scripts.run(SCRIPT).stdout, every=0.5)
-    done = scripts.run(SCRIPT, '--check', '--max-wait', '1')
+    wait_until(lambda: 'without a heartbeat' in scripts.call(SCRIPT).stdout, every=0.5)
+    done = scripts.call(SCRIPT, '--check', '--max-wait', '1')
     assert done.returncode == 1 and '1 document of waiting held for' in done.stdout
     listener.send(signal.SIGCONT)
     journal.with_suffix('.go').touch()
@@ -74,21 +74,21 @@ def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
     }
     shown = scripts.run(SCRIPT).stdout
     assert '/nowhere/gone.root cannot be moved' in shown and '2 failed' in shown
-    history = scripts.run(SCRIPT, '--doc', 'gone').stdout
+    history = scripts.call(SCRIPT, '--doc', 'gone').stdout
     assert 'failed move to sps' in history and history.count('attempt ') == 3
     events = as_json(scripts, '--doc', 'gone')['events']
     assert [event['what'] for event in events] == ['made', 'failed', 'failed', 'failed']
 
 
 def test_check(scripts: Scripts, database: Database) -> None:
-    done = scripts.run(SCRIPT, '--check', '--max-wait', '60')
+    done = scripts.call(SCRIPT, '--check', '--max-wait', '60')
     assert (done.returncode, done.stdout) == (0, 'ok: 0 waiting, 0 running, 0 finished\n')
     new_document(database, 'x', datecreated=time.time() - 7000)
-    assert scripts.run(SCRIPT, '--check').returncode == 0
-    late = scripts.run(SCRIPT, '--check', '--max-wait', '3600')
+    assert scripts.call(SCRIPT, '--check').returncode == 0
+    late = scripts.call(SCRIPT, '--check', '--max-wait', '3600')
     assert (late.returncode, late.stdout) == (1, '1 document waiting for the first step, the oldest for 1.9 h\n')
     new_document(database, 'bad', status='bad\nrun')
-    failed = scripts.run(SCRIPT, '--check')
+    failed = scripts.call(SCRIPT, '--check')
     assert failed.returncode == 1 and failed.stdout.startswith('1 document failed, bad: ')
     assert len(failed.stdout.splitlines()) == 1
 
@@ -105,12 +105,12 @@ def test_check(scripts: Scripts, database: Database) -> None:
     ],
 )
 def test_bad_arguments(scripts: Scripts, arguments: tuple[str, ...]) -> None:
-    assert scripts.run(SCRIPT, *arguments).returncode == 2
+    assert scripts.call(SCRIPT, *arguments).returncode == 2
 
 
 @pytest.mark.parametrize('doc_id', ['nix', '', '_all_docs', '_local/x', 'a/b?c'])
 def test_a_document_that_is_not_there(scripts: Scripts, database: Database, doc_id: str) -> None:
-    done = scripts.run(SCRIPT, '--doc', doc_id)
+    done = scripts.call(SCRIPT, '--doc', doc_id)
     assert done.returncode == 1 and f'there is no document {doc_id!r}' in done.stderr and done.stdout == ''
     assert len(done.stderr.splitlines()) == 1
 
@@ -170,7 +170,7 @@ def test_nothing_of_a_document_is_obeyed_by_the_terminal(scripts: Scripts, datab
         ('--json', '--doc', 'x[/bold]'),
         ('--doc', 'y'),
     ):
-        done = scripts.run(SCRIPT, *arguments)
+        done = scripts.call(SCRIPT, *arguments)
         assert done.stderr == '' and '[bold]' in done.stdout, arguments
         assert all(line.isprintable() for line in done.stdout.splitlines()), arguments
         assert not done.stdout.isspace() and '\u202e' not in done.stdout
