@@ -48,6 +48,7 @@ from edw.model import listeners
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
+FEED_PATIENCE = 60.0  # seconds in which the feed may fail for good once, if the database itself has no objection
 
 log = logging.getLogger('listener')
 
@@ -128,7 +129,7 @@ class Listener:
         self._metrics = metrics
         self._database = Database(settings)
         outage = Outage(metrics.outage, metrics.reached)
-        self._retry = Retry(self._wait_for_server, outage)
+        self._retry = Retry(self._wait_for_server, outage, believes_at_once=False)
         self._inbox: Inbox[Page | FeedFailed | Running | StopRequest] = Inbox()
         name = listeners.new_name()
         # One that ends when nothing waits any more cannot leave documents to others.
@@ -143,6 +144,7 @@ class Listener:
         self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = time.monotonic()
+        self._feed_failed_at = -NEVER  # monotonic time
         self._unplaced: list[str] = []
         self._stopping = False
         # In the order in which a document goes through them: what one brings is met by the next in the same turn. The
@@ -183,7 +185,7 @@ class Listener:
             self._feed.end()
             self._in_flight.close()  # nothing more begins; the heartbeat process releases what is left
             self._in_flight.end()
-            self._claimant.end(holds_claims=bool(self._in_flight))
+            self._claimant.end(self._in_flight.holds_claims)
         return self._in_flight.failed
 
     def _start(self) -> None:
@@ -218,7 +220,7 @@ class Listener:
                 case Future():
                     self._in_flight.finish(event)
                 case FeedFailed(error):
-                    raise error
+                    self._doubt(error)
                 case StopRequest():
                     if self._stopping:
                         raise BrokenOff
@@ -252,14 +254,14 @@ class Listener:
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
-        self._policy.claimed(len(exchanged.won), len(exchanged.lost))
+        self._policy.claimed(len(exchanged.won), len(exchanged.lost), len(exchanged.refused))
         self._intake.set_aside(exchanged.refused)
         self._in_flight.settle(exchanged.written, self._claimant.name)
         self._in_flight.submit(exchanged.won)
         if None in exchanged.written:
             self._intake.doubt()  # because of a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
-        self._claimant.tell(holds_claims=bool(self._in_flight))
+        self._claimant.tell(self._in_flight.holds_claims)
 
     # 3. The engine runs the callback on each; 4. its outcome comes as an event, and is written by the next exchange.
 
@@ -274,6 +276,15 @@ class Listener:
 
     def _poll(self) -> None:
         self._intake.poll(self._policy.page_limit)
+
+    def _doubt(self, error: Exception) -> None:
+        """Open the feed again, unless it has just failed for good, or the database says the same when it is asked."""
+        if not isinstance(error, EdwError) or time.monotonic() - self._feed_failed_at < FEED_PATIENCE:
+            raise error
+        self._feed_failed_at = time.monotonic()
+        log.warning('the feed has ended: %s', error)
+        self._retry(self._check_design)
+        self._feed.reopen()
 
     # Whatever the feed says, and for what no feed tells.
 
@@ -295,7 +306,7 @@ class Listener:
         return self._claimant.peers_due
 
     def _check_peers(self) -> None:
-        self._metrics.released(self._retry(self._claimant.check_peers, holds_claims=bool(self._in_flight)))
+        self._metrics.released(self._retry(self._claimant.check_peers, self._in_flight.holds_claims))
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

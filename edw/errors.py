@@ -43,12 +43,24 @@ class Conflict(DatabaseError):
     """409: the document has another revision by now."""
 
 
+class BadRequest(DatabaseError):
+    """400: the server cannot make sense of what was sent."""
+
+
 class TooLarge(DatabaseError):
     """413: a document, or a request with many, is larger than the server takes."""
 
 
-class TooDeep(DatabaseError):
+class Unstorable(DatabaseError):
+    """A document holds what no JSON database can keep: it is not sent. `word` is for the row of a bulk write."""
+
+    word = 'unstorable'
+
+
+class TooDeep(Unstorable):
     """A document is nested too deep to be worked with, or to be written: it is left alone."""
+
+    word = 'too_deep'
 
 
 class Unavailable(DatabaseError):

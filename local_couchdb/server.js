@@ -114,6 +114,8 @@ app.use((error, req, res, next) => {
   refuse(res, status, status < 500 ? 'bad_request' : 'internal_server_error', error.message);
 });
 
+const KEEP_ALIVE = 300_000; // milliseconds, as in CouchDB
+
 function fail(message) {
   console.error(`error: ${message}`);
   process.exit(1);
@@ -124,6 +126,8 @@ function listen() {
     answerStrayErrors();
     console.log(`embedded server, data in ${path.resolve(dir)}: http://127.0.0.1:${server.address().port}/`);
   });
+  // By itself it would close a connection that was quiet for five seconds, perhaps under the request that just comes.
+  server.keepAliveTimeout = KEEP_ALIVE;
   server.on('error', (error) => {
     fail(error.code === 'EADDRINUSE' ? `port ${port} is already in use. Take another --port.` : error.message);
   });

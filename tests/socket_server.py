@@ -12,10 +12,11 @@ RESET = b'<reset>'  # at the end of an answer: cut the connection as a failing n
 
 
 @contextmanager
-def answering(*answers: bytes | None) -> Iterator[str]:
+def answering(*answers: bytes | None, seen: list[str] | None = None) -> Iterator[str]:
     """A real socket server that gives one answer per connection, and then closes it; None keeps silent.
 
-    It offers no session: a login gets 404, and does not count.
+    `seen` gets the first line of each request that is answered. No session is offered: a login gets 404, and does not
+    count.
     """
     stop = threading.Event()
     with socket.create_server(('127.0.0.1', 0)) as listening:
@@ -25,9 +26,12 @@ def answering(*answers: bytes | None) -> Iterator[str]:
             while left:
                 connection, _ = listening.accept()
                 with connection:
-                    if connection.recv(65536).startswith(b'POST /_session'):
+                    request = connection.recv(65536)
+                    if request.startswith(b'POST /_session'):
                         connection.sendall(http('404 Not Found', b'{}'))
                         continue
+                    if seen is not None:
+                        seen.append(request.split(b'\r\n')[0].decode())
                     answer = left.pop(0)
                     if answer is None:
                         stop.wait()

@@ -24,13 +24,13 @@ class Exchanged:
 
     `written` has for each update, in order: the document as written; None where the claim was lost, so that the result
     is dropped; Refused where the server does not accept the new version. `won` are documents that are claimed now,
-    `lost` ids of those that somebody else has claimed or changed, `refused` ids of those that cannot be claimed.
+    `lost` ids of those that somebody else has claimed or changed, `refused` has reasons why others cannot be claimed.
     """
 
     written: list[Document | Refused | None] = field(default_factory=list)
     won: list[Document] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class Claimant:
@@ -84,8 +84,8 @@ class Claimant:
             cluster.delete_lost_claims(self._database, [doc for doc in written if isinstance(doc, dict)], self.name)
         self._unanswered = set()  # only now, because an Unavailable of any request so far has all of it called again
         self._disputes.add(claimed.disputed)
-        set_aside = not_tried - {doc['_id'] for doc in found}
-        return Exchanged(written, found + claimed.won, claimed.lost, [*claimed.refused, *sorted(set_aside)])
+        not_now = dict.fromkeys(not_tried - {doc['_id'] for doc in found}, 'an earlier claim was never answered')
+        return Exchanged(written, found + claimed.won, claimed.lost, claimed.refused | not_now)
 
     def held(self) -> set[str] | None:
         """Ids of the documents that hold a claim of this listener; None in a cluster, where no single answer tells."""

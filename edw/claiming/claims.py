@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from edw.database import views
 from edw.database.client import Database
 from edw.model.documents import Document
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class Claimed:
     won: list[Document] = field(default_factory=list)
     disputed: list[Document] = field(default_factory=list)  # missed the quorum of a cluster
     lost: list[str] = field(default_factory=list)  # ids; somebody else has changed them
-    refused: list[str] = field(default_factory=list)  # ids; for another reason
+    refused: dict[str, str] = field(default_factory=dict)  # the server's reasons, by id
 
 
 def by_row(wanted: list[Document], rows: list[dict[str, Any]]) -> Claimed:
@@ -32,8 +29,7 @@ def by_row(wanted: list[Document], rows: list[dict[str, Any]]) -> Claimed:
         elif row.get('error') == 'conflict':
             claimed.lost.append(doc['_id'])
         else:
-            log.warning('%s cannot be claimed: %s', doc['_id'], row.get('reason') or row.get('error') or row)
-            claimed.refused.append(doc['_id'])
+            claimed.refused[doc['_id']] = str(row.get('reason') or row.get('error') or row)
     return claimed
 
 

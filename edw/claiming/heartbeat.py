@@ -23,12 +23,14 @@ from edw import logs
 from edw.claiming import cluster
 from edw.config import Settings
 from edw.database.client import Database
-from edw.errors import Conflict, EdwError, NotFound, Unavailable
+from edw.database.retry import Retry
+from edw.errors import Conflict, DatabaseError, EdwError, LoginRefused, NotFound
 from edw.model.documents import Document
 from edw.model.listeners import heartbeat_id
 
 HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the listener says on the pipe
 END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
+LOGIN_PAUSE = 60.0  # seconds after a refused login: CouchDB locks an address out after five
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 log = logging.getLogger(__name__)
@@ -135,11 +137,13 @@ def main() -> int:
         if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
             ear.held_claims = ear.holds_claims
             beats.beat()
+    # After a lease peers release the claims. Until then a server that is away, or a proxy's word, is waited out.
+    retry = Retry(threading.Event().wait, patience=settings.lease)
     try:
         if not ear.ended_in_order:
-            released = cluster.release_all(database, order['step'], listener, lambda other: False)
+            released = retry(cluster.release_all, database, order['step'], listener, lambda other: False)
             log.warning('%s is gone: its claims are released: %d', listener, released)
-        beats.remove()
+        retry(beats.remove)
     except EdwError as error:
         log.warning('the last words of %s cannot be written: %s', listener, error)
         return error.exit_code
@@ -155,8 +159,11 @@ class _Beats:
         self._lease = lease
         self._written: float | None = None  # monotonic time of the last beat, or of the first that was tried
         self._late = False
+        self._silent_until = 0.0  # monotonic time
 
     def beat(self) -> None:
+        if time.monotonic() < self._silent_until:
+            return
         if self._written is None:
             self._written = time.monotonic()
         self._doc['counter'] += 1
@@ -168,7 +175,11 @@ class _Beats:
                 # Of an earlier beat whose answer was lost, or of the process before this one.
                 self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
                 self._doc['_rev'] = self._database.put(self._doc)['rev']
-        except Unavailable as error:
+        except LoginRefused as error:
+            self._silent_until = time.monotonic() + LOGIN_PAUSE
+            log.warning('no heartbeat for %g s: %s', LOGIN_PAUSE, error)
+            return
+        except DatabaseError as error:
             if not self._late and time.monotonic() - self._written > self._lease:
                 self._late = True
                 log.warning('no heartbeat for %g s, claims may be lost: %s', self._lease, error)

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.claiming import cluster
+from edw.database.bulk import UNANSWERED
 from edw.database.client import Database
+from edw.errors import TooDeep, Unstorable
 from edw.model import documents
 from edw.model.documents import Document
+
+# Errors of rows. The first are about the version that was sent, and will be the same for it for ever. The next may be
+# about it, or about what the server is told to let pass now. All others are passing: a server in trouble.
+FINAL = frozenset({'too_large', 'document_too_large', 'bad_request', 'doc_validation', Unstorable.word, TooDeep.word})
+DOUBTFUL = frozenset({'forbidden', 'unauthorized', UNANSWERED})
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +39,20 @@ class Update:
 
 @dataclass(frozen=True)
 class Refused:
-    """The database will not take this version of the document, whatever its revision."""
+    """The database does not take this version of the document, whatever its revision: `error` and `reason` say why."""
 
+    error: str
     reason: str
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it will never take it."""
+        return self.error in FINAL
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it may never take it."""
+        return self.error in DOUBTFUL
 
 
 def by_row(
@@ -48,7 +66,7 @@ def by_row(
     if row.get('error') == 'conflict':
         return _on_newer_revision(database, update, after)
     if row.get('error'):
-        return Refused(f'{row["error"]}: {row.get("reason")}')
+        return Refused(str(row['error']), f'{row["error"]}: {row.get("reason")}')
     return _accepted(database, update, {**version, '_rev': row['rev']}, row, after)
 
 

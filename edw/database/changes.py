@@ -1,19 +1,54 @@
-"""Being told that anything in the database has changed, for screens that show its state."""
+"""Being told of changes: polling the feed, also through proxies that cut it, and following it for screens."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from edw.config import Settings
 from edw.database.client import Database
-from edw.database.retry import Outage, Retry
+from edw.database.retry import Outage, Retry, pauses
 from edw.errors import EdwError, Unavailable
 
 BURST_PAUSE = 1.0  # seconds in which further changes count as the same: a thousand are one look, not a thousand
 ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
 
+SHORT = 1.0  # seconds; a feed that is cut sooner is not opened again at once
+
 Sequence = str | int
+
+
+class Poll:
+    """Polls the feed, also through a proxy that cuts a request which is quiet for some seconds.
+
+    One that was cut does not tell how far the server had looked. Made again from the same sequence, it would have the
+    server pass over everything that has changed since, more each time, and get no further. So one that does not wait
+    comes in between, whose end is a sequence to go on from. Whether there is an outage, that one tells: a quiet feed
+    that is cut is none.
+    """
+
+    def __init__(self, database: Database, retry: Retry) -> None:
+        self._database = database
+        self._retry = retry
+        self._pauses = pauses()
+
+    def __call__(self, since: Sequence, **query: Any) -> dict[str, Any]:
+        """The next answer of the feed, as `Database.longpoll` has it; perhaps without changes.
+
+        Raises Unavailable when `retry.wait` says so, and permanent errors.
+        """
+        began = time.monotonic()
+        try:
+            answer = self._database.longpoll(since, **query)
+        except Unavailable as error:
+            pause = max(next(self._pauses), error.retry_after or 0.0)
+            if time.monotonic() - began < SHORT and self._retry.wait(pause):
+                raise
+            return self._retry(self._database.changes, since, **query)
+        self._pauses = pauses()
+        return answer
 
 
 def changes(database: Database, since: Sequence, retry: Retry) -> Iterator[Sequence]:
@@ -23,9 +58,10 @@ def changes(database: Database, since: Sequence, retry: Retry) -> Iterator[Seque
     `retry.wait` says so, which is asked whenever something was told or failed; but a wait for a change that is under
     way goes on. Raises EdwError for permanent errors.
     """
+    poll = Poll(database, retry)
     try:
         while True:
-            answer = retry(database.longpoll, since)
+            answer = poll(since)
             if not answer['results']:
                 # The server ended a quiet feed, as it does for maintenance.
                 since = answer['last_seq']

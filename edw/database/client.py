@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -12,17 +14,18 @@ from urllib.parse import quote
 import requests
 
 from edw.config import Settings
-from edw.database import nesting
+from edw.database import nesting, storable
+from edw.database.bulk import UNANSWERED, BulkSize
 from edw.database.login import login_for, refusal, verification
-from edw.database.retry import Retry
+from edw.database.retry import Retry, retry_after
 from edw.errors import (
+    BadRequest,
     Conflict,
     DatabaseError,
     Forbidden,
     LoginRefused,
     NoDatabase,
     NotFound,
-    TooDeep,
     TooLarge,
     Unavailable,
 )
@@ -37,6 +40,7 @@ LOCKED_OUT = 'temporarily locked'  # in CouchDB's reason, after five wrong passw
 LOCKOUT_PAUSE = 60.0  # seconds; the lock ends five minutes after the last wrong one
 NO_DATABASE_REASONS = ('Database does not exist.', 'no_db_file')  # CouchDB and Cloudant; embedded server
 
+log = logging.getLogger(__name__)
 T = TypeVar('T')
 
 
@@ -53,6 +57,7 @@ class Database:
         self.settings = settings
         self.url = f'{settings.server}/{quote(settings.dbname, safe="")}'
         self._copies: int | None = None
+        self._bulk_size = BulkSize(time.monotonic)
         self._session = requests.Session()
         self._session.auth = self._login = login_for(settings)
 
@@ -89,9 +94,9 @@ class Database:
         return doc
 
     def put(self, doc: Document) -> dict[str, Any]:
-        """Write one document; raises Conflict where `_rev` is not its newest revision, TooDeep before it is sent."""
-        if nesting.is_too_deep(doc):
-            raise TooDeep(f'{doc["_id"]} is nested deeper than {nesting.DEEPEST} levels: it is not written')
+        """Write one document; raises Conflict where `_rev` is not its newest revision, Unstorable before it is sent."""
+        if (fault := storable.fault(doc)) is not None:
+            raise type(fault)(f'{doc["_id"]} is not written: {fault}')
         answer: dict[str, Any] = self._request('PUT', _path(doc['_id']), body=doc)
         return answer
 
@@ -102,27 +107,49 @@ class Database:
     def bulk_docs(self, docs: list[Document]) -> list[dict[str, Any]]:
         """Write many documents. One row per document, in order: `ok` and `rev`, or `error` and `reason`.
 
-        One that nobody here could read again is not sent, and must not take the others with it: its error is TOO_DEEP.
+        One that no database could hold is not sent, and one that the server cannot bear must not take the others with
+        it: such a one has an error of its own, as `storable` and `bulk` name them. Raises Unavailable, also after
+        some of them were written.
         """
-        deep = [nesting.is_too_deep(doc) for doc in docs]
-        if any(deep):
-            shallow = [doc for doc, is_deep in zip(docs, deep, strict=True) if not is_deep]
-            sent = iter(self.bulk_docs(shallow) if shallow else [])
-            reason = f'nested deeper than {nesting.DEEPEST} levels'
-            return [
-                {'id': doc['_id'], 'error': nesting.TOO_DEEP, 'reason': reason} if is_deep else next(sent)
-                for doc, is_deep in zip(docs, deep, strict=True)
-            ]
+        faults = [storable.fault(doc) for doc in docs]
+        good = [doc for doc, fault in zip(docs, faults, strict=True) if fault is None]
+        rows: list[dict[str, Any]] = []
+        while len(rows) < len(good):
+            rows += self._bulk_part(good[len(rows) :])
+        sent = iter(rows)
+        return [
+            next(sent) if fault is None else {'id': doc['_id'], 'error': fault.word, 'reason': str(fault)}
+            for doc, fault in zip(docs, faults, strict=True)
+        ]
+
+    def _bulk_part(self, docs: list[Document]) -> list[dict[str, Any]]:
+        """Rows of the first of the documents: of as many as get through at once."""
+        part = docs[: int(min(self._bulk_size.limit, len(docs)))]
         try:
-            rows: list[dict[str, Any]] = self._request('POST', '_bulk_docs', body={'docs': docs})
-        except TooLarge as error:
-            # Of the request, or of one document in it: it must not take the others with it.
-            if len(docs) == 1:
-                return [{'id': docs[0]['_id'], 'error': 'too_large', 'reason': str(error)}]
-            middle = len(docs) // 2
-            return self.bulk_docs(docs[:middle]) + self.bulk_docs(docs[middle:])
-        if not isinstance(rows, list) or len(rows) != len(docs):
+            rows: list[dict[str, Any]] = self._request('POST', '_bulk_docs', body={'docs': part})
+        except (TooLarge, BadRequest) as error:
+            # Of the request, or of one document in it.
+            if len(part) == 1:
+                word = 'too_large' if isinstance(error, TooLarge) else 'bad_request'
+                return [{'id': part[0]['_id'], 'error': word, 'reason': str(error)}]
+            self._bulk_size.too_large(len(part))
+            return []
+        except Unavailable as error:
+            if not self._bulk_size.failed():
+                raise
+            try:
+                self.info()
+            except Unavailable:
+                self._bulk_size.unanswered()
+                raise error from None
+            if len(part) == 1:
+                return [{'id': part[0]['_id'], 'error': UNANSWERED, 'reason': str(error)}]
+            self._bulk_size.too_large(len(part))
+            log.warning('%s; but it answers other requests: writing %d at a time', error, self._bulk_size.limit)
+            return []
+        if not isinstance(rows, list) or len(rows) != len(part):
             raise Unavailable(f'{self.url}: the answer to _bulk_docs has not one row for each document')
+        self._bulk_size.went_through()
         return rows
 
     def all_docs(self, **query: Any) -> list[dict[str, Any]]:
@@ -161,26 +188,25 @@ class Database:
         index: dict[str, Any] = self._request('GET', f'{design}/_info').get('view_index', {})
         return index
 
-    def longpoll(
-        self, since: str | int, *, selector: dict[str, Any] | None = None, limit: int = 1, **query: Any
-    ) -> dict[str, Any]:
-        """Wait until a document (that the selector or filter lets through) changes after the sequence `since`.
+    def longpoll(self, since: str | int, *, limit: int = 1, **query: Any) -> dict[str, Any]:
+        """Wait until a document (that the filter in the query lets through) changes after the sequence `since`.
 
         Returns `results`, which hold that change and those that followed it until the answer was written, `limit` of
         them at most, or nothing where the server ended the feed for reasons of its own; and `last_seq`. Documents in
         them are as in `view`.
         Raises Unavailable when not even a heartbeat comes for FEED_SILENCE.
         """
-        query = {
-            'feed': 'longpoll',
-            'since': since,
-            'limit': limit,
-            'heartbeat': int(1000 * FEED_HEARTBEAT),
-            **query,
-        }
+        heartbeat = int(1000 * FEED_HEARTBEAT)
+        return self._changes(FEED_SILENCE, since=since, limit=limit, feed='longpoll', heartbeat=heartbeat, **query)
+
+    def changes(self, since: str | int, *, limit: int = 1, **query: Any) -> dict[str, Any]:
+        """The same without waiting. Where `results` has less than `limit`, there were no others up to `last_seq`."""
+        return self._changes(READ_TIMEOUT, since=since, limit=limit, **query)
+
+    def _changes(self, read_timeout: float, *, selector: Any = None, **query: Any) -> dict[str, Any]:
         body = None if selector is None else {'selector': selector}
         method = 'GET' if selector is None else 'POST'
-        answer: dict[str, Any] = self._request(method, '_changes', query, body, read_timeout=FEED_SILENCE)
+        answer: dict[str, Any] = self._request(method, '_changes', query, body, read_timeout=read_timeout)
         if 'results' not in answer or 'last_seq' not in answer:
             raise Unavailable(f'{self.url}/_changes: the answer has no results')
         return answer
@@ -252,6 +278,15 @@ class Database:
         says = f'{status} {reason or response.reason}'
         if status == 401:
             return LoginRefused(refusal(self.settings, says))
+        if response.is_redirect:
+            target = redact(response.headers['Location'])
+            return Unavailable(f'{url}: {status}, redirects to {target}. If that is the database, set it as server.')
+        if status == 413:
+            return TooLarge(f'{url}: {says}')  # whoever says so
+        if reason is None or status == 429 or status >= 500 or response.ok:
+            # What is not CouchDB's JSON is a proxy's word, and no word on the database.
+            kind = '' if reason else ", and the answer is not CouchDB's JSON"
+            return Unavailable(f'{url}: {says}{kind}', retry_after(response))
         if status == 403 and LOCKED_OUT in says:
             return Unavailable(f'{url}: {says}\nSomebody at this address used a wrong password.', LOCKOUT_PAUSE)
         if status == 403:
@@ -260,19 +295,8 @@ class Database:
             )
         if status == 404 and reason in NO_DATABASE_REASONS:
             return NoDatabase(f'{self.url}: no such database. Make it with: python upload_design.py')
-        if status == 404:
-            return NotFound(f'{url}: {says}')
-        if status == 413:
-            return TooLarge(f'{url}: {says}')
-        if status in (409, 412):
-            return Conflict(f'{url}: {says}')
-        if response.is_redirect:
-            target = redact(response.headers['Location'])
-            return Unavailable(f'{url}: {status}, redirects to {target}. If that is the database, set it as server.')
-        if status == 429 or status >= 500 or response.ok:
-            kind = '' if reason else ", and the answer is not CouchDB's JSON"
-            return Unavailable(f'{url}: {says}{kind}', _retry_after(response))
-        return DatabaseError(f'{url}: {says}')
+        kinds = {400: BadRequest, 404: NotFound, 409: Conflict, 412: Conflict}
+        return kinds.get(status, DatabaseError)(f'{url}: {says}')
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -288,12 +312,6 @@ def _path(doc_id: str) -> str:
         if doc_id.startswith(prefix):
             return prefix + quote(doc_id.removeprefix(prefix), safe='')
     return quote(doc_id, safe='')
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds of the Retry-After header; None where there is none, or where it is a date."""
-    value = response.headers.get('Retry-After', '')
-    return float(value) if value.isdecimal() else None
 
 
 def _cause(error: Exception) -> str:

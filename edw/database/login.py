@@ -10,10 +10,12 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from edw.config import Settings, hide_secrets
+from edw.database.retry import retry_after
 from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
 
 TIMEOUT = 30.0  # seconds for the answer to a login
+SHORTEST_TOKEN = 10.0  # seconds for which a token is used, whatever its answer says
 IAM_GRANT = 'urn:ibm:params:oauth:grant-type:apikey'
 RENEW_AT = 0.8  # part of a token's life after which it is renewed, before the server refuses it
 
@@ -69,7 +71,8 @@ class SessionLogin(AuthBase):
         if answer.status_code == 401:
             raise LoginRefused(refusal(self._settings, '401 Name or password is incorrect.'))
         if answer.status_code == 429 or answer.status_code >= 500:
-            raise Unavailable(f'{self._settings.server}/_session: {answer.status_code} {answer.reason}')
+            says = f'{answer.status_code} {answer.reason}'
+            raise Unavailable(f'{self._settings.server}/_session: {says}', retry_after(answer))
         self._cookie = answer.cookies.get('AuthSession')
         self._offered = self._cookie is not None
 
@@ -110,18 +113,22 @@ class IamLogin(AuthBase):
             data={'grant_type': IAM_GRANT, 'apikey': self._settings.iam_apikey},
             headers={'Accept': 'application/json'},
         )
-        if answer.status_code in (400, 401, 403):
+        try:
+            token = answer.json()
+        except ValueError:
+            token = None  # not of IAM, but of something on the way
+        if answer.status_code in (400, 401, 403) and token is not None:
             raise LoginRefused(
                 f'{self._settings.iam_url} refused the API key: {answer.status_code} {answer.reason}\n'
                 'Set iam_apikey in local.edw.ini, or EDW_IAM_APIKEY.'
             )
         try:
-            token = answer.json()
             self._token, seconds = token['access_token'], float(token['expires_in'])
         except (ValueError, KeyError, TypeError):
-            raise Unavailable(f'{self._settings.iam_url}: {answer.status_code}, and no token in the answer') from None
+            says = f'{answer.status_code}, and no token in the answer'
+            raise Unavailable(f'{self._settings.iam_url}: {says}', retry_after(answer)) from None
         keep_secret(self._token)
-        self._renew_at = time.monotonic() + RENEW_AT * seconds
+        self._renew_at = time.monotonic() + max(RENEW_AT * seconds, SHORTEST_TOKEN)
 
 
 def refusal(settings: Settings, says: str) -> str:

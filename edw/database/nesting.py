@@ -22,7 +22,7 @@ from edw.errors import TooDeep
 
 DEEPEST = 200  # levels of lists and dicts in a document, itself the first
 ENVELOPE = 4  # levels of an answer around the documents in it, at most
-TOO_DEEP = 'too_deep'  # the error in a row whose document was left out, beside CouchDB's own
+TOO_DEEP = TooDeep.word  # the error in a row whose document was left out, beside CouchDB's own
 LEFT_ALONE = '%s is nested deeper than %d levels: it is left alone'
 
 log = logging.getLogger(__name__)

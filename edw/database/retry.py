@@ -10,10 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
-from edw.errors import Unavailable
+import requests
+
+from edw.errors import DatabaseError, Unavailable
 
 FIRST_PAUSE = 0.1  # seconds, doubled with every further try
 LONGEST_PAUSE = 30.0  # seconds
+LONGEST_RETRY_AFTER = 60.0  # seconds; the maintenance page that asked for an hour may be gone after five seconds
+DOUBT_PAUSE = 5.0  # seconds until a permanent error is asked about once more
 JITTER = random.Random()  # not the module's own, whose sequence belongs to a callback that seeded it
 
 log = logging.getLogger(__name__)
@@ -30,6 +34,12 @@ def pauses() -> Iterator[float]:
     while True:
         yield JITTER.uniform(0, ceiling)
         ceiling = min(2 * ceiling, LONGEST_PAUSE)
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """Seconds of the Retry-After header, within bounds; None where there is none, or where it is a date."""
+    value = response.headers.get('Retry-After', '')
+    return min(float(value), LONGEST_RETRY_AFTER) if value.isdecimal() else None
 
 
 def _nobody() -> None:
@@ -70,19 +80,30 @@ class Outage:
 class Retry:
     """Makes requests until they are answered, however long that takes, or until there is no use in them any more."""
 
-    def __init__(self, wait: Callable[[float], bool], outage: Outage | None = None, patience: float = math.inf) -> None:
+    def __init__(
+        self,
+        wait: Callable[[float], bool],
+        outage: Outage | None = None,
+        patience: float = math.inf,
+        believes_at_once: bool = True,
+    ) -> None:
         """`wait(seconds)` waits, and returns True to give up.
 
         `patience` is the longest time for one request, in seconds. Without an `outage` nobody is told that the server
-        is gone.
+        is gone. One that does not believe at once asks a second time where a server that has answered before says that
+        something will never be: a node that has just started may not know its databases yet, and a listener that ends
+        breaks off what may have run for hours.
         """
         self.wait = wait
         self._outage = outage
         self._patience = patience
+        self._believes_at_once = believes_at_once
+        self._was_answered = False
 
     def __call__(self, request: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Answer of `request`. Raises Unavailable when it is not waited for any more, and permanent errors at once."""
+        """Answer of `request`. Raises Unavailable when it is not waited for any more, and permanent errors."""
         began = time.monotonic()
+        doubted: DatabaseError | None = None
         for seconds in pauses():
             try:
                 answer = request(*arguments, **options)
@@ -92,7 +113,15 @@ class Retry:
                 pause = max(seconds, error.retry_after or 0.0)
                 if time.monotonic() + pause - began > self._patience or self.wait(pause):
                     raise
+            except DatabaseError as error:
+                if self._believes_at_once or not self._was_answered or type(doubted) is type(error):
+                    raise
+                log.warning('%s; asking once more in %g s', error, DOUBT_PAUSE)
+                doubted = error
+                if self.wait(DOUBT_PAUSE):
+                    raise
             else:
+                self._was_answered = True
                 if self._outage is not None:
                     self._outage.end()
                 return answer

@@ -6,6 +6,7 @@ The view of what waits for a step, `lastproc`, has its name from the settings, a
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from edw.database.client import Database
@@ -16,6 +17,8 @@ RUNS, STATUS, UNPLACED, WAITING = 'runs', 'status', 'unplaced', 'waiting'
 # In a key, the first comes before all numbers and strings, but after null, and the second after everything.
 FIRST: Any = True
 LAST: dict[str, Any] = {}
+
+ALIKE = 20  # rows in which the first of a key is looked for, among those of keys that only look the same
 
 
 def rows(database: Database, view: str, **query: Any) -> list[dict[str, Any]]:
@@ -28,6 +31,27 @@ def total(database: Database, view: str, **query: Any) -> int:
     """The count that a view's reduce function makes of the rows between the ends of the query."""
     counted = rows(database, view, **query)
     return counted[0]['value'] if counted else 0
+
+
+def counts(database: Database, view: str, level: int = 1, **query: Any) -> Counter[Any]:
+    """How many rows there are by the first `level` parts of their keys; by the first alone where that is 1.
+
+    CouchDB's order has keys that only look the same in one place (ICU collation), and their groups may alternate.
+    """
+    counted: Counter[Any] = Counter()
+    for row in rows(database, view, group_level=level, **query):
+        counted[row['key'][0] if level == 1 else tuple(row['key'])] += row['value']
+    return counted
+
+
+def oldest_waiting(database: Database, place: str | int) -> float | None:
+    """Time (seconds since the epoch) since which the oldest document waits behind a step, 0: behind none.
+
+    None where nothing waits, or nothing that holds a time.
+    """
+    # `true` sorts after null and before all numbers.
+    found = rows(database, WAITING, reduce=False, limit=ALIKE, startkey=[place, FIRST], endkey=[place, LAST])
+    return next((row['key'][1] for row in found if row['key'][0] == place), None)
 
 
 def text(value: Any) -> str:

@@ -10,14 +10,13 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from edw.database.changes import ENDED_PAUSE, Poll
 from edw.database.client import Database
 from edw.database.design import FILTER
 from edw.database.retry import Outage, Retry
 from edw.errors import Unavailable
 from edw.inbox import Inbox
 from edw.model import documents
-
-ENDED_PAUSE = 1.0  # seconds before a feed that the server ended is opened again
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Page:
 
 @dataclass(frozen=True)
 class FeedFailed:
-    """The feed has ended: by a permanent error, or by a mistake in the code."""
+    """The feed has ended, by a permanent error or by a mistake in the code, until it is opened again."""
 
     error: Exception
 
@@ -46,12 +45,12 @@ class Feed:
     """A thread that waits for the next changes, each time it is told to poll, and puts them into an inbox."""
 
     def __init__(self, database: Database, after: str | int, outage: Outage, inbox: Inbox[Any]) -> None:
-        """The inbox gets a Page for each poll, or FeedFailed once. The database must be used by nobody else."""
+        """The inbox gets a Page for each poll, or FeedFailed. The database must be used by nobody else."""
         self._database = database
         self._after = after
         self._filter = f'{database.settings.design.removeprefix("_design/")}/{FILTER}'
         self._query: dict[str, Any] = {}
-        self._retry = Retry(self._wait, outage)
+        self._poll = Poll(database, Retry(self._wait, outage))
         self._inbox = inbox
         self._wanted: tuple[str | int, int] | None = None  # sequence to wait from, most changes; None: do not wait
         self._is_polling = False
@@ -75,6 +74,10 @@ class Feed:
             self._query.update(filter='_selector', selector=documents.free_selector(self._after))
         else:
             self._query.update(filter=self._filter, last=self._after)
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Go on after a failure that turned out to be none."""
         # A daemon: a longpoll can be quiet for hours, and nothing is lost when it is cut.
         threading.Thread(target=self._run, name='feed', daemon=True).start()
 
@@ -107,32 +110,26 @@ class Feed:
                 with self._told:
                     self._is_polling = False
                 self._inbox.put(page)
-        except _Ended:
-            return
+        except (_Ended, Unavailable):
+            return  # nobody is there to be told of an outage
         # Whatever it is: a loop that is not told would wait for this feed for ever.
         except Exception as error:
+            with self._told:
+                self._is_polling = False
             self._inbox.put(FeedFailed(error))
 
     def _next_page(self, since: str | int, limit: int) -> Page:
         while True:
-            answer = self._retry(self._longpoll, since, limit)
+            answer = self._poll(since, limit=limit, **self._query)
             changes, last = answer['results'], answer['last_seq']
             if changes:
                 # Behind the last change of a full page there may be more. After a shorter one nothing was left, and its
                 # end spares the server all that it has just passed over, mostly what this listener wrote itself.
                 return Page(changes, last if len(changes) < limit else changes[-1].get('seq'))
-            # The server ended a quiet feed, as it does for maintenance: go on from there, but not in a hot loop.
+            # A quiet feed was ended by the server, as for maintenance, or cut on the way: go on, but not in a hot loop.
             since = last
             if self._wait(ENDED_PAUSE):
                 raise _Ended
-
-    def _longpoll(self, since: str | int, limit: int) -> dict[str, Any]:
-        try:
-            return self._database.longpoll(since, limit=limit, **self._query)
-        except Unavailable:
-            if self._ended:
-                raise _Ended from None  # nobody is there to be told of an outage
-            raise
 
     def _wait(self, seconds: float) -> bool:
         with self._told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from edw.claiming import claims
@@ -20,12 +21,28 @@ from edw.model import documents
 from edw.model.documents import Document
 
 NAMED = 10  # documents that the log names one by one, unless it is to say more
+FIRST_OFFER = 1.0  # seconds until a result that was refused is offered again, doubled with each refusal
+LONGEST_OFFER = 30.0  # seconds
+PATIENCE = 300.0  # seconds of refusals that may be about the result, after which they are taken to be
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Unwritten:
+    """Something to write, with the seconds until another attempt, if there is one, and how often it was refused.
+
+    `since` is the monotonic time of the first refusal.
+    """
+
+    update: Update
+    pause: float | None = None
+    refusals: int = 0
+    since: float = NEVER
+
+
 class InFlight:
-    """Claimed documents: running, resting until another attempt, or finished and not yet written.
+    """Claimed documents: running, resting until another attempt, finished and not yet written, or refused when written.
 
     Belongs to one thread. Of each callback that ends, its future comes into the inbox, and from there to `finish`.
     """
@@ -43,30 +60,37 @@ class InFlight:
         self._inbox = inbox
         self._running: dict[Running, Document] = {}
         self._resting: dict[str, tuple[float, Document]] = {}  # by id, with the monotonic time of the next attempt
-        self._unwritten: list[tuple[Update, float | None]] = []  # with seconds until another attempt, if there is one
+        self._unwritten: list[_Unwritten] = []
         self._unwritten_since = NEVER  # monotonic time
-        self._unwritable: set[str] = set()  # ids of those that the server refuses in any form
+        self._refused: list[tuple[float, _Unwritten]] = []  # with the monotonic time to offer it again
+        self._accepted_at = -NEVER  # monotonic time at which the server last took something
+        self._stuck = False  # a claim could not be released at the end
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._resting) + len(self._unwritten)
+        return len(self._running) + len(self._resting) + len(self._unwritten) + len(self._refused)
+
+    @property
+    def holds_claims(self) -> bool:
+        """Whether any document is claimed by this listener."""
+        return len(self) > 0 or self._stuck
 
     @property
     def load(self) -> Load:
         """How many there are of each kind."""
-        return Load(len(self._running), len(self._unwritten), len(self._resting))
+        return Load(len(self._running), len(self._unwritten), len(self._resting) + len(self._refused))
 
     @property
     def ids(self) -> set[str]:
         """Ids of all of them."""
         running = (doc['_id'] for doc in self._running.values())
-        unwritten = (update.doc['_id'] for update, _ in self._unwritten)
-        return {*running, *self._resting, *unwritten, *self._unwritable}
+        items = (*self._unwritten, *(item for _, item in self._refused))
+        return {*running, *self._resting, *(item.update.doc['_id'] for item in items)}
 
     @property
     def unwritten(self) -> list[Update]:
         """What is to be written, oldest first."""
-        return [update for update, _ in self._unwritten]
+        return [item.update for item in self._unwritten]
 
     @property
     def write_due(self) -> float:
@@ -75,12 +99,15 @@ class InFlight:
 
     @property
     def rest_due(self) -> float:
-        """When a rest is over."""
-        return min((due for due, _ in self._resting.values()), default=NEVER)
+        """When a rest is over, of a document before its next attempt or of a result before it is offered again."""
+        dues = (due for due, _ in (*self._resting.values(), *self._refused))
+        return min(dues, default=NEVER)
 
     def submit(self, docs: list[Document]) -> None:
         """Give documents that were claimed to the engine."""
         _say('claimed', docs)
+        if docs:
+            self._accepted_at = time.monotonic()
         for doc in docs:
             if self._closed:
                 self._release(doc)
@@ -88,11 +115,15 @@ class InFlight:
                 self._run(doc)
 
     def resume(self) -> None:
-        """Give those whose rest is over to the engine again."""
+        """Give those whose rest is over to the engine again, and offer again what was refused."""
         now = time.monotonic()
         rested = [doc_id for doc_id, (due, _) in self._resting.items() if due <= now]
         for doc_id in rested:
             self._run(self._resting.pop(doc_id)[1])
+        offered = [item for due, item in self._refused if due <= now]
+        self._refused = [(due, item) for due, item in self._refused if due > now]
+        for item in offered:
+            self._to_write(item)
 
     def finish(self, running: Running) -> None:
         """Turn the outcome of a callback into something to write."""
@@ -111,22 +142,30 @@ class InFlight:
             return
         update = steps.success(doc, outcome, self._step)
         log.info('appending process results to %s: %s', doc['_id'], json.dumps(update.record))
-        self._to_write(update)
+        self._to_write(_Unwritten(update))
 
     def settle(self, written: list[Document | Refused | None], listener: str) -> None:
         """Take note of what became of the first `unwritten` ones, in order, as an exchange returns it."""
         settled, self._unwritten = self._unwritten[: len(written)], self._unwritten[len(written) :]
-        self._unwritten_since = time.monotonic() if self._unwritten else NEVER
-        _say('updated', [doc for doc in written if isinstance(doc, dict)])
-        for (update, pause), doc in zip(settled, written, strict=True):
-            self._metrics.settled(update, doc)
+        now = time.monotonic()
+        self._unwritten_since = now if self._unwritten else NEVER
+        updated = [doc for doc in written if isinstance(doc, dict)]
+        if updated:
+            self._accepted_at = now
+        _say('updated', updated)
+        refused: list[Document] = []
+        for item, doc in zip(settled, written, strict=True):
             if isinstance(doc, Refused):
-                self._refused(update, doc)
-            elif doc is not None and pause is not None and claims.is_held(doc, listener):
+                if self._refuse(item, doc):
+                    refused.append(item.update.doc)
+                continue
+            self._metrics.settled(item.update, doc)
+            if doc is not None and item.pause is not None and claims.is_held(doc, listener):
                 if self._closed:
                     self._release(doc)
                 else:
-                    self._resting[doc['_id']] = (time.monotonic() + pause, doc)
+                    self._resting[doc['_id']] = (now + item.pause, doc)
+        _say('the database does not take the result now, and is offered it again:', refused, logging.WARNING)
 
     def keep(self, held: set[str]) -> int:
         """Drop what no callback has begun with, and what rests, unless its id is in `held`; returns how many."""
@@ -147,6 +186,9 @@ class InFlight:
         for _, doc in self._resting.values():
             self._release(doc)
         self._resting.clear()
+        for _, item in self._refused:
+            self._to_write(item)  # offered once more
+        self._refused.clear()
 
     def break_off(self) -> None:
         """Release what runs, too."""
@@ -171,31 +213,57 @@ class InFlight:
         if is_last:
             self.failed += 1
             log.error('%s; status: %s', failed, self._step.failed)
-            self._to_write(update)
+            self._to_write(_Unwritten(update))
         else:
             pause = self._retry_pause * 2 ** (attempt - 1)
             log.warning('%s; again in %g s', failed, pause)
-            self._to_write(update, pause)
+            self._to_write(_Unwritten(update, pause))
 
-    def _refused(self, update: Update, refused: Refused) -> None:
-        """Record that the server refuses the result; where it refuses that too, nothing is left to write."""
-        if update.record is not None and not update.is_failure:
-            self._fail(update.doc, f'the database refused the result: {refused.reason}', final=True)
-        else:
-            log.error('%s cannot be written, and stays claimed: %s', update.doc['_id'], refused.reason)
-            self._unwritable.add(update.doc['_id'])
+    def _refuse(self, item: _Unwritten, refused: Refused) -> bool:
+        """Have what was refused be written in another form, or offered again; True in the last case.
+
+        A result becomes a failure that says so, and a failure that is refused, too, the status alone. What may be about
+        the server rather than the result is waited for: a validation function that was put there for maintenance would
+        else throw away what took hours.
+        """
+        update, now = item.update, time.monotonic()
+        since = min(item.since, now)
+        # While nothing else is taken either, it is not about this result.
+        lasted = now - since >= PATIENCE and self._accepted_at > since
+        if update.record is not None and (refused.is_final or (refused.is_doubtful and lasted)):
+            self._metrics.settled(update, refused)
+            if not update.is_failure:
+                self._fail(update.doc, f'the database refused the result: {refused.reason}', final=True)
+                return False
+            log.error('%s: the failure cannot be recorded, only the status: %s', update.doc['_id'], refused.reason)
+            self.failed += item.pause is not None
+            self._to_write(_Unwritten(steps.status_alone(update.doc, self._step)))
+            return False
+        if self._closed:
+            if update.record is None:
+                # Its heartbeat process tries once more, and then its peers, whose lease it ends by.
+                log.error('%s stays claimed: %s', update.doc['_id'], refused.reason)
+                self._stuck = True
+            else:
+                log.warning('%s: the result is dropped: %s', update.doc['_id'], refused.reason)
+                self._release(update.doc)
+            return False
+        pause = min(FIRST_OFFER * 2**item.refusals, LONGEST_OFFER)
+        self._refused.append((now + pause, _Unwritten(update, item.pause, item.refusals + 1, since)))
+        log.debug('%s: %s; offered again in %g s', update.doc['_id'], refused.reason, pause)
+        return item.refusals == 0
 
     def _release(self, doc: Document) -> None:
-        self._to_write(Update(doc, documents.released))
+        self._to_write(_Unwritten(Update(doc, documents.released)))
 
-    def _to_write(self, update: Update, pause: float | None = None) -> None:
-        self._unwritten.append((update, pause))
+    def _to_write(self, item: _Unwritten) -> None:
+        self._unwritten.append(item)
         self._unwritten_since = min(self._unwritten_since, time.monotonic())
 
 
-def _say(what: str, docs: list[Document]) -> None:
+def _say(what: str, docs: list[Document], level: int = logging.INFO) -> None:
     if len(docs) > NAMED and not log.isEnabledFor(logging.DEBUG):
-        log.info('%s %d documents, %s to %s', what, len(docs), docs[0]['_id'], docs[-1]['_id'])
+        log.log(level, '%s %d documents, %s to %s', what, len(docs), docs[0]['_id'], docs[-1]['_id'])
         return
     for doc in docs:
-        log.info('%s %s', what, doc['_id'])
+        log.log(level, '%s %s', what, doc['_id'])

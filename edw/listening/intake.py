@@ -7,10 +7,10 @@ which the feed goes on, so that nothing falls between the two.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from edw.database import nesting
+from edw.database import nesting, views
 from edw.database.client import Database
 from edw.listening.feed import Feed, Page
 from edw.logs import short_sequence
@@ -18,6 +18,7 @@ from edw.model import documents
 from edw.model.documents import Document
 
 REMEMBERED = 5000  # revisions
+LARGEST_PAGE = 1000  # rows of the view to read at once, where it is paged through
 
 Choose = Callable[[list[Document]], list[Document]]
 
@@ -38,6 +39,8 @@ class Intake:
         # several shards, and one may lag behind. Claimed once more it would be lost, though to nobody.
         self._taken: dict[str, str] = {}
         self._set_aside: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
+        self._reasons: set[str] = set()  # that the log has named since the last sweep
+        self._alike: set[str] = set()  # names of other steps, which CouchDB sorts with that of the step before
         self._in_doubt = True  # whether more may wait than is known
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
 
@@ -65,41 +68,84 @@ class Intake:
         """Something may wait that the feed does not bring."""
         self._in_doubt = True
 
-    def set_aside(self, ids: list[str]) -> None:
-        """Take note of documents that cannot be claimed now, and not because of somebody else."""
-        self._set_aside.update(ids)
+    def set_aside(self, refused: Mapping[str, str]) -> None:
+        """Take note of documents that cannot be claimed now, and not because of somebody else, with the reasons."""
+        for doc_id, reason in refused.items():
+            self._set_aside.add(doc_id)
+            if reason not in self._reasons:
+                self._reasons.add(reason)
+                log.warning('%s cannot be claimed now, and perhaps others: %s', doc_id, reason)
 
     def try_all_again(self) -> None:
         """Look whatever the feed says, and at what was set aside, too."""
         self._set_aside.clear()
+        self._reasons.clear()
         self._taken.clear()
         self.doubt()
 
     def look(self, rows: int, in_flight: set[str], choose: Choose) -> None:
         """Ask the view what waits, and keep those of the free documents that `choose` returns.
 
-        `rows` is how many are to be read beside those that are in flight here.
+        `rows` is how many free ones are wanted. Afterwards documents are at hand, or nothing is in doubt: a look that
+        brings nothing is never repeated at once.
         """
         passed_over = self._set_aside | in_flight
-        limit = rows + len(passed_over)
+        free: dict[str, Document] = {}
+        page, is_last = self._page([self._after], rows + len(passed_over))
+        # Of the first page: what changes behind a row that was read already is for the feed to tell.
+        sequence = page['update_seq']
+        while True:
+            self._set_aside.update(nesting.left_alone(page['rows']))
+            free.update({doc['_id']: doc for doc in self._free(page['rows']) if doc['_id'] not in passed_over})
+            if is_last or len(free) >= rows:
+                break
+            page, is_last = self._page_after(page['rows'])
+        chosen = choose(list(free.values()))
+        self._waiting = {doc['_id']: doc for doc in chosen}
+        # If all that waits has been seen, what comes is a change after the sequence of this look.
+        self._in_doubt = not is_last or len(chosen) < len(free)
+        if not self._in_doubt:
+            self._since = sequence
+
+    def _page(self, begin: list[Any], limit: int) -> tuple[dict[str, Any], bool]:
+        """A page of the view, and whether it is the last one."""
         page = self._database.view(
             self._database.settings.viewname,
-            startkey=[self._after],
-            endkey=[self._after, {}],
+            startkey=begin,
+            endkey=[self._after, views.LAST],
             reduce=False,
             include_docs=True,
             update_seq=True,
             limit=limit,
         )
-        self._set_aside.update(nesting.left_alone(page['rows']))  # or a page full of them would be read for ever
+        return page, len(page['rows']) < limit
+
+    def _page_after(self, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+        """The next page; it begins with the last row of the one before, which may be gone meanwhile."""
+        limit = min(2 * len(rows), LARGEST_PAGE)
+        while True:
+            page, is_last = self._page(rows[-1]['key'], limit)
+            # Keys that are alike for CouchDB have no order among themselves: a page of nothing else leads nowhere.
+            if is_last or page['rows'][-1]['key'] != rows[-1]['key']:
+                return page, is_last
+            limit *= 2
+
+    def _free(self, rows: list[dict[str, Any]]) -> list[Document]:
+        """Of the rows of a page the documents that wait for this step, and that nobody here has tried to claim."""
+        # CouchDB compares keys as people read them (ICU collation): names that only look the same are one to it.
+        alike = [row for row in rows if row['key'][0] != self._after]
+        for row in alike:
+            if row['key'][0] not in self._alike:
+                self._alike.add(row['key'][0])
+                name, after = ascii(row['key'][0]), ascii(self._after)
+                log.warning('%s: its last step is %s, which is not %s: it is left alone', row['id'], name, after)
         # A row can be older than the document that comes with it. Of one that was deleted in this moment none comes.
-        docs = (row.get('doc') for row in page['rows'])
-        free = [doc for doc in docs if documents.is_free(doc, self._after) and doc['_id'] not in passed_over]
-        self._waiting = {doc['_id']: doc for doc in choose(free)}
-        # If all that waits has been seen, what comes is a change after the sequence of this page.
-        self._in_doubt = len(page['rows']) == limit or len(self._waiting) < len(free)
-        if not self._in_doubt:
-            self._since = page['update_seq']
+        docs = (row.get('doc') for row in rows)
+        return [
+            doc
+            for doc in docs
+            if doc and documents.is_free(doc, self._after) and self._taken.get(doc['_id']) != doc['_rev']
+        ]
 
     def leave_the_rest(self) -> None:
         """Leave to others what was not read of the view; the feed goes on where it was."""

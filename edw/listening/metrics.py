@@ -60,11 +60,10 @@ UNHEARD = Metrics()
 
 def waiting(database: Database, after: str | int) -> Waiting:
     """How many documents wait for the step that comes after step `after`, by the view `waiting`."""
-    number = views.total(database, views.WAITING, startkey=[after], endkey=[after, views.LAST])
-    # From 0, because a time that is not known is null, and null comes before all numbers.
-    ends = {'startkey': [after, 0], 'endkey': [after, views.LAST]}
-    oldest = views.rows(database, views.WAITING, reduce=False, limit=1, **ends)
-    return Waiting(number, oldest[0]['key'][1] if oldest else None)
+    return Waiting(
+        views.counts(database, views.WAITING, startkey=[after], endkey=[after, views.LAST]).get(after, 0),
+        views.oldest_waiting(database, after),
+    )
 
 
 def outcome(update: Update, written: Document | Refused | None) -> str | None:

@@ -21,6 +21,7 @@ WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written wi
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
 SOON = 0.02  # seconds of work whose end polling the feed waits for
 LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
+REFUSED_PAUSE = 1.0  # seconds after a claim all of which the server refused, as it may for a while
 
 # For callbacks so fast that a full batch is less than WORK_AHEAD. Then the server is the limit, not the callbacks, and
 # listeners that want the same documents are in each other's way.
@@ -86,8 +87,11 @@ class Policy:
         self._knows_pace = True
         self._seconds_each += PACE_WEIGHT * (seconds - self._seconds_each)
 
-    def claimed(self, won: int, lost: int) -> None:
-        """Documents were claimed; others had claimed `lost` of them before."""
+    def claimed(self, won: int, lost: int, refused: int = 0) -> None:
+        """Documents were claimed: some were won, some had been claimed by others, some the server did not let claim."""
+        if refused and not won:
+            # Or it would be asked for one after the other of all that wait.
+            self._claim_due = self._clock() + REFUSED_PAUSE
         if not won and not lost:
             return
         self._claimed_at = self._clock()

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.claiming.results import Update
-from edw.database import nesting
+from edw.database import storable
 from edw.errors import SettingsError, StepError, Unprocessable
 from edw.model import documents
 from edw.model.documents import Document
 from edw.redact import redact
 
 HOSTNAME = socket.gethostname()
-DEEPEST_ENTRY = nesting.DEEPEST - 2  # levels; it stands in a list in the document
+DEEPEST_ENTRY = 100  # levels of lists and dicts in an entry
 MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ def checked_entry(entry: Any) -> dict[str, Any]:
         checked: dict[str, Any] = json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
     except (TypeError, ValueError, RecursionError) as error:
         raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
-    if nesting.is_too_deep(checked, DEEPEST_ENTRY):
-        raise StepError(f'the callback returned what is nested deeper than {DEEPEST_ENTRY} levels')
+    if (fault := storable.fault(checked, DEEPEST_ENTRY)) is not None:
+        raise StepError(f'the callback returned what no database can keep: {fault}')
     return checked
 
 
@@ -127,3 +127,8 @@ def failure(doc: Document, error: str, at: float, step: Step, attempts: int, fin
         return documents.failed_for_good(recorded, step.failed) if is_last else recorded
 
     return Update(doc, change, record, is_failure=True), attempt, is_last
+
+
+def status_alone(doc: Document, step: Step) -> Update:
+    """Set the status of a failed document and release it, without a record: it may be too large for one."""
+    return Update(doc, lambda doc: documents.failed_for_good(doc, step.failed))

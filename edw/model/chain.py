@@ -6,8 +6,9 @@ No setting lists the steps: each listener knows only its own name and that of th
 from __future__ import annotations
 
 import heapq
+import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 # An edge below both is odd: a document that somebody edited by hand must not turn the chain of all others round.
@@ -58,6 +59,23 @@ def chain_of(edges: Edges, active: Collection[str] = ()) -> Chain:
 
     before = {step: max(places, key=lambda place: nearness(place, step)) for step, places in leading.items()}
     return Chain(steps, following, before)
+
+
+def lookalike(place: Place, others: Iterable[Place]) -> str | None:
+    """Another place whose name looks the same as this one's, though it is written with other characters.
+
+    Names are equal for people, and in CouchDB's order of keys, whose accents are one character or two (NFC, NFD), or
+    that differ in characters without a look of their own.
+    """
+    if not isinstance(place, str):
+        return None
+    look, names = _look_of(place), (other for other in others if isinstance(other, str))
+    return next((name for name in names if name != place and _look_of(name) == look), None)
+
+
+def _look_of(name: str) -> str:
+    seen = (character for character in name if unicodedata.category(character) not in ('Cc', 'Cf'))
+    return unicodedata.normalize('NFC', ''.join(seen))
 
 
 def _without_odd(edges: Edges) -> dict[tuple[Place, str], int]:

@@ -16,7 +16,7 @@ from typing import Any
 from edw.database import design, views
 from edw.database.client import Database
 from edw.model import documents
-from edw.model.chain import Place, chain_of
+from edw.model.chain import Place, chain_of, lookalike
 from edw.operating import at_work
 from edw.operating.at_work import ListenerStatus
 from edw.redact import redact
@@ -119,9 +119,9 @@ def read(database: Database) -> Status:
     """The status of the database. Raises DatabaseError; NotFound where the design document is older than this."""
     now = time.time()
     listeners = at_work.listeners(database)
-    failed = _groups(database, views.FAILED, group_level=1)
-    waiting = _groups(database, views.WAITING, group_level=1)
-    edges = {(place, step): count for (place, step), count in _groups(database, views.CHAIN, group_level=2).items()}
+    failed = views.counts(database, views.FAILED, limit=GROUPS)
+    waiting = views.counts(database, views.WAITING, limit=GROUPS)
+    edges = dict(views.counts(database, views.CHAIN, level=2, limit=GROUPS))
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
@@ -145,7 +145,7 @@ def read(database: Database) -> Status:
             name=step or '',
             after=0 if step is None else chain.before.get(step),
             waiting=sum(waiting.get(place, 0) for place in before),
-            waiting_since=_oldest(_waiting_since(database, place) for place in busy),
+            waiting_since=_oldest(views.oldest_waiting(database, place) for place in busy),
             running=sum(listener.claims for listener in holders),
             running_since=_oldest(listener.since for listener in holders),
             done_last_hour=sum(count for _, count in minutes),
@@ -158,16 +158,22 @@ def read(database: Database) -> Status:
     if 0 in waiting and 0 not in chain.next:
         steps.insert(0, None)
     statuses = views.rows(database, views.STATUS, group=True, limit=GROUPS)
+    ended = {place for place in waiting if place != 0 and place not in chain.next}
+    alike = {place: step for place in ended if (step := lookalike(place, chain.next)) is not None}
+    lookalikes = [
+        f'{waiting[place]} behind {place!a} (which only looks like {step!a})' for place, step in alike.items()
+    ]
+    ended -= alike.keys()
     return Status(
         time=now,
         documents=views.total(database, views.STATUS),
-        finished=sum(count for place, count in waiting.items() if place != 0 and place not in chain.next),
+        finished=sum(count for place, count in waiting.items() if place in ended),
         steps=[row(number, step) for number, step in enumerate(steps)],
         listeners=listeners,
         failures=_failures(database),
         others={views.text(row['key']): row['value'] for row in statuses if _is_other(row['key'])},
         conflicts=[row['id'] for row in views.rows(database, views.CONFLICTS, reduce=False, limit=NAMED)],
-        unplaced=design.unplaced(database, NAMED),
+        unplaced=[*design.unplaced(database, NAMED), *lookalikes][:NAMED],
         failed=sum(failed.values()),
     )
 
@@ -215,12 +221,6 @@ def documents_of_run(database: Database, run: str) -> list[dict[str, Any]]:
     )
 
 
-def _groups(database: Database, view: str, group_level: int) -> dict[Any, int]:
-    """Counts by key; by its only part where the level is 1."""
-    counted = views.rows(database, view, group_level=group_level, limit=GROUPS)
-    return {row['key'][0] if group_level == 1 else tuple(row['key']): row['value'] for row in counted}
-
-
 def _failures(database: Database) -> list[FailureKind]:
     groups = views.rows(database, views.FAILED, group_level=2, limit=GROUPS)
     kinds = []
@@ -249,14 +249,6 @@ def _done_since(database: Database, step: str, since: float) -> list[tuple[float
     ends = {'startkey': [step, since], 'endkey': [step, time.time() + HOUR]}  # not what a clock gone wrong says
     minutes = views.rows(database, views.DONE, group=True, **ends)
     return [(row['key'][1], row['value']) for row in minutes]
-
-
-def _waiting_since(database: Database, place: Place) -> float | None:
-    """Time of the oldest document that has one; `true` sorts after null and before all numbers."""
-    rows = views.rows(
-        database, views.WAITING, reduce=False, limit=1, startkey=[place, views.FIRST], endkey=[place, views.LAST]
-    )
-    return rows[0]['key'][1] if rows else None
 
 
 def _oldest(times: Iterable[float | None]) -> float | None:

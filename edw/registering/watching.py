@@ -50,7 +50,7 @@ class Watcher:
         self._folder = folder.absolute()
         self._settle = settle
         self._read_conditions = read_conditions
-        self._retry = Retry(self._wait, Outage())
+        self._retry = Retry(self._wait, Outage(), believes_at_once=False)
         self._inbox: Inbox[Finished | StopRequest] = Inbox()
         self._arrivals: Arrivals | None = None
         self._place: Place | None = None  # None: the folder is not there

@@ -11,7 +11,17 @@ import pytest
 from edw.config import Settings
 from edw.database import client as couch
 from edw.database.client import Database
-from edw.errors import Conflict, DatabaseError, Forbidden, LoginRefused, NoDatabase, NotFound, Unavailable
+from edw.errors import (
+    BadRequest,
+    Conflict,
+    DatabaseError,
+    Forbidden,
+    LoginRefused,
+    NoDatabase,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from tests.socket_server import answering, http
 
 
@@ -28,7 +38,10 @@ def at(settings: Settings, url: str) -> Database:
         (http('404 Not Found', b'{"reason": "Database does not exist."}'), NoDatabase, 'upload_design.py'),
         (http('404 Not Found', b'{"reason": "missing"}'), NotFound, 'missing'),
         (http('409 Conflict', b'{"reason": "c"}'), Conflict, '409'),
-        (http('400 Bad Request', b'{"reason": "bad"}'), DatabaseError, 'bad'),
+        (http('400 Bad Request', b'{"reason": "bad"}'), BadRequest, 'bad'),
+        (http('405 Method Not Allowed', b'{"reason": "bad"}'), DatabaseError, 'bad'),
+        (http('400 Bad Request', b'<html>'), Unavailable, "not CouchDB's JSON"),
+        (http('413 Too Large', b'<html>'), TooLarge, '413'),
         (http('429 Too Many Requests', b'{"reason": "slow"}', 'Retry-After: 3'), Unavailable, 'slow'),
         (http('500 Internal Server Error', b'{"reason": "x"}'), Unavailable, '500'),
         (http('502 Bad Gateway', b'<html>'), Unavailable, '502'),

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from edw import config
 from edw.config import Settings
+from edw.database import login
 from edw.database.client import Database
 from edw.errors import DatabaseError, LoginRefused, SettingsError, Unavailable
 from edw.redact import redact
@@ -149,8 +150,12 @@ def test_a_cookie_that_the_server_renews_is_taken(cookie: Database, service: Fak
     assert service.seen[-1] == 'AuthSession=fresh' and service.logins == 1
 
 
-def test_a_token_is_renewed_before_it_ends(iam: Database, service: FakeService) -> None:
-    service.lifetime = 0
+def test_a_token_is_renewed_before_it_ends(
+    iam: Database, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, 'SHORTEST_TOKEN', 0.0)
+    service.lifetime = 1
+    monkeypatch.setattr(login, 'RENEW_AT', 0.0)
     iam.info()
     iam.info()
     assert service.logins == 2 and service.seen == ['Bearer login-number-1', 'Bearer login-number-2']

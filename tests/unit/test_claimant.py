@@ -56,7 +56,7 @@ def test_claims_are_won_lost_or_refused() -> None:
     database.refused = {'c': 'forbidden'}
     a, b, c = database.docs.values()
     done = claimant(database).exchange([], [a, stale(b), c], set())
-    assert (ids(done.won), done.lost, done.refused, done.written) == (['a'], ['b'], ['c'], [])
+    assert (ids(done.won), done.lost, done.refused, done.written) == (['a'], ['b'], {'c': 'says the server'}, [])
     assert done.won[0] == database.get('a') and database.get('a')['claim']['worker'] == NAME
 
 
@@ -129,7 +129,7 @@ def test_in_a_cluster_a_claim_that_missed_its_quorum_is_not_won() -> None:
     database.accepted = {'a'}
     one = claimant(database)
     done = one.exchange([], list(database.docs.values()), set())
-    assert ids(done.won) == ['b'] and done.lost == [] and done.refused == []
+    assert ids(done.won) == ['b'] and done.lost == [] and done.refused == {}
     one.tell(holds_claims=False)  # a dispute needs heartbeats, too
 
 
@@ -142,7 +142,7 @@ def test_in_a_cluster_a_claim_without_an_answer_is_not_made_twice() -> None:
         one.exchange([], wanted, set())
     revision = database.get('a')['_rev']
     done = one.exchange([], wanted, set())
-    assert done.won == [] and done.refused == ['a'] and database.get('a')['_rev'] == revision
+    assert done.won == [] and list(done.refused) == ['a'] and database.get('a')['_rev'] == revision
 
 
 def test_what_is_left_over_is_looked_for_only_after_claims_and_until_it_is_answered() -> None:

@@ -40,7 +40,8 @@ def event(inbox: Inbox[Any], limit: float = LIMIT) -> Any:
 
 @pytest.fixture(autouse=True)
 def short_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(couch, 'FEED_SILENCE', 0.5)
+    monkeypatch.setattr(couch, 'FEED_SILENCE', 0.3)
+    monkeypatch.setattr(couch, 'READ_TIMEOUT', 0.3)
     monkeypatch.setattr('edw.listening.feed.ENDED_PAUSE', 0.05)
     caplog.set_level(logging.WARNING)
 
@@ -65,7 +66,7 @@ def short_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixt
     ids=lambda answer: answer[:60].decode().split('\r')[0] or 'reset',
 )
 def test_it_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture, bad: bytes) -> None:
-    with answering(bad, bad, CHANGE) as url:
+    with answering(bad, bad, bad, CHANGE) as url:
         inbox, _ = polled(url)
         assert event(inbox).changes[0]['id'] == 'a'
     said = [record.getMessage() for record in caplog.records]
@@ -82,6 +83,19 @@ def test_silence_longer_than_the_heartbeats_is_a_dead_connection(caplog: pytest.
             assert time.monotonic() - started < LIMIT
             time.sleep(0.02)
         assert event(inbox, 0) is None
+
+
+def test_one_that_is_cut_is_no_outage_and_goes_on_from_where_the_server_had_looked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[str] = []
+    cut = HEAD + b'1\r\n\n\r\n' + RESET
+    with answering(cut, ENDED, CHANGE, seen=seen) as url:
+        inbox, _ = polled(url)
+        assert event(inbox).changes[0]['id'] == 'a'
+    assert ['feed=longpoll' in request for request in seen] == [True, False, True]
+    assert ['since=3-x' in request for request in seen] == [True, True, False] and 'since=4-x' in seen[2]
+    assert caplog.records == []
 
 
 def test_slow_headers_are_silence_too(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,12 +10,13 @@ import pytest
 from edw.claiming.results import Refused
 from edw.inbox import Inbox
 from edw.listening.engines import Running
-from edw.listening.in_flight import InFlight
+from edw.listening.in_flight import PATIENCE, InFlight
 from edw.listening.metrics import UNHEARD
 from edw.listening.policy import NEVER, NOW, Load, Policy
 from edw.listening.steps import Outcome, Step
 from edw.model import documents
 from edw.model.documents import Document
+from tests.loops import names
 from tests.unit.memory import SETTINGS, new
 
 NAME = 'here:1:abc'
@@ -182,18 +183,79 @@ def test_a_result_that_came_while_others_were_written_is_kept(bench: Bench) -> N
     assert [doc['_id'] for doc in bench.versions()] == ['b']
 
 
-def test_a_result_that_is_refused_fails_for_good_and_then_stays_claimed(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.claim('a')
-    bench.engine.finish('a', entry={})
+TOO_LARGE, PASSING, FORBIDDEN = (Refused(word, f'{word}: no') for word in ('too_large', 'timeout', 'forbidden'))
+
+
+def finished(bench: Bench, *ids: str) -> None:
+    bench.claim(*ids)
+    for doc_id in ids:
+        bench.engine.finish(doc_id, entry={})
     bench.happen()
-    bench.in_flight.settle([Refused('too_large')], NAME)
-    assert bench.versions()[0]['status'] == 'first failed'
-    assert 'the database refused the result: too_large' in bench.versions()[0]['failures'][0]['error']
-    bench.in_flight.settle([Refused('too_large')], NAME)
-    assert len(bench.in_flight) == 0 and bench.in_flight.ids == {'a'}
-    assert 'a cannot be written, and stays claimed: too_large' in caplog.text
+
+
+def test_a_result_that_is_refused_for_good_becomes_a_failure_and_then_the_status_alone(bench: Bench) -> None:
+    finished(bench, 'a')
+    bench.in_flight.settle([TOO_LARGE], NAME)
+    (failure,) = bench.versions()
+    assert failure['status'] == 'first failed'
+    assert failure['failures'][0]['error'] == 'the database refused the result: too_large: no'
+    bench.in_flight.settle([TOO_LARGE], NAME)
+    (bare,) = bench.versions()
+    assert bare['status'] == 'first failed' and 'failures' not in bare and 'claim' not in bare
+    bench.in_flight.settle([bare], NAME)
+    assert len(bench.in_flight) == 0 and bench.in_flight.failed == 1 and not bench.in_flight.holds_claims
+
+
+def test_what_is_refused_for_now_is_offered_again_ever_more_slowly(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    finished(bench, 'a', 'b')
+    pauses = []
+    for _ in range(8):
+        bench.in_flight.settle([PASSING] * len(bench.versions()), NAME)
+        assert bench.versions() == [] and bench.in_flight.ids == {'a', 'b'} and len(bench.in_flight) == 2
+        assert bench.in_flight.load == Load(resting=2)
+        pauses.append(bench.in_flight.rest_due - now)
+        now = bench.in_flight.rest_due
+        bench.in_flight.resume()
+        assert [doc['_id'] for doc in bench.versions()] == ['a', 'b']
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    bench.write()
+    assert len(bench.in_flight) == 0 and bench.in_flight.failed == 0
+
+
+@pytest.mark.parametrize('others_pass', [False, True])
+def test_what_is_forbidden_for_minutes_is_about_the_result_where_others_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, others_pass: bool
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    finished(bench, 'a')
+    bench.in_flight.settle([FORBIDDEN], NAME)
+    now += PATIENCE - 1
+    bench.in_flight.resume()
+    if others_pass:
+        bench.claim('b')
+    bench.in_flight.settle([FORBIDDEN], NAME)
+    assert bench.in_flight.failed == 0
+    now += 60
+    bench.in_flight.resume()
+    bench.in_flight.settle([FORBIDDEN], NAME)
+    assert bench.in_flight.failed == others_pass
+
+
+def test_at_the_end_a_refused_result_is_offered_once_more_and_then_the_claim_is_released(bench: Bench) -> None:
+    finished(bench, 'a', 'b')
+    bench.in_flight.settle([PASSING, PASSING], NAME)
+    bench.in_flight.close()
+    assert [names(doc) for doc in bench.versions()] == [['first'], ['first']]
+    bench.in_flight.settle([bench.versions()[0], PASSING], NAME)
+    (released,) = bench.versions()
+    assert released['_id'] == 'b' and names(released) == [] and 'claim' not in released
+    bench.in_flight.settle([PASSING], NAME)
+    assert len(bench.in_flight) == 0 and bench.in_flight.holds_claims  # for the heartbeat process to release
 
 
 def test_a_failure_whose_claim_was_lost_is_not_tried_again(bench: Bench) -> None:

@@ -23,9 +23,10 @@ class View:
         self.limits: list[int] = []
 
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
-        assert (viewname, query['startkey'], query['endkey']) == (SETTINGS.viewname, [0], [0, {}])
+        assert (viewname, query['startkey'][0], query['endkey']) == (SETTINGS.viewname, 0, [0, {}])
         self.limits.append(query['limit'])
-        rows = [{'id': doc['_id'], 'doc': doc} for doc in self.docs]
+        rows = [{'id': doc['_id'], 'key': [0, doc['_id']], 'doc': doc} for doc in self.docs]
+        rows = [row for row in rows if row['key'] >= query['startkey']]
         return {'rows': rows[: query['limit']], 'update_seq': f'{len(self.docs)}-view'}
 
 
@@ -103,7 +104,8 @@ def test_rows_that_are_older_than_their_documents_are_dropped(bench: Bench) -> N
 
 
 def test_a_row_whose_document_was_deleted_in_this_moment_is_dropped(bench: Bench) -> None:
-    rows = [{'id': 'gone'}, {'id': 'gone too', 'doc': None}, {'id': 'a', 'doc': docs('a')[0]}]
+    found = {'gone': None, 'gone too': None, 'a': docs('a')[0]}
+    rows = [{'id': doc_id, 'key': [0, doc_id], 'doc': doc} for doc_id, doc in found.items()]
     bench.view.view = lambda viewname, **query: {'rows': rows, 'update_seq': '1-x'}  # type: ignore[method-assign]
     bench.look(9)
     assert bench.take() == ['a']
@@ -111,7 +113,7 @@ def test_a_row_whose_document_was_deleted_in_this_moment_is_dropped(bench: Bench
 
 def test_what_is_in_flight_or_set_aside_is_passed_over_but_counted(bench: Bench) -> None:
     bench.view.docs = docs('a', 'b', 'c', 'd')
-    bench.intake.set_aside(['a'])
+    bench.intake.set_aside({'a': 'no'})
     bench.look(2, {'b'})
     assert bench.view.limits == [4]  # two to claim, beside the two that cannot be
     assert bench.take() == ['c', 'd']
@@ -120,21 +122,70 @@ def test_what_is_in_flight_or_set_aside_is_passed_over_but_counted(bench: Bench)
     assert bench.take() == ['a', 'c', 'd']
 
 
-def test_a_document_that_is_nested_too_deep_is_not_looked_at_for_ever(bench: Bench) -> None:
-    bench.view.view = (
-        lambda viewname, **query: {  # type: ignore[method-assign]
-            'rows': [
-                {'id': 'deep', 'doc': None, 'error': nesting.TOO_DEEP},
-                *({'id': doc['_id'], 'doc': doc} for doc in found),
-            ][: query['limit']],
-            'update_seq': '1-x',
-        }
-    )
-    found = docs('a')
+def test_a_document_that_is_nested_too_deep_is_passed_over(bench: Bench) -> None:
+    rows = [
+        {'id': 'deep', 'key': [0, 'deep'], 'doc': None, 'error': nesting.TOO_DEEP},
+        {'id': 'e', 'key': [0, 'e'], 'doc': docs('e')[0]},
+    ]
+
+    def view(viewname: str, **query: Any) -> dict[str, Any]:
+        found = [row for row in rows if row['key'] >= query['startkey']]
+        return {'rows': found[: query['limit']], 'update_seq': '1-x'}
+
+    bench.view.view = view  # type: ignore[method-assign]
     bench.look(1)
-    assert bench.take() == [] and bench.intake.needs_look
+    assert bench.take() == ['e']
+
+
+@pytest.mark.parametrize('rows', [1, 2, 7])
+def test_a_look_goes_on_until_it_has_something_or_all_was_seen(bench: Bench, rows: int) -> None:
+    """However many are passed over: a look that brings nothing and says so would be made again at once."""
+    bad = [{**doc, 'status': 'bad'} for doc in docs(*(f'a{number:03d}' for number in range(300)))]
+    bench.view.docs = [*bad, *docs('b', 'c')]
+    bench.look(rows)
+    assert bench.take()[:1] == ['b'] and len(bench.view.limits) < 12
+    bench.view.docs = bad
+    bench.look(rows)
+    assert bench.intake.is_empty and bench.intake.may_poll
+
+
+def test_the_last_row_of_a_page_may_be_gone_when_the_next_is_read(bench: Bench) -> None:
+    bad = [{**doc, 'status': 'bad'} for doc in docs('a', 'b')]
+    bench.view.docs = [*bad, *docs('c')]
+    view = bench.view.view
+
+    def forgetful(viewname: str, **query: Any) -> dict[str, Any]:
+        page = view(viewname, **query)
+        bench.view.docs = [doc for doc in bench.view.docs if doc['_id'] != page['rows'][-1]['id']]
+        return page
+
+    bench.view.view = forgetful  # type: ignore[method-assign]
     bench.look(1)
-    assert bench.take() == ['a']
+    assert bench.take() == ['c']
+
+
+def test_rows_of_a_name_that_only_looks_the_same_are_passed_over_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    """CouchDB has them in one place, in the order of the ids (ICU collation)."""
+    composed, decomposed = 'd\xe9p\xf4t', 'de\u0301po\u0302t'
+    bench = Bench()
+    bench.intake = Intake(cast(Database, bench.view), composed, cast(Feed, bench.feed))
+    named = [('a', decomposed), ('b', decomposed), ('c', decomposed), ('d', composed), ('e', decomposed)]
+
+    def view(viewname: str, **query: Any) -> dict[str, Any]:
+        begin = query['startkey'][1] if len(query['startkey']) > 1 else ''
+        rows = [
+            {'id': doc_id, 'key': [name, doc_id], 'doc': {**docs(doc_id)[0], 'process': [{'name': name}]}}
+            for doc_id, name in named
+            if doc_id >= begin
+        ]
+        return {'rows': rows[: query['limit']], 'update_seq': '1-x'}
+
+    bench.view.view = view  # type: ignore[method-assign]
+    bench.look(1)
+    assert bench.take() == ['d']
+    bench.look(9)
+    assert bench.intake.is_empty  # the revision of d was taken
+    assert caplog.text.count("a: its last step is 'de\\u0301po\\u0302t', which is not 'd\\xe9p\\xf4t'") == 1
 
 
 def test_what_the_feed_brings_is_taken_in_its_order(bench: Bench) -> None:

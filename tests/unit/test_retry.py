@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from edw.database.retry import JITTER, Outage, Retry, pauses
-from edw.errors import LoginRefused, Unavailable
+from edw.database.retry import DOUBT_PAUSE, JITTER, Outage, Retry, pauses
+from edw.errors import Forbidden, LoginRefused, NotFound, Unavailable
 
 
 def test_pauses_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +50,16 @@ def test_gives_up_when_told_and_does_not_try_a_refusal_again() -> None:
         Retry(lambda seconds: True, Outage())(answers(Unavailable('gone')))
     with pytest.raises(LoginRefused):
         Retry(lambda seconds: pytest.fail('waited'), Outage())(answers(LoginRefused('no')))
+
+
+def test_a_permanent_error_is_asked_about_once_more_by_one_that_does_not_believe_at_once() -> None:
+    waited: list[float] = []
+    retry = Retry(lambda seconds: bool(waited.append(seconds)), believes_at_once=False)
+    with pytest.raises(LoginRefused):
+        retry(answers(LoginRefused('no'), 'never asked'))  # nothing has been answered yet: most likely a wrong setting
+    assert retry(answers('first')) == 'first' and waited == []
+    assert retry(answers(Forbidden('no'), 'answer')) == 'answer' and waited == [DOUBT_PAUSE]
+    with pytest.raises(Forbidden):
+        retry(answers(Forbidden('no'), Forbidden('no'), 'never asked'))
+    # In between the server may be away, and another no is another matter.
+    assert retry(answers(Forbidden('no'), Unavailable('gone'), NotFound('no'), 'answer')) == 'answer'
