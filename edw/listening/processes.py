@@ -6,12 +6,14 @@ thread serves all of them.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +30,7 @@ from edw.model.documents import Document
 SPAWN = multiprocessing.get_context('spawn')
 SIGNALS_TO_STOP = (signal.SIGINT, signal.SIGTERM)
 READY = b'ready'  # what a process says when it has imported the step
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +109,14 @@ class Processes:
         """Wait until something happens, hear of it, and give out documents."""
         # Of a child that is dead and not replaced, nothing is to be expected.
         alive = [child for child in self._children if not child.is_dead]
-        # The sentinel too: the pipe of a process that died may be held open by children of its own.
-        on = [self._woken, *(part for child in alive for part in (child.connection, child.process.sentinel))]
+        # Its end too: the pipe of a process that died may be held open by children of its own.
+        on = [self._woken, *(part for child in alive for part in (child.connection, child.end))]
         due = min((child.due for child in alive), default=math.inf)
         ready = wait(on, None if due == math.inf else max(0.0, due - time.monotonic()))
         if self._woken in ready:
             self._woken.recv_bytes()
         for child in alive:
-            if child.connection in ready or child.process.sentinel in ready:
+            if child.connection in ready or child.end in ready:
                 self._hear(child)
             elif time.monotonic() >= child.due:
                 child.process.kill()
@@ -165,6 +168,8 @@ class _Child:
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self.process = process
         self.connection = connection
+        # Ready when the process ends. Its sentinel is a pipe, which children of the callback's own hold open, too.
+        self.end = os.pidfd_open(process.pid or 0) if hasattr(os, 'pidfd_open') else process.sentinel
         self.is_ready = False  # waits for a document
         self.was_ready = False
         self.is_dead = False
@@ -180,7 +185,7 @@ class _Child:
         try:
             self.connection.send(doc)
         except OSError as error:
-            log.debug('%s: %s; its process has died in this moment, which its sentinel tells next', doc['_id'], error)
+            log.debug('%s: %s; its process has died in this moment, which its end tells next', doc['_id'], error)
         except Exception as error:
             # Nothing was sent: the document cannot be pickled, as one that is nested too deeply.
             self.finish(_failed(describe(error)))
@@ -206,6 +211,8 @@ class _Child:
         running, self._running = self._running, None
         self.is_ready, self.is_dead, self.words, self.due = False, True, words, math.inf
         self.connection.close()
+        if self.end != self.process.sentinel:
+            os.close(self.end)
         return running
 
 
@@ -229,6 +236,7 @@ def _work(connection: Connection, callback: Callback, settings: Settings, level:
     for number in SIGNALS_TO_STOP:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_TO_STOP)
+    _be_killed_with_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.set_up(level)
     hide_secrets(settings)
@@ -240,6 +248,12 @@ def _work(connection: Connection, callback: Callback, settings: Settings, level:
         except EOFError:
             return
         connection.send(run_callback(callback, doc))
+
+
+def _be_killed_with_parent() -> None:
+    """Ask the kernel for it, where it can: a callback that holds the interpreter's lock lets no thread do anything."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 
 import listener
 
@@ -15,6 +16,14 @@ def callback(doc: dict) -> dict:
         case 'hang':
             print('hanging', flush=True)
             threading.Event().wait()
+        case 'hold the lock':
+            print('hanging', flush=True)
+            ctypes.PyDLL(None).pause()  # in C code that does not give up the interpreter's lock
+        case 'leave a child':
+            if os.fork() == 0:
+                time.sleep(10)  # has all that its parent had open
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
         case 'segfault':
             ctypes.string_at(0)
         case 'kill':

@@ -12,6 +12,7 @@ from edw.database.client import Database
 from edw.errors import SettingsError
 from tests.scripts import ROOT, Scripts, wait_until
 
+DEADLY = ('hang', 'segfault', 'kill', 'leave a child', 'exit', 'raise')
 STEP = ROOT / 'tests' / 'acceptance' / 'dangerous_step.py'
 
 
@@ -21,12 +22,12 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hanging_and_dying_callbacks_cost_their_attempts_only(scripts: Scripts, database: Database) -> None:
-    for what in ('hang', 'segfault', 'kill', 'exit', 'raise', 'work', 'work again'):
+    for what in (*DEADLY, 'work', 'work again'):
         database.put({'_id': what, 'do': what, 'status': 'good', 'process': []})
     done = scripts.run(STEP, '--once', '--timeout', '2', '--workers', '2')
     assert done.returncode == 1, done.stderr
     errors = {}
-    for what in ('hang', 'segfault', 'kill', 'exit', 'raise'):
+    for what in DEADLY:
         doc = database.get(what)
         assert doc['status'] == 'too dangerous' and doc['process'] == [] and 'claim' not in doc
         assert [failure['attempt'] for failure in doc['failures']] == [1, 2, 3]
@@ -34,6 +35,7 @@ def test_hanging_and_dying_callbacks_cost_their_attempts_only(scripts: Scripts, 
     assert errors == {
         'hang': 'TimeoutError: no result after 2 s',
         'segfault': 'ProcessDied: the process of the callback ended with signal 11 (SIGSEGV)',
+        'leave a child': 'ProcessDied: the process of the callback ended with signal 9 (SIGKILL)',
         'kill': 'ProcessDied: the process of the callback ended with signal 9 (SIGKILL)',
         'exit': 'ProcessDied: the process of the callback ended with exit code 7',
         'raise': 'ValueError: with ***',
@@ -54,8 +56,9 @@ def test_a_second_signal_ends_a_callback_that_hangs(scripts: Scripts, database: 
     assert 'claim' not in doc and doc['status'] == 'good' and doc['process'] == []
 
 
-def test_processes_end_with_a_killed_listener(scripts: Scripts, database: Database) -> None:
-    database.put({'_id': 'x', 'do': 'hang', 'status': 'good', 'process': []})
+@pytest.mark.parametrize('what', ['hang', 'hold the lock'])
+def test_processes_end_with_a_killed_listener(scripts: Scripts, database: Database, what: str) -> None:
+    database.put({'_id': 'x', 'do': what, 'status': 'good', 'process': []})
     process = scripts.start(STEP, '--timeout', '600')
     process.wait_for('hanging')
     wait_until(lambda: 'multiprocessing.spawn' in children(process.pid))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import listener
 from edw.database.client import Database
+from edw.listening import in_flight
 from edw.model import documents
 
 EXACT = 2**53  # the largest whole number that JavaScript keeps
@@ -115,7 +116,7 @@ def test_a_very_large_document(database: Database) -> None:
     assert [entry['name'] for entry in database.get('large')['process']] == list(STEPS)
 
 
-def test_a_result_that_the_server_refuses_is_a_failure(database: Database) -> None:
+def test_a_result_that_the_server_refuses_is_a_failure(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What CouchDB's max_document_size, or a validation function of the site, does to a result."""
     refuse = "function(doc) { if (JSON.stringify(doc).indexOf('forbidden word') >= 0) throw({forbidden: 'not here'}); }"
     database.put({'_id': '_design/site', 'validate_doc_update': refuse})
@@ -124,6 +125,8 @@ def test_a_result_that_the_server_refuses_is_a_failure(database: Database) -> No
     def callback(doc: dict[str, Any]) -> dict[str, Any]:
         return {'log': 'forbidden word' if doc['_id'] == 'refused' else 'all right'}
 
+    monkeypatch.setattr(in_flight, 'FIRST_OFFER', 0.05)
+    monkeypatch.setattr(in_flight, 'PATIENCE', 0.0)
     failed = listener.run(callback, name='first', after=0, failed='f', settings=database.settings, once=True)
     if database.get('refused')['status'] == 'good':
         pytest.skip('the embedded server does not know validation functions')
