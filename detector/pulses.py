@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr
 
 FloatArray = NDArray[np.floating[Any]]
@@ -91,13 +90,8 @@ def _smoothed_decay(times: FloatArray, tau: float) -> FloatArray:
 
 @lru_cache
 def _height(model: DetectorModel) -> float:
-    # Only without smoothing the maximum has a closed form; with it, it is close by.
+    # Only without smoothing the maximum has a closed form; with it, it is close by. Steps of 0.1 us miss it by 1e-9.
     rise, decay = model.rise_time, model.decay_time
     peak_time = np.log(decay / rise) * rise * decay / (decay - rise)
-    found = minimize_scalar(
-        lambda time: -float(_smoothed_pulse(model, np.asarray(time))),
-        bounds=(peak_time - 5 * SMOOTHING, peak_time + 5 * SMOOTHING),
-        method='bounded',
-        options={'xatol': 1e-9},
-    )
-    return -float(found.fun)
+    times = np.linspace(peak_time - 5 * SMOOTHING, peak_time + 5 * SMOOTHING, 100_001)
+    return float(_smoothed_pulse(model, times).max())
