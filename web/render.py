@@ -48,7 +48,7 @@ def moment(epoch: Any, form: str = '%Y-%m-%d %H:%M:%S') -> Markup:
 
 
 def since(epoch: Any, now: float | None = None, ending: str = '') -> Markup:
-    """The time that has passed since then, with the ending. The page's script keeps it up to date, in the same words."""
+    """The time that has passed since then, with the ending. The page's script keeps it up to date in the same words."""
     local = _local(epoch)
     if local is None:
         return Markup()

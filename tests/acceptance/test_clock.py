@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from edw.database.client import Database
 from edw.errors import NotFound
 from edw.model.listeners import heartbeat_id
 from tests.conftest import SETTINGS
-from tests.programs import missing
+from tests.programs import missing, program
 from tests.scripts import ROOT, Process, Scripts, wait_until
 from upload_design import DESIGN_FILE
 
@@ -189,3 +191,22 @@ def test_a_server_whose_clock_is_set_harms_nobody(
     assert first.stop() == second.stop() == 0
     check_that_all_was_done_once(database, journal, *names, 'y')
     check_that_nothing_was_noticed(first, second)
+
+
+def test_a_machine_that_has_slept_checks_its_peers(scripts: Scripts, database: Database, journal: Path) -> None:
+    """Its clocks differ by two hours: CLOCK_BOOTTIME has gone on, CLOCK_MONOTONIC has not."""
+    slept = [program('unshare', package='util-linux'), '--time', '--boottime', str(2 * HOUR)]
+    if subprocess.run([*slept, 'true'], capture_output=True, check=False).returncode:
+        pytest.skip('no time namespace may be made here')
+    claim = {'process': 'waiting', 'worker': 'dead:1:a'}
+    database.bulk_docs(
+        [{'_id': name, 'status': 'good', 'process': [], **({'claim': claim} if name == 'y' else {})} for name in 'xy']
+    )
+    listener = Process([*slept, sys.executable, str(STEP), '--config', str(scripts.config)])
+    try:
+        listener.wait_for('dead:1:a has written no heartbeat for 3 s: its claims are released: 1')
+        journal.with_suffix('.go').touch()
+        wait_until(lambda: is_done(database, 'x', 'y'))
+        assert 'nothing was done' not in listener.output
+    finally:
+        listener.kill()
