@@ -30,6 +30,7 @@ from functools import partial
 from edw import cli, config, logs
 from edw.claiming.claimant import Claimant
 from edw.claiming.heartbeat import Heartbeat
+from edw.claiming.peers import passed
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
@@ -143,7 +144,7 @@ class Listener:
         engine = _engine(callback, settings, workers, timeout)
         self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
-        self._last_turn = time.monotonic()
+        self._last_turn = passed()
         self._feed_failed_at = -NEVER  # monotonic time
         self._unplaced: list[str] = []
         self._stopping = False
@@ -310,8 +311,8 @@ class Listener:
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""
-        paused = time.monotonic() - self._last_turn
-        self._last_turn = time.monotonic()
+        now = passed()
+        paused, self._last_turn = now - self._last_turn, now
         if paused >= self._settings.lease:
             log.warning('nothing was done for %.0f s: others may have released the claims', paused)
             self._ask_whose_they_are()

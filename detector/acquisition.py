@@ -61,12 +61,13 @@ def write_file(
     energies_of = {'energy_a': np.float64, 'energy_b': np.float64}
     # Not compressed: noise hardly is, and reading would take several times as long.
     with uproot.recreate(path, compression=None) as file:
-        file.mktree('events', {'event': np.int32, 'time': np.float64, **traces})
-        file.mktree('noise', traces)
-        file.mktree('truth', {'event': np.int32, **energies_of})
+        # Made first and filled last: what a killed process leaves has no objects yet, or an empty header.
         file.mktree(
             'header', {'sampling_hz': np.float64, **dict.fromkeys(('samples', 'pretrigger', 'simulated'), np.int32)}
         )
+        file.mktree('events', {'event': np.int32, 'time': np.float64, **traces})
+        file.mktree('noise', traces)
+        file.mktree('truth', {'event': np.int32, **energies_of})
         start = 0.0
         for first in range(0, events, CHUNK):
             number = np.arange(first, min(first + CHUNK, events), dtype=np.int32)
@@ -82,10 +83,10 @@ def write_file(
             energies = draw_energies(rng, number.size)
             energies[rng.random(number.size) >= ACCIDENTAL] = 0
             file['noise'].extend(_traces(rng, gains, energies, rng.uniform(0, SAMPLES, number.size)))
+        file['conditions'] = json.dumps(dict(conditions or {}))
         file['header'].extend(
             {'sampling_hz': [SAMPLING], 'samples': [SAMPLES], 'pretrigger': [PRETRIGGER], 'simulated': [1]}
         )
-        file['conditions'] = json.dumps(dict(conditions or {}))
 
 
 def read_conditions(path: Path) -> dict[str, Any] | None:

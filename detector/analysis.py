@@ -83,7 +83,7 @@ def analyse(source: Path, target: Path) -> Summary:
             numbers.append(step['event'])
             fits.append(fit_pulses(filters, traces))
             means.append([baselines(part) for part in traces])
-    columns = {'event': np.concatenate(numbers).astype(np.int32)}
+    columns = {'event': np.concatenate(numbers)}
     detectors = {}
     for index, (model, part) in enumerate(zip(DETECTORS, prepared, strict=True)):
         amplitudes = np.concatenate([fit.amplitude[index] for fit in fits])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.calibration import BARIUM_LINES, FEWEST_IN_FIT, FIT_WINDOW, GERMANIUM_LINE, Line, fit_line
 from detector.pulses import DETECTORS, FloatArray
-from detector.traces import DataFileError, check_length, check_start, reading
+from detector.traces import DataFileError, check_start, no_branch, reading, tree_of, type_of
 
 TREE = 'amplitudes'
 KNOWN_LINES = tuple(sorted((GERMANIUM_LINE, *(energy for energy, _ in BARIUM_LINES))))  # keV
@@ -43,19 +43,18 @@ class Spectrum:
 def read_energies(path: Path) -> dict[str, FloatArray]:
     """Energies (events,) in keV of each detector, by its name, from a file that `analyse` wrote.
 
-    Of all events: as the analysis, this makes no cut on chi2. Raises DataFileError if the file is not there, empty, cut
-    short, no ROOT file, or not one of amplitudes.
+    Of all events: as the analysis, this makes no cut on chi2. A file that several of those were merged into, as ROOT's
+    hadd does it, is as good. Raises DataFileError if the file is not there, empty, cut short, not closed, no ROOT file,
+    or not one of amplitudes.
     """
     branches = {model.name: f'amplitude_{model.name.rpartition("_")[2]}' for model in DETECTORS}
     check_start(path)
     with reading(path), uproot.open(path, array_cache=None) as file:
-        check_length(path, file)
-        tree = file.get(TREE)
-        if not isinstance(tree, uproot.TTree):
-            raise DataFileError(f'{path}: not a file of amplitudes, it has no tree {TREE!r}')
+        tree = tree_of(path, file, TREE, 'a file of amplitudes')
         for branch in branches.values():
-            if branch not in tree:
-                raise DataFileError(f'{path}: not a file of amplitudes, tree {TREE!r} has no branch {branch!r}')
+            number = type_of(tree, branch)
+            if number is None or number.kind not in 'fiu' or number.shape:
+                raise no_branch(path, tree, branch, 'numbers')
         columns = tree.arrays(list(branches.values()), library='np')
     if not tree.num_entries:
         raise DataFileError(f'{path}: no events')

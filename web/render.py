@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from edw.operating.checks import is_left_alone, is_silent
+from edw.operating.display import is_ahead
 from edw.redact import redact
 from web.charts import segments
 
@@ -46,14 +47,15 @@ def moment(epoch: Any, form: str = '%Y-%m-%d %H:%M:%S') -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec='seconds'), local.strftime(form))
 
 
-def since(epoch: Any, now: float | None = None) -> Markup:
-    """The time that has passed since then. The page's script keeps it up to date."""
+def since(epoch: Any, now: float | None = None, ending: str = '') -> Markup:
+    """The time that has passed since then, with the ending. The page's script keeps it up to date in the same words."""
     local = _local(epoch)
     if local is None:
         return Markup()
-    passed = duration(round((time.time() if now is None else now) - epoch))
-    return Markup('<time datetime="{}" data-since="{:.0f}">{}</time>').format(
-        local.isoformat(timespec='seconds'), epoch, passed
+    now = time.time() if now is None else now
+    passed = 'in the future' if is_ahead(epoch, now) else duration(round(now - epoch)) + ending
+    return Markup('<time datetime="{}" data-since="{:.0f}" data-ending="{}">{}</time>').format(
+        local.isoformat(timespec='seconds'), epoch, ending, passed
     )
 
 

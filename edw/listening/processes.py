@@ -176,12 +176,12 @@ class _Child:
         self.words = ''  # what it died of
         self.due = math.inf  # monotonic time at which the callback has taken too long
         self._running: Running | None = None
-        self._began = 0.0  # seconds since the epoch
+        self._began = 0.0  # monotonic time
 
     def begin(self, running: Running, doc: Document, timeout: float) -> None:
         self.is_ready = False
-        self._running, self._began = running, time.time()
-        self.due = time.monotonic() + timeout
+        self._running, self._began = running, time.monotonic()
+        self.due = self._began + timeout
         try:
             self.connection.send(doc)
         except OSError as error:
@@ -217,9 +217,8 @@ class _Child:
 
 
 def _failed(words: str, began: float | None = None) -> Outcome:
-    now = time.time()
-    began = now if began is None else began
-    return Outcome(began, now, max(0.0, now - began), error=words)
+    seconds, finished = 0.0 if began is None else time.monotonic() - began, time.time()
+    return Outcome(finished - seconds, finished, seconds, error=words)
 
 
 def _how(code: int | None) -> str:

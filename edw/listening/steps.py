@@ -49,8 +49,8 @@ class Step:
 class Outcome:
     """What a callback made of a document: either `entry`, or `error` with whether another attempt is of use.
 
-    `started` and `finished` are in seconds since the epoch, `seconds` is the time between by a clock that
-    nobody sets.
+    `seconds` is what it took by a clock that nobody sets; `started` and `finished` are that far apart, in seconds since
+    the epoch by the clock as it is at the end.
     """
 
     started: float
@@ -63,7 +63,7 @@ class Outcome:
 
 def run_callback(callback: Callback, doc: Document) -> Outcome:
     """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
-    started, clock = time.time(), time.perf_counter()
+    began = time.perf_counter()
     entry: dict[str, Any] | None = None
     error, final = '', False
     try:
@@ -73,7 +73,8 @@ def run_callback(callback: Callback, doc: Document) -> Outcome:
         expected = isinstance(raised, StepError)
         log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
         error, final = describe(raised), isinstance(raised, Unprocessable)
-    return Outcome(started, time.time(), time.perf_counter() - clock, entry, error, final)
+    seconds, finished = time.perf_counter() - began, time.time()
+    return Outcome(finished - seconds, finished, seconds, entry, error, final)
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:

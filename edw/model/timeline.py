@@ -33,21 +33,23 @@ class Event:
 
 
 def timeline(doc: Any) -> list[Event]:
-    """The events of a document, in order of time; one without a time stays behind the one it was recorded after.
+    """The events of a document, in order of time, as far as clocks tell.
+
+    What was recorded later in one list is later, also where a clock was set back in between, or where it has no time.
 
     Whatever is not of the usual form is passed over or shown as JSON. What is no document has no events.
     """
     if not isinstance(doc, dict):
         return []
-    made = _number(doc.get('datecreated'))
     placed: list[tuple[float, Event]] = []
     for record in (_made(doc), _entries(doc.get('process'), DONE), _failures(doc), _superseded(doc), _claim(doc)):
-        last = -math.inf if made is None else made
+        last = -math.inf
         for event in record:
-            last = last if event.time is None else event.time
+            last = last if event.time is None else max(last, event.time)
             placed.append((last, event))
-    # A claim without a time is still the last thing that happened.
-    return [event for _, event in sorted(placed, key=lambda place: (place[1].what == CLAIMED, place[0]))]
+    # A claim is the last thing that happened, whatever its time, and that a document was made the first.
+    order = {MADE: 0, CLAIMED: 2}
+    return [event for _, event in sorted(placed, key=lambda place: (order.get(place[1].what, 1), place[0]))]
 
 
 def _made(doc: dict[str, Any]) -> Iterator[Event]:
@@ -62,6 +64,9 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             continue
         started, finished = _number(entry.get('started')), _number(entry.get('finished'))
         duration = finished - started if started is not None and finished is not None else None
+        text = _text(entry.get('log'))
+        if duration is not None and duration < 0:
+            duration, text = None, f'{text}  (its clock was set back meanwhile)'.strip()
         yield Event(
             finished,
             what,
@@ -69,7 +74,7 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             _text(entry.get('hostname')),
             duration,
             _text(entry.get('file')),
-            _text(entry.get('log')),
+            text,
         )
 
 

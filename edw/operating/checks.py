@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edw.operating.at_work import ListenerStatus
-from edw.operating.display import MINUTE, age_of, number, safe, shortened, step_name
+from edw.operating.display import MINUTE, age, age_of, is_ahead, number, safe, shortened, step_name
 from edw.operating.status import NAMED, Status, StepStatus
 
 LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
@@ -17,7 +17,8 @@ def is_left_alone(step: StepStatus, now: float) -> bool:
     """
     if not step.waiting or step.running or (step.done_newest is not None and now - step.done_newest < MINUTE + LONG):
         return False
-    if step.waiting_since is None:  # documents of the original scripts tell no time
+    # Documents of the original scripts tell no time, nor does a clock that is ahead.
+    if step.waiting_since is None or is_ahead(step.waiting_since, now):
         return not step.done_last_hour
     return now - step.waiting_since > LONG
 
@@ -32,7 +33,7 @@ def is_silent(listener: ListenerStatus, now: float, lease: float) -> bool:
 
 
 def remarks(status: Status, lease: float) -> list[str]:
-    """What needs somebody, a line each: steps that nobody works on, silent listeners, odd documents."""
+    """What needs somebody, a line each: steps that nobody works on, silent listeners, wrong clocks, odd documents."""
     lines = []
     for step in status.steps:
         if is_left_alone(step, status.time):
@@ -44,8 +45,9 @@ def remarks(status: Status, lease: float) -> list[str]:
             last = listener.since if listener.heartbeat is None else listener.heartbeat
             lines.append(
                 f'{safe(listener.name)} holds {number(listener.claims, "document")} of {safe(listener.step)}, '
-                f'without a heartbeat for {age_of(last, status.time)}'
+                f'without a heartbeat for {age_of(last, status.time)}, if its clock is right'
             )
+    lines += _clocks_ahead(status)
     for what, named in (
         ('documents in conflict', status.conflicts),
         ('no step takes these documents', status.unplaced),
@@ -60,7 +62,8 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
     """What is wrong, and whether nothing is: documents that failed, or wait for longer than `max_wait` seconds.
 
     A document that is claimed by a listener without a heartbeat for `lease` seconds waits, too. Documents of the
-    original scripts, that do not tell since when they wait, are not judged.
+    original scripts, that do not tell since when they wait, are not judged. Where a clock is ahead, so that nobody can
+    tell it either, that is wrong.
     """
     wrong = []
     if status.failed:
@@ -80,6 +83,21 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
                 time = age_of(listener.since, status.time)
                 where = f'{safe(listener.step)} held for {time} by {safe(listener.name)}'
                 wrong.append(f'{held} of {where}, which is silent')
+        wrong += _clocks_ahead(status)
     if wrong:
         return '; '.join(wrong), False
     return f'ok: {status.waiting} waiting, {status.running} running, {status.finished} finished', True
+
+
+def _clocks_ahead(status: Status) -> list[str]:
+    """Times in the future, by the clock of the machine that asks: one of the two clocks is wrong."""
+    times = [
+        *((f'documents wait for {step_name(step.name)}', step.waiting_since) for step in status.steps),
+        *((f'{safe(each.name)} has its heartbeat', each.heartbeat) for each in status.listeners),
+        *((f'{safe(each.name)} has its claims', each.since) for each in status.listeners if each.heartbeat is None),
+    ]
+    return [
+        f'a clock is wrong: {what} from {age(then - status.time)} in the future'
+        for what, then in times
+        if then is not None and is_ahead(then, status.time)
+    ]

@@ -9,6 +9,7 @@ from edw.redact import redact
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
 FIRST_STEP = '(first step)'  # of new documents, where no step was ever done
 LONGEST_ERROR = 160  # characters of an error in a table
+AHEAD = 60.0  # seconds that the clocks of two machines may differ without a word
 
 
 def safe(text: str) -> str:
@@ -42,7 +43,12 @@ def age(seconds: float | None) -> str:
 
 def age_of(then: float | None, now: float) -> str:
     """The time that has passed since `then`, both in seconds since the epoch; '-' for None."""
-    return age(None if then is None else now - then)
+    return 'in the future' if is_ahead(then, now) else age(None if then is None else now - then)
+
+
+def is_ahead(then: float | None, now: float) -> bool:
+    """Whether the clock that gave `then` is ahead of the one that gives `now`, so that no age can be told."""
+    return then is not None and then - now > AHEAD
 
 
 def moment(seconds: float | None) -> str:

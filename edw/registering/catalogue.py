@@ -18,6 +18,7 @@ from edw.registering import runs
 
 BATCH = 1000  # documents in one request
 DERIVED = '.amp.root'  # ending of the files that the analysis writes
+FUTURE = 60.0  # seconds that the clock of a file server may be ahead without a word
 
 T = TypeVar('T')
 ReadConditions = Callable[[Path], dict[str, Any]]
@@ -105,14 +106,6 @@ def is_data_file(file: Path) -> bool:
     return file.name.endswith('.root') and not hidden_or_derived and file.is_file()
 
 
-def is_settled(file: Path, settle: float) -> bool:
-    """Whether a file did not change in the last `settle` seconds; False for one that is gone."""
-    try:
-        return time.time() - file.stat().st_mtime >= settle
-    except FileNotFoundError:
-        return False
-
-
 def register(
     database: Database,
     folder: Path,
@@ -122,11 +115,25 @@ def register(
 ) -> Registered:
     """Make a document for each data file (*.root) of a folder that has none.
 
-    Files that changed in the last `settle` seconds may still be written to: they are left for the next call.
+    Files that changed in the last `settle` seconds may still be written to: they are left for the next call. So are
+    those that are dated in the future; they count as failed, because that call may be far away.
     """
-    files_there = data_files(folder)
-    waiting = [file for file in files_there if is_settled(file, settle)]
-    done = Registered(unsettled=sorted({file.name for file in files_there} - {file.name for file in waiting}))
+    now = time.time()
+    done, waiting = Registered(), []
+    for file in data_files(folder):
+        try:
+            age = now - file.stat().st_mtime
+        except FileNotFoundError:
+            age = 0.0
+        if age < -FUTURE:
+            # A single look cannot tell whether it is being written to.
+            done.failed[file.name] = (
+                f'{file}: is dated in the future, so that a clock is wrong; if it is finished, touch it'
+            )
+        elif age < settle:
+            done.unsettled.append(file.name)
+        else:
+            waiting.append(file)
     for batch in batches(progress(waiting), BATCH):
         done.add(register_files(database, batch, read_conditions))
     return done

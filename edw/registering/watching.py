@@ -17,6 +17,7 @@ from edw.inbox import Inbox, StopRequest
 from edw.registering import arrivals, catalogue
 from edw.registering.arrivals import Arrivals
 from edw.registering.catalogue import ReadConditions, Registered
+from edw.registering.settling import Settling
 
 SCAN_INTERVAL = 60.0  # seconds after which the folder is looked through whatever the system tells of it
 FOLDER_INTERVAL = 1.0  # seconds between two looks whether the folder is still the same; one `stat` each
@@ -49,6 +50,7 @@ class Watcher:
         self._database = database
         self._folder = folder.absolute()
         self._settle = settle
+        self._settling = Settling(settle)
         self._read_conditions = read_conditions
         self._retry = Retry(self._wait, Outage(), believes_at_once=False)
         self._inbox: Inbox[Finished | StopRequest] = Inbox()
@@ -131,7 +133,7 @@ class Watcher:
             return  # gone: the next look at the folder says so
         self._done &= {file.name for file in files}
         new = [file for file in files if file.name not in self._done]
-        settled = [file for file in new if catalogue.is_settled(file, self._settle)]
+        settled = self._settling.settled(new)
         wait = SCAN_INTERVAL if len(settled) == len(new) else min(SCAN_INTERVAL, max(FOLDER_INTERVAL, self._settle))
         self._scan_due = time.monotonic() + wait
         done = Registered()

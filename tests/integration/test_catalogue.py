@@ -144,3 +144,13 @@ def test_many_files_and_rows_that_are_refused(
 def test_no_such_folder(database: Database, tmp_path: Path) -> None:
     with pytest.raises(EdwError, match='no such folder'):
         register(database, tmp_path / 'none')
+
+
+def test_a_file_that_is_dated_in_the_future_is_named(database: Database, tmp_path: Path) -> None:
+    for name, ahead in (('a', 3600), ('b', 10)):
+        (tmp_path / f'{name}.root').write_bytes(b'x')
+        os.utime(tmp_path / f'{name}.root', (time.time() + ahead,) * 2)
+    done = register(database, tmp_path, settle=60)
+    assert done.new == 0 and done.unsettled == ['b.root']
+    (reason,) = done.failed.values()
+    assert reason.startswith(f'{tmp_path}/a.root: is dated in the future') and 'touch' in reason

@@ -495,3 +495,39 @@ def test_a_batch_that_is_too_large_is_divided(database: Database, monkeypatch: p
     once(lambda doc: {}, database.settings)
     assert all(names(doc) == ['first'] for doc in database.existing(ids).values())
     assert database.get('huge')['process'] == []
+
+
+def test_a_listener_whose_machine_slept_does_not_do_again_what_others_took_over(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slept = 0.0
+    monkeypatch.setattr(listener, 'passed', lambda: time.monotonic() + slept)
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        begun.append(doc['_id'])
+        assert len(begun) <= 100 or go_on.wait(30)
+        return {}
+
+    def waiting() -> list[str]:
+        """What is claimed here, so that the hundred fast callbacks have more claimed than runs."""
+        held = {doc_id for doc_id, doc in database.existing(ids).items() if 'claim' in doc}
+        return sorted(held - set(begun))
+
+    ids = seed(database, 400)
+    with Running(callback, settings):
+        wait_until(lambda: len(begun) == 101 and waiting())
+        taken = waiting()
+        # Others release its claims after the lease, and do the work.
+        for doc_id in taken:
+            doc = database.get(doc_id)
+            del doc['claim']
+            database.put({**doc, 'process': [{'name': 'first', 'pid': 0}]})
+        slept = 3600.0
+        wait_until(lambda: f'{len(taken)} documents that waited here are no longer claimed' in caplog.text)
+        go_on.set()
+        wait_until(lambda: all(doc['process'] for doc in database.existing(ids).values()))
+    assert Counter(begun) == Counter(set(ids) - set(taken))
+    assert all(database.get(doc_id)['process'] == [{'name': 'first', 'pid': 0}] for doc_id in taken)
+    assert 'nothing was done for 36' in caplog.text

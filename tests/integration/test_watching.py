@@ -102,3 +102,13 @@ def test_conditions_that_no_document_can_hold(database: Database, folder: Path) 
     done = catalogue.register(database, folder, 0, lambda file: {'x': bad.get(file.name, 1)}, lambda batch: batch)
     assert done.new == 1 and set(done.failed) == set(bad) and registered(database) == {'c'}
     assert all('cannot be kept as JSON' in reason for reason in done.failed.values())
+
+
+def test_a_file_that_is_dated_in_the_future(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the clock was set back after it was written: its date is past only in an hour."""
+    monkeypatch.setattr(arrivals, 'TOLD', False)
+    file = folder / 'a.root'
+    file.write_bytes(b'a')
+    os.utime(file, (file.stat().st_mtime + 3600,) * 2)
+    with watched(database, folder, settle=0.3):
+        wait_until(lambda: registered(database) == {'a'})

@@ -20,11 +20,13 @@ class Observed:
     """A step whose only document a peer holds, and a clock."""
 
     def __init__(self, peer: object = PEER) -> None:
-        self.now = 1000.0
+        self.now = 1000.0  # as awake machines count
+        self.slept = 7200.0
         self.database = MemoryDatabase(new('a'))
         self.database.put(documents.claimed(self.database.get('a'), 'first', cast(str, peer), 1.0))
         database = cast(Database, self.database)
-        self.peers = Peers(database, 'first', 'here:1:abc', Disputes(database), clock=lambda: self.now)
+        clocks = (lambda: self.now + self.slept), (lambda: self.now)
+        self.peers = Peers(database, 'first', 'here:1:abc', Disputes(database), *clocks)
 
     def beat(self, counter: int) -> None:
         self.database.put({'_id': listeners.heartbeat_id(PEER), 'counter': counter})
@@ -64,6 +66,18 @@ def test_what_stood_still_while_nobody_looked_says_nothing() -> None:
     observed.after(0.0)
     assert observed.after(10 * SETTINGS.lease) == 0  # an outage: its writer was cut off, too
     assert [observed.after(10.0) for _ in range(3)] == [0, 0, 1]
+
+
+def test_what_stood_still_in_a_sleep_says_nothing() -> None:
+    """The peer's machine may have slept as well, and awakes with this one."""
+    observed = Observed()
+    observed.beat(1)
+    assert [observed.after(10.0) for _ in range(3)] == [0, 0, 0]
+    observed.slept += 3600.0
+    assert observed.after(10.0) == 0
+    observed.beat(2)
+    assert [observed.after(10.0) for _ in range(3)] == [0, 0, 0]
+    assert observed.after(10.0) == 1
 
 
 def test_the_next_check_is_a_heartbeat_away_or_where_a_lease_ends() -> None:

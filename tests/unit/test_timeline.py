@@ -86,3 +86,23 @@ def test_entries_of_the_original_scripts_stay_in_their_order() -> None:
 def test_a_login_in_a_url_is_not_shown(field: str) -> None:
     events = timeline({'process': [{'name': 'move', field: 'sftp://me:hidden@host/x'}]})
     assert 'hidden' not in str(events) and 'sftp://host/x' in str(events)
+
+
+def test_a_clock_that_was_set_mixes_no_order_and_makes_no_negative_duration() -> None:
+    hour = 3600
+    doc = {
+        'datecreated': 1000 + hour,  # on a machine whose clock was ahead
+        'process': [
+            {'name': 'move', 'started': 1010 + hour, 'finished': 1012, 'log': '7 bytes'},  # set right meanwhile
+            {'name': 'analyse', 'started': 1020 - hour, 'finished': 1025 - hour},  # on one that is late
+            {'name': 'plot', 'started': 1030, 'finished': 1031},
+        ],
+        'failures': [{'process': 'analyse', 'error': 'StepError: no disk', 'time': 1015}],
+    }
+    assert [(event.what, event.step, event.duration, event.text) for event in timeline(doc)] == [
+        ('made', '', None, ''),
+        ('done', 'move', None, '7 bytes  (its clock was set back meanwhile)'),
+        ('done', 'analyse', 5, ''),
+        ('failed', 'analyse', None, 'StepError: no disk'),
+        ('done', 'plot', 1, ''),
+    ]

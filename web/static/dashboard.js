@@ -7,6 +7,8 @@ const AGES = 5000; // ms between two corrections of the ages
 
 const serverAhead = Number(document.body.dataset.now) - Date.now() / 1000; // s, of the server's clock before ours
 
+const AHEAD = 60; // s that a clock may be ahead of the server's without a word, as in edw/operating/display.py
+
 // The same steps as render.duration.
 function duration(seconds) {
   for (const [size, unit] of [[86400, 'd'], [3600, 'h'], [60, 'min']]) {
@@ -20,7 +22,8 @@ function duration(seconds) {
 function showAges() {
   const now = Date.now() / 1000 + serverAhead;
   for (const time of document.querySelectorAll('time[data-since]')) {
-    time.textContent = duration(now - Number(time.dataset.since));
+    const passed = now - Number(time.dataset.since);
+    time.textContent = passed < -AHEAD ? 'in the future' : duration(passed) + time.dataset.ending;
   }
 }
 
