@@ -6,6 +6,7 @@ client is told that there are two copies: a server that has one answers the same
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from edw.config import Settings
 from edw.database.client import Database
 from edw.model import documents
 from edw.model.documents import Document
+from edw.operating import conflicts, tables
+from tests.conftest import Server
 from tests.scripts import wait_until
 
 HERE, THERE, FAR = 'here:1:aa', 'there:2:bb', 'far:3:cc'
@@ -197,3 +200,37 @@ def test_on_a_single_node_a_listener_neither_chooses_nor_deletes(
     done = database.get('a')
     assert done['_rev'] != hidden and done['process'][-1]['name'] == step
     assert database.conflicts(['a']) == {'a': [hidden]}
+
+
+def test_the_versions_are_shown_side_by_side(database: Database) -> None:
+    free = made(database, 'a/b c')
+    here = database.put({**documents.with_entry(free, RECORD), 'comment': 'http://me:hush-hush@host/'})['rev']
+    far = replicated(database, [free], documents.with_entry(free, {'name': 'other', 'hostname': 'far'}), '0' * 32)
+    made(database, 'z')
+    (found,) = conflicts.conflicts(database)
+    assert (found.doc_id, found.revisions) == ('a/b c', [here, far['_rev']])
+    rows = dict(found.rows)
+    assert rows['status'] == ['good', 'good'] and rows['last step'] == ['first', 'other']
+    assert rows['last event'][0].endswith('done first on here') and 'md5sum' not in rows
+    assert '"far"' in rows['process 1'][1] and rows['comment'][1] == '-'
+    shown = tables.plain(tables.console(), tables.conflict(found)) + str(found)
+    assert 'hush-hush' not in shown and database.settings.password not in shown
+    assert conflicts.conflict(database, 'z') is None
+
+
+def test_the_command_deletes_the_version_that_it_names(database: Database, server: Server) -> None:
+    free = made(database, "a/b 'c'")
+    database.put(documents.with_entry(free, RECORD))
+    far = replicated(database, [free], documents.with_entry(free, {'name': 'other'}), '0' * 32)
+    (found,) = conflicts.conflicts(database)
+    curl, *words, url = shlex.split(found.deletions[0])
+    assert [curl, *words] == ['curl', '-u', server.username, '-X', 'DELETE']
+    assert url.startswith(f'{server.url}/')
+    assert server.request('DELETE', url.removeprefix(f'{server.url}/')).ok
+    assert database.get("a/b 'c'")['_rev'] == far['_rev'] and conflicts.conflicts(database) == []
+
+
+def test_any_json_can_be_compared() -> None:
+    for odd in (None, 1, 'x', [], [None, 3], {}, {'a': [1]}):
+        versions = [{'_id': 'a', '_rev': '1-a', **dict.fromkeys(('status', 'process', 'failures', 'claim', 'b'), odd)}]
+        assert conflicts.compared([*versions, {'_id': 'a', '_rev': '1-b', 'process': [1], 'b': 2}])
