@@ -4,6 +4,7 @@
 show_status.py              once
 show_status.py --watch      again with every change, until Ctrl-C
 show_status.py --doc ID     what happened to one document
+show_status.py --conflicts  documents with several versions, side by side, and how to keep one
 show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron
 """
 
@@ -26,14 +27,14 @@ from rich.live import Live
 from edw import cli, config, logs
 from edw.config import Settings
 from edw.database import changes as follow
-from edw.database import design
+from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, NoDatabase, NotFound
 from edw.inbox import Inbox
 from edw.model import timeline
 from edw.model.documents import Document
-from edw.operating import checks, status, tables
+from edw.operating import checks, conflicts, status, tables
 from edw.operating.status import Status
 from edw.redact import redact
 
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _once(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.doc is not None:
         _show_document(_document(database, arguments.doc), arguments.json)
+        return 0
+    if arguments.conflicts:
+        _show_conflicts(database, arguments.json)
         return 0
     design.check(database, views=status.VIEWS)
     found = status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
@@ -145,11 +149,29 @@ def _show_document(doc: Document, as_json: bool) -> None:
         print(tables.plain(console, table), flush=True)
 
 
+def _show_conflicts(database: Database, as_json: bool) -> None:
+    design.check(database, views=(views.CONFLICTS,))
+    found = conflicts.conflicts(database)
+    if as_json:
+        print(json.dumps([asdict(conflict) for conflict in found]), flush=True)
+        return
+    console = tables.console()
+    for conflict in found:
+        table = tables.conflict(conflict)
+        if console.is_terminal:
+            console.print(table, '')
+        else:
+            print(f'{tables.plain(console, table)}\n', flush=True)
+    if not found:
+        print('no document is in conflict', flush=True)
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--watch', action='store_true', help='show it again with every change, until Ctrl-C')
     kind.add_argument('--doc', metavar='ID', help='show the history of one document')
+    kind.add_argument('--conflicts', action='store_true', help='show the versions of documents that have several')
     kind.add_argument(
         '--check', action='store_true', help='exit with 1 if anything has failed, and say on one line what'
     )

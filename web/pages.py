@@ -20,6 +20,7 @@ from edw.model import documents
 from edw.model.documents import Document
 from edw.model.timeline import timeline
 from edw.operating import status
+from edw.operating.conflicts import conflict
 from edw.operating.outputs import output_of
 from edw.operating.reprocessing import failed_step, is_failed
 from web import access, render
@@ -113,6 +114,7 @@ def document(request: Request) -> Response:
     doc_id = _asked(request, 'id')
     with request.app.state.databases.lent() as database:
         doc = document_of(database, doc_id)
+        in_conflict = conflict(database, doc_id) if database.conflicts([doc_id]) else None
     return render.page(
         'document.html',
         **frame(request, doc_id),
@@ -125,6 +127,7 @@ def document(request: Request) -> Response:
         claimed=doc.get('claim') is not None,
         steps=_steps_done(doc),
         events=timeline(doc),
+        conflict=in_conflict,
         has_spectrum=output_of(doc, STEP) is not None,
     )
 

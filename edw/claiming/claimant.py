@@ -81,7 +81,9 @@ class Claimant:
         ]
         claimed = claims.by_row(claimed_versions, rows[len(versions) :])
         if updates and self._database.copies() > 1:
-            cluster.delete_lost_claims(self._database, [doc for doc in written if isinstance(doc, dict)], self.name)
+            pairs = zip(updates, written, strict=True)
+            ours = [(update.doc, doc) for update, doc in pairs if isinstance(doc, dict)]
+            cluster.delete_lost_claims(self._database, ours, self.name)
         self._unanswered = set()  # only now, because an Unavailable of any request so far has all of it called again
         self._disputes.add(claimed.disputed)
         not_now = dict.fromkeys(not_tried - {doc['_id'] for doc in found}, 'an earlier claim was never answered')

@@ -5,10 +5,15 @@ quorum (CouchDB's fabric_doc_update: an `ok` of fewer than w copies), so that of
 most one for a document: that claim is won. An accepted one is disputed. It is not worked on, and not taken back at
 once either: to delete the last leaf is to delete the document, and to release the visible leaf is to offer
 a document that somebody works on. `decide` says when which is safe.
+
+A leaf may also have come by replication from another site, with results of its own. Only *bare* leaves are deleted:
+those that have nothing which a leaf that stays does not have in its history, but for the claim. Whatever cannot be
+shown to be bare stays, as a conflict for people to decide (`show_status.py --conflicts`).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,21 +44,35 @@ def order(revision: str) -> tuple[int, str]:
     return int(depth), digest
 
 
-def decide(own: str, claims: dict[str, Any], is_dead: Callable[[Any], bool]) -> Decision | None:
+def decide(
+    own: str,
+    claims: dict[str, Any],
+    adds_a_claim_alone: Callable[[str, str], bool],
+    is_dead: Callable[[Any], bool],
+) -> Decision | None:
     """What to do with the disputed claim of revision `own`; None: wait.
 
     `claims` has the listener of the claim for each leaf that is not deleted, None for a leaf without a claim.
     It must have been read from all copies: what one copy alone knows may be the claim that was won.
+    `adds_a_claim_alone` says of a leaf, and one that stays, that all but the claim of the first is in the other's
+    history.
     """
     if own not in claims:
         return FORGET
     others = {revision: listener for revision, listener in claims.items() if revision != own}
-    if max(claims, key=order) != own or None in others.values():
-        # The document lives on in another leaf. Of several disputed claims one is visible, and that one
-        # does not come here, so that the last leaf is never deleted; a leaf without a claim deletes itself never.
-        return Decision(delete=(own,))
-    if all(is_dead(listener) for listener in others.values()):
-        return Decision(delete=tuple(others), release=True)
+    visible = max(claims, key=order)
+    # A leaf without a claim is deleted by nobody. Where there is none, the visible one is deleted by nobody.
+    staying = [revision for revision, listener in others.items() if listener is None] or [visible]
+
+    def is_bare(revision: str) -> bool:
+        return any(adds_a_claim_alone(revision, other) for other in staying if other != revision)
+
+    if is_bare(own):
+        return Decision(delete=(own,))  # the document lives on in another leaf
+    # It is the one that is seen, or holds more than a claim, as one does that was made on a version of another site.
+    if all(listener is None or is_dead(listener) for listener in others.values()):
+        claimed = (revision for revision, listener in others.items() if listener is not None)
+        return Decision(delete=tuple(filter(is_bare, claimed)), release=True)
     # Another one may have been won: its result will make its branch the longer one.
     return WAIT
 
@@ -89,16 +108,19 @@ class Disputes:
 
 def settle(database: Database, doc_id: str, own: str, is_dead: Callable[[Any], bool]) -> bool:
     """Decide about one claim, and do it. False where there is nothing to do but wait."""
-    leaves = database.leaves(doc_id)
-    claims = {leaf['_rev']: _claimer(leaf) for leaf in leaves}
-    decision = decide(own, claims, is_dead)
+    leaves = {leaf['_rev']: leaf for leaf in database.leaves(doc_id)}
+    claims = {revision: _claimer(leaf) for revision, leaf in leaves.items()}
+
+    def adds_a_claim_alone(revision: str, other: str) -> bool:
+        return _adds_a_claim_alone(database, leaves[revision], leaves[other])
+
+    decision = decide(own, claims, adds_a_claim_alone, is_dead)
     if decision is WAIT:
         return False
     if decision.delete:
         delete_leaves(database, doc_id, decision.delete)
     if decision.release:
-        (leaf,) = [leaf for leaf in leaves if leaf['_rev'] == own]
-        database.bulk_docs([documents.released(leaf)])
+        database.bulk_docs([documents.released(_without_history(leaves[own]))])
     return True
 
 
@@ -107,12 +129,25 @@ def delete_leaves(database: Database, doc_id: str, revisions: tuple[str, ...] | 
     database.bulk_docs([{'_id': doc_id, '_rev': revision, '_deleted': True} for revision in revisions])
 
 
-def delete_lost_claims(database: Database, docs: list[Document], listener: Any) -> None:
-    """Delete the leaves of claims that others lost, in documents whose results this listener has written now."""
-    for doc_id, revisions in database.conflicts([doc['_id'] for doc in docs]).items():
+def delete_lost_claims(database: Database, written: list[tuple[Document, Document]], listener: Any) -> None:
+    """Delete the leaves of claims that others lost, in documents whose results this listener has written now.
+
+    `written` has each document as it was claimed, and as it is now.
+    """
+    by_id = {now['_id']: (claimed, now) for claimed, now in written}
+    for doc_id, hidden in database.conflicts(by_id).items():
+        claimed, now = by_id[doc_id]
         leaves = database.leaves(doc_id)
+        # Or what somebody has made of it since.
+        ours = [leaf for leaf in leaves if now['_rev'] in _history(leaf)]
         # One with a claim of this listener is an edit, which somebody made while the step ran.
-        lost = [leaf['_rev'] for leaf in leaves if leaf['_rev'] in revisions and _claimer(leaf) not in (None, listener)]
+        claims = [leaf for leaf in leaves if leaf['_rev'] in hidden and _claimer(leaf) not in (None, listener)]
+        lost = [
+            leaf['_rev']
+            for leaf in claims
+            for kept in ours[:1]
+            if _content(leaf) == _content(claimed) or _adds_a_claim_alone(database, leaf, kept)
+        ]
         if lost:
             delete_leaves(database, doc_id, lost)
 
@@ -132,11 +167,42 @@ def take_back(database: Database, written: Document, listener: Any) -> bool:
     An edit still has the claim of this listener, a release has none. False where there is neither: then the result
     stands, and spreads to the other copies by itself.
     """
-    others = [leaf for leaf in database.leaves(written['_id']) if leaf['_rev'] != written['_rev']]
-    if all(_claimer(leaf) not in (None, listener) for leaf in others):
+    leaves = {leaf['_rev']: leaf for leaf in database.leaves(written['_id'])}
+    claim = _history(leaves.pop(written['_rev'], {}))[1:2]
+    # Made of the claim, as the result is: one that came from another site knows nothing of what was done here.
+    siblings = [leaf for leaf in leaves.values() if set(claim) & set(_history(leaf))]
+    if all(_claimer(leaf) not in (None, listener) for leaf in siblings):
         return False
     delete_leaves(database, written['_id'], [written['_rev']])
     return True
+
+
+def _adds_a_claim_alone(database: Database, leaf: Document, kept: Document) -> bool:
+    """Whether a leaf is another one, or what both were made of, but for the claim: then nothing is lost with it.
+
+    False where compaction has thrown away what both were made of.
+    """
+    if _content(leaf) == _content(kept):
+        return True
+    known = set(_history(kept))
+    common = next((revision for revision in _history(leaf) if revision in known), None)
+    origin = None if common is None else database.revision(leaf['_id'], common)
+    return origin is not None and _content(leaf) == _content(origin)
+
+
+def _content(doc: Document) -> str:
+    """All of a document but its claim and revision. As JSON, because to Python 1 and True are equal."""
+    return json.dumps(documents.released({**_without_history(doc), '_rev': None}), sort_keys=True)
+
+
+def _history(leaf: Document) -> list[str]:
+    """The revision of a leaf and those it was made of, the newest first."""
+    history = leaf.get('_revisions', {'start': 0, 'ids': []})
+    return [f'{history["start"] - age}-{digest}' for age, digest in enumerate(history['ids'])]
+
+
+def _without_history(leaf: Document) -> Document:
+    return {field: value for field, value in leaf.items() if field != '_revisions'}
 
 
 def _claimer(leaf: Document) -> Any:

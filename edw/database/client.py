@@ -164,10 +164,20 @@ class Database:
         return {row['id']: row['doc'] for row in rows if row.get('doc')}
 
     def leaves(self, doc_id: str) -> list[Document]:
-        """All leaves of a document that are not deleted, as read from all its copies."""
-        query = {'open_revs': 'all', 'r': self.copies()}
+        """All leaves of a document that are not deleted, with their `_revisions`, as read from all its copies."""
+        query = {'open_revs': 'all', 'revs': 'true', 'r': self.copies()}
         rows: list[dict[str, Any]] = self._request('GET', _path(doc_id), query)
         return [row['ok'] for row in rows if row.get('ok') and not row['ok'].get('_deleted')]
+
+    def revision(self, doc_id: str, revision: str) -> Document | None:
+        """The document as it was in a revision; None where compaction has thrown that away."""
+        try:
+            doc: Document = self._request('GET', _path(doc_id), {'rev': revision, 'r': self.copies()})
+        except NoDatabase:
+            raise
+        except NotFound:
+            return None
+        return doc
 
     def conflicts(self, doc_ids: Iterable[str]) -> dict[str, list[str]]:
         """Revisions of the other leaves of those documents that have any, by id."""

@@ -14,6 +14,7 @@ from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event
 from edw.operating.at_work import ListenerStatus
 from edw.operating.checks import is_left_alone, is_silent, remarks
+from edw.operating.conflicts import Conflict
 from edw.operating.display import MINUTE, age, age_of, moment, number, safe, shortened, step_name
 from edw.operating.status import FailureKind, Status
 
@@ -62,6 +63,22 @@ def history(doc: Document, events: list[Event]) -> Group:
         took = f'{event.duration:.3f} s' if short else age(event.duration)
         _add(table, (moment(event.time), event.what, event.step, event.hostname, took, text), style)
     return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(status))}'), Text(), table)
+
+
+def conflict(found: Conflict) -> Group:
+    """A document in conflict: its versions side by side, and the commands that keep one of them."""
+    seen, *hidden = found.revisions
+    table = _table(
+        [('', False), (f'{seen} (the one that is seen)', False), *((revision, False) for revision in hidden)]
+    )
+    for name, texts in found.rows:
+        _add(table, (name, *texts))
+    parts: list[RenderableType] = [Text(safe(found.doc_id), 'bold'), Text(), table]
+    for kept in found.revisions:
+        parts += [Text(), Text(f'to keep {kept}:')]
+        others = zip(found.revisions, found.deletions, strict=True)
+        parts += [Text(safe(command)) for revision, command in others if revision != kept]
+    return Group(*parts)
 
 
 def _sums(status: Status) -> str:

@@ -100,6 +100,7 @@ def test_check(scripts: Scripts, database: Database) -> None:
         ('--check', '--max-wait', '0'),
         ('--check', '--json'),
         ('--check', '--watch'),
+        ('--conflicts', '--watch'),
         ('--watch', '--doc', 'x'),
         ('x',),
     ],
@@ -113,6 +114,19 @@ def test_a_document_that_is_not_there(scripts: Scripts, database: Database, doc_
     done = scripts.call(SCRIPT, '--doc', doc_id)
     assert done.returncode == 1 and f'there is no document {doc_id!r}' in done.stderr and done.stdout == ''
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_documents_in_conflict(scripts: Scripts, database: Database, server: Server) -> None:
+    assert scripts.call(SCRIPT, '--conflicts').stdout == 'no document is in conflict\n'
+    versions = [{'_id': 'x', '_rev': f'1-{host}', 'process': [{'name': 's', 'hostname': host}]} for host in 'ab']
+    path = f'{database.settings.dbname}/_bulk_docs'
+    assert server.request('POST', path, json={'docs': versions, 'new_edits': False}).ok
+    done = scripts.call(SCRIPT, '--conflicts')
+    assert done.returncode == 0 and done.stderr == ''
+    assert f"-X DELETE '{database.url}/x?rev=1-a'" in done.stdout and '1-b (the one that is seen)' in done.stdout
+    assert server.password not in done.stdout
+    (found,) = as_json(scripts, '--conflicts')
+    assert (found['doc_id'], found['revisions']) == ('x', ['1-b', '1-a'])
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -117,6 +117,18 @@ def test_a_document_of_any_form_is_shown(site: Site, process: object) -> None:
         site.database.delete({'_id': 'odd', '_rev': rev})
 
 
+def test_versions_in_conflict_are_shown_side_by_side(site: Site) -> None:
+    versions = [{'_id': 'two', '_rev': f'1-{host}', 'status': f'<b>{host}'} for host in 'ab']
+    site.database._request('POST', '_bulk_docs', body={'docs': versions, 'new_edits': False})
+    try:
+        page = get(site, '/document?id=two').text
+        assert 'In conflict' in page and page.index('&lt;b&gt;b') < page.index('&lt;b&gt;a')
+        assert '/two?rev=1-a' in page and '<b>' not in page
+    finally:
+        for doc in versions:
+            site.database.delete(doc)
+
+
 @pytest.mark.parametrize(
     'file', ['/nowhere/a.amp.root', '/dev/zero', 'a\0b', 'sftp://127.0.0.1:1/x.root', 'no://scheme/x']
 )

@@ -38,6 +38,7 @@ class MemoryDatabase:
         return self._nodes
 
     def get(self, doc_id: str) -> Document:
+        self.requests.append(f'get {doc_id}')
         if doc_id not in self.docs:
             raise NotFound(doc_id)
         return self.docs[doc_id]
@@ -63,6 +64,7 @@ class MemoryDatabase:
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
         """The view `claims`, by key or by holder."""
         assert viewname.endswith('/claims')
+        self.requests.append('view')
         if self.views_to_refuse:
             self.views_to_refuse -= 1
             raise Unavailable('the view is being built')

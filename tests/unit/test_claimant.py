@@ -64,8 +64,9 @@ def test_results_and_claims_are_one_request() -> None:
     database = MemoryDatabase(new('a'), new('b'))
     one = claimant(database)
     (mine,) = one.exchange([], [database.get('a')], set()).won
+    wanted = [database.get('b')]
     database.requests.clear()
-    done = one.exchange([result(mine)], [database.get('b')], {'a'})
+    done = one.exchange([result(mine)], wanted, {'a'})
     assert database.requests == ['bulk_docs of 2']
     assert ids(done.won) == ['b'] and done.written == [database.get('a')]
     assert database.get('a')['process'] == [{'name': 'first'}] and 'claim' not in database.get('a')

@@ -2,6 +2,7 @@
 
 Copies accept a write whose parent is one of their leaves, as CouchDB does, and tell each other of leaves at any time.
 Hypothesis looks for an order of events that breaks the promise; with the rule weakened to `ok` alone it finds one.
+A second model has leaves with results of another site, which come by replication: none of them is ever lost.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from edw.claiming.cluster import decide, order
 COPIES = 3
 QUORUM = 2
 WORKERS = ('a', 'b', 'c')
+FAR = 'far'  # a worker of another site, of whom no heartbeat is seen here
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Revision:
     claimer: str | None  # who claims the document in this revision
     deleted: bool = False
     done: bool = False  # holds the result
+    content: tuple[str, ...] = ()  # all but the claim: the results in it
 
 
 @dataclass
@@ -53,7 +56,8 @@ class Cluster(RuleBasedStateMachine):
         self.writes: list[Write] = []
         self.working: dict[str, str] = {}  # worker: the revision of its won claim
         self.disputed: dict[str, str] = {}
-        self.dead: set[str] = set()
+        self.dead: set[str] = {FAR}
+        self.results: set[str] = set()  # revisions with results, which nobody may lose
 
     def leaves(self, known: set[str]) -> set[str]:
         parents = {self.revisions[revision].parent for revision in known}
@@ -73,7 +77,8 @@ class Cluster(RuleBasedStateMachine):
         # As CouchDB does, from the content: the same change on the same parent is the same revision.
         content = f'{parent} {kind} {worker if kind in ("claim", "result") else ""}'
         revision = f'{depth}-{hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()[:8]}'
-        self.revisions[revision] = Revision(parent, **fields)
+        content = (*self.revisions[parent].content, *([revision] if kind == 'result' else []))
+        self.revisions[revision] = Revision(parent, content=content, **fields)
         self.writes.append(Write(worker, revision, kind))
 
     def busy(self, worker: str) -> bool:
@@ -115,6 +120,30 @@ class Cluster(RuleBasedStateMachine):
                 self.disputed[write.worker] = write.revision
         if write.kind == 'result':
             del self.working[write.worker]
+            if write.taken:
+                self.results.add(write.revision)
+                self.delete_lost_claims(write)
+
+    def delete_lost_claims(self, write: Write) -> None:
+        """As the listener does that has written a result."""
+        known = self.everything()
+        alive = self.alive(known)
+        ours = [leaf for leaf in alive if write.revision in self.history(leaf)]
+        for leaf, node in alive.items():
+            is_lost = node.claimer not in (None, write.worker) and leaf != self.visible(known)
+            if ours and is_lost and self.adds_a_claim_alone(leaf, ours[0]):
+                self.write(write.worker, leaf, 'delete', claimer=None, deleted=True)
+
+    def history(self, revision: str | None) -> list[str]:
+        found = []
+        while revision is not None:
+            found.append(revision)
+            revision = self.revisions[revision].parent
+        return found
+
+    def adds_a_claim_alone(self, leaf: str, kept: str) -> bool:
+        common = next(revision for revision in self.history(leaf) if revision in self.history(kept))
+        return self.revisions[leaf].content in (self.revisions[kept].content, self.revisions[common].content)
 
     @rule(data=st.data(), one=st.integers(0, COPIES - 1), other=st.integers(0, COPIES - 1))
     def tell(self, data: st.DataObject, one: int, other: int) -> None:
@@ -131,7 +160,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS))
     def die(self, worker: str) -> None:
-        if len(self.dead) < len(WORKERS) - 1:
+        if len(self.dead - {FAR}) < len(WORKERS) - 1:
             self.dead.add(worker)
             self.working.pop(worker, None)
             self.disputed.pop(worker, None)
@@ -142,7 +171,7 @@ class Cluster(RuleBasedStateMachine):
             return False
         alive = self.alive(self.everything())
         claims = {revision: node.claimer for revision, node in alive.items()}
-        decision = decide(own, claims, lambda claimer: claimer in self.dead)
+        decision = decide(own, claims, self.adds_a_claim_alone, lambda claimer: claimer in self.dead)
         if decision is None:
             return False
         for revision in decision.delete:
@@ -153,6 +182,10 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS))
     def look_at_dispute(self, worker: str) -> None:
+        seen = self.visible(self.everything())
+        is_idle = not self.busy(worker) and worker not in self.disputed | self.working
+        if is_idle and self.revisions[seen].claimer == worker:
+            self.disputed[worker] = seen  # `left_over`: a claim that is in none of its books
         if worker in self.disputed and not self.busy(worker) and self.settle(worker, self.disputed[worker]):
             del self.disputed[worker]
 
@@ -179,8 +212,20 @@ class Cluster(RuleBasedStateMachine):
             finishing = any(write.kind == 'result' for write in self.writes)
             assert visible.claimer is not None or visible.done or finishing, 'free, and somebody works on it'
 
+    @invariant()
+    def no_result_is_lost(self) -> None:
+        kept = {revision for leaf in self.alive(self.everything()) for revision in self.history(leaf)}
+        assert self.results & self.everything() <= kept, 'a result was deleted'
+
     def teardown(self) -> None:
         """Everything calms down: then the document has one leaf, and is free or done."""
+        self.calm_down()
+        alive = self.alive(self.everything())
+        lost = [node for node in alive.values() if node.claimer is not None]
+        assert len(alive) - len(lost) == 1, alive
+        assert all(node.claimer in self.dead for node in lost), alive
+
+    def calm_down(self) -> None:
         for _ in range(50):
             for write in list(self.writes):
                 for copy in sorted(write.pending):
@@ -197,13 +242,40 @@ class Cluster(RuleBasedStateMachine):
                 self.look_at_dispute(worker)
             for worker in WORKERS:
                 self.watch_over_the_dead(worker)
-            if all(not write.pending for write in self.writes) and not self.working and not self.disputed:
+            seen = self.revisions[self.visible(self.everything())]
+            is_quiet = all(not write.pending for write in self.writes) and seen.claimer is None
+            if is_quiet and not self.working and not self.disputed:
                 break
-        alive = self.alive(self.everything())
         assert not self.working and not self.disputed
-        lost = [node for node in alive.values() if node.claimer is not None]
-        assert len(alive) - len(lost) == 1, alive
-        assert all(node.claimer in self.dead for node in lost), alive
+        self.no_result_is_lost()
+
+
+class Replicated(Cluster):
+    """The same, with versions that come from another site. Two may then be worked on at once, each on its leaf."""
+
+    at_most_one_works = it_is_not_free_while_somebody_works = None
+
+    @rule(data=st.data(), copy=st.integers(0, COPIES - 1), steps=st.integers(1, 3), claimed=st.booleans())
+    def replicate(self, data: st.DataObject, copy: int, steps: int, claimed: bool) -> None:
+        """A copy gets a version that was made elsewhere, of one that was not claimed; `steps` revisions later."""
+        known = {name: self.revisions[name] for name in self.everything()}
+        sources = sorted(name for name, node in known.items() if node.claimer is None and not node.deleted)
+        revision = data.draw(st.sampled_from(sources))
+        path = self.history(revision)
+        for step in range(steps):
+            made = f'{int(revision.split("-")[0]) + 1}-{data.draw(st.integers(0, 0xFFFF)):04x}{len(self.revisions):04x}'
+            content = (*self.revisions[revision].content, made)
+            claimer = FAR if claimed and step == steps - 1 else None
+            self.revisions[made] = Revision(revision, claimer, done=True, content=content)
+            revision = made
+            path.append(made)
+        self.copies[copy].update(path)
+        self.results.add(revision)
+
+    def teardown(self) -> None:
+        """Everything calms down: then nobody waits for the dead, and what is in conflict is there to choose from."""
+        self.calm_down()
+        assert self.revisions[self.visible(self.everything())].claimer is None
 
 
 LIMITS = settings(
@@ -216,6 +288,10 @@ FIRST_FOUND = settings(LIMITS, max_examples=2000, phases=(Phase.generate,), data
 
 def test_the_protocol_keeps_its_promise() -> None:
     run_state_machine_as_test(Cluster, settings=LIMITS)
+
+
+def test_no_version_of_another_site_is_lost() -> None:
+    run_state_machine_as_test(Replicated, settings=LIMITS)
 
 
 def test_with_ok_alone_it_breaks() -> None:
