@@ -86,3 +86,9 @@ def test_entries_of_the_original_scripts_stay_in_their_order() -> None:
 def test_a_login_in_a_url_is_not_shown(field: str) -> None:
     events = timeline({'process': [{'name': 'move', field: 'sftp://me:hidden@host/x'}]})
     assert 'hidden' not in str(events) and 'sftp://host/x' in str(events)
+
+
+def test_a_duration_beyond_all_numbers_is_none() -> None:
+    """It would be `Infinity` in the output of --json, which is no JSON."""
+    (_, event) = timeline({'process': [{'name': 'x', 'started': -1.7e308, 'finished': 1.7e308}]})
+    assert event.duration is None and event.time == 1.7e308
