@@ -59,7 +59,11 @@ def seconds(text: str) -> float:
 def address(text: str) -> tuple[str, int]:
     """Type of an option that is a port, of this machine alone, or HOST:PORT. An IPv6 address stands in [brackets]."""
     name, _, number = text.rpartition(':')
-    return host(name.removeprefix('[').removesuffix(']')) or LOOPBACK, port(number)
+    try:
+        at = port(number)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not [HOST:]PORT, with a port from 0 to {LAST_PORT}') from None
+    return host(name.removeprefix('[').removesuffix(']')) or LOOPBACK, at
 
 
 def host(text: str) -> str:
