@@ -6,8 +6,10 @@ The pages only show, unless dashboard_password is set in the settings: then whoe
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
@@ -28,12 +30,15 @@ log = logging.getLogger('edw.dashboard')
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen at (default: %(default)s, this machine)')
+    parser.add_argument(
+        '--host', type=cli.host, default='127.0.0.1', help='address to listen at (default: %(default)s, this machine)'
+    )
     parser.add_argument(
         '--port', type=cli.port, default=DEFAULT_PORT, help='port; 0 takes a free one (default: %(default)s)'
     )
     parser.add_argument(
         '--public-name',
+        type=_host_name,
         metavar='NAME',
         action='append',
         default=[],
@@ -52,11 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.dashboard_password and not _is_loopback(arguments.host) and not arguments.public_name:
         log.warning('the password goes over the network in the clear; serve the pages through an HTTPS reverse proxy')
     live = Live(databases)
-    app = application(databases, live, arguments.host, tuple(name.lower() for name in arguments.public_name))
+    app = application(databases, live, arguments.host, tuple(arguments.public_name))
     host = f'[{arguments.host}]' if ':' in arguments.host else arguments.host
     url = f'http://{host}:{listener.getsockname()[1]}/'
     serving.serve(app, listener, on_ready=lambda: print(f'dashboard at {url}', flush=True), on_stop=live.end)
     return 0
+
+
+def _host_name(text: str) -> str:
+    # An asterisk would let every page elsewhere in.
+    if not re.fullmatch(r'[\w-]+(\.[\w-]+)*', text, re.ASCII):
+        raise argparse.ArgumentTypeError(f'{text!r} is not the name of a host')
+    return text.lower()
 
 
 def _is_loopback(host: str) -> bool:

@@ -398,7 +398,7 @@ def _parser(step: Step) -> argparse.ArgumentParser:
     where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
     command = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
     command.add_argument(
-        '--workers', type=cli.count, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
+        '--workers', type=cli.workers, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
     )
     command.add_argument(
         '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: as edw.ini says)'

@@ -52,7 +52,11 @@ def install() -> None:
     lock_file = SERVER / 'package-lock.json'
     wanted = hashlib.sha256(lock_file.read_bytes()).hexdigest()
     stamp = SERVER / 'node_modules' / '.installed'
-    with open(SERVER / '.install.lock', 'w') as lock:
+    try:
+        lock_stream = open(SERVER / '.install.lock', 'w')  # noqa: SIM115
+    except OSError as error:
+        raise EdwError(f'{SERVER}: the Node.js packages cannot be installed there: {error.strerror}') from None
+    with lock_stream as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two servers may be started side by side for the first time
         if stamp.exists() and stamp.read_text() == wanted:
             return
@@ -98,7 +102,10 @@ def stop(process: subprocess.Popen[Any], timeout: float) -> None:
 
 
 def _command(port: int, folder: Path) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdwError(f'{folder}: cannot be the folder of the data: {error.strerror}') from None
     return [str(NODE_BIN / 'node'), str(SERVER / 'server.js'), str(port), str(folder)]
 
 

@@ -189,8 +189,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, 0 or more')
+    if not 0 <= seconds <= config.LONGEST:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, 0 to {config.LONGEST:g}')
     return seconds
 
 

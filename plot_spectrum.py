@@ -7,6 +7,7 @@ plot_spectrum.py *.amp.root -o x.pdf   these files together
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f'{output}: the ending must be one of {", ".join(ENDINGS)}')
     locations: dict[str, bool] = {}  # whether each may be left out
     for named in arguments.names:
-        if named.endswith('.root') or '/' in named or Path(named).is_file():
-            locations[named if is_url(named) else str(Path(named).resolve())] = False
+        if named.endswith('.root') or '/' in named or os.path.isfile(named):
+            locations[named if is_url(named) else os.path.realpath(named)] = False
         else:
             for location in outputs_of_run(Database(config.load(arguments.config)), named, STEP):
                 locations.setdefault(location, True)

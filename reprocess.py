@@ -13,7 +13,6 @@ is left alone. Exit code 1: some were not requeued, or the answer was no.
 
 from __future__ import annotations
 
-import io
 import socket
 import sys
 import time
@@ -54,8 +53,6 @@ class Plan:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
     selection, change = _selection(parser, arguments), _change(parser, arguments)

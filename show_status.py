@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -47,17 +45,10 @@ Show = Callable[[Status], None]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     arguments = _arguments(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')  # names in a script that the terminal does not have
     settings = config.load(arguments.config)
-    try:
-        if arguments.watch:
-            return _watch(settings, arguments.json)
-        return _once(Database(settings), arguments)
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; Python would complain of it again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    if arguments.watch:
+        return _watch(settings, arguments.json)
+    return _once(Database(settings), arguments)
 
 
 def _once(database: Database, arguments: argparse.Namespace) -> int:
@@ -92,6 +83,8 @@ def _watch(settings: Settings, as_json: bool) -> int:
             follow.in_thread(settings, since, outage, on_change=inbox.put, on_end=inbox.put, ended=ended)
             while True:
                 show(status.read(database))
+                if cli.output_error() is not None:
+                    break  # nobody reads it, or can
                 # Until a change, or until ages are old; what came meanwhile is the same change.
                 for news in inbox.take(AGES_INTERVAL):
                     if isinstance(news, EdwError):

@@ -35,7 +35,7 @@ def figure(spectra: Sequence[Spectrum], title: str = '', transparent: bool = Fal
     made = Figure(figsize=(SIZE[0], SIZE[1] * len(spectra)), dpi=100, layout='constrained')
     made.patch.set_alpha(0.0 if transparent else 1.0)
     if title:
-        made.suptitle(title, color=ink, fontsize=13)
+        made.suptitle(title, color=ink, fontsize=13, parse_math=False)  # a name may hold dollar signs
     panels = made.subplots(len(spectra), squeeze=False)[:, 0]
     for axes, spectrum in zip(panels, spectra, strict=True):
         _draw(axes, spectrum, ink)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 from edw import __version__
+from edw.config import LAST_PORT, LONGEST, MOST, MOST_WORKERS
 from edw.errors import EdwError
 from edw.redact import redact
 
@@ -27,44 +31,68 @@ def parser(description: str | None, *, reads_settings: bool = True) -> argparse.
 
 
 def count(text: str) -> int:
-    """Type of an option that is a whole number, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 1 or more')
-    return int(text)
+    """Type of an option that is a whole number, 1 to MOST."""
+    return _whole(text, 1, MOST)
+
+
+def workers(text: str) -> int:
+    """Type of an option that is a number of workers, 1 to MOST_WORKERS."""
+    return _whole(text, 1, MOST_WORKERS)
 
 
 def port(text: str) -> int:
     """Type of an option that is a port; 0 takes a free one."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a port, 0 to 65535')
-    return int(text)
+    return _whole(text, 0, LAST_PORT)
 
 
 def seconds(text: str) -> float:
-    """Type of an option that is a time in seconds, more than 0."""
+    """Type of an option that is a time in seconds, more than 0, LONGEST at most."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, more than 0')
+    if not 0 < value <= LONGEST:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, more than 0 and {LONGEST:g} at most')
     return value
 
 
 def address(text: str) -> tuple[str, int]:
     """Type of an option that is a port, of this machine alone, or HOST:PORT. An IPv6 address stands in [brackets]."""
-    host, _, port = text.rpartition(':')
-    if not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f'{text!r} is not [HOST:]PORT, with a port from 0 to 65535')
-    return host.removeprefix('[').removesuffix(']') or LOOPBACK, int(port)
+    name, _, number = text.rpartition(':')
+    try:
+        at = port(number)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not [HOST:]PORT, with a port from 0 to {LAST_PORT}') from None
+    return host(name.removeprefix('[').removesuffix(']')) or LOOPBACK, at
+
+
+def host(text: str) -> str:
+    """Type of an option that is an address or the name of a host."""
+    try:
+        text.encode('idna')  # as looking it up does, which would raise this
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f'{text!r} can be no name of a host') from None
+    return text
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    # The length first: Python refuses to read numbers of thousands of digits, in words of its own.
+    if not text.isdecimal() or len(text) > len(str(most)) or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {least} to {most}')
+    return int(text)
 
 
 def ending(work: Callable[[], int | None]) -> int:
-    """Run a script's work; returns its exit code, an expected error printed without a traceback."""
+    """Run a script's work; returns its exit code, an expected error printed without a traceback.
+
+    Output that cannot be written never breaks work off. That its reader, such as `head`, has seen enough is no error;
+    anything else, such as a full disk, is said at the end, and the code is not 0.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` cleans up as Ctrl-C does
+    _make_streams_safe()
     try:
-        return work() or 0
+        return max(work() or 0, _finish_output())
     except EdwError as error:
         sys.stdout.flush()
         print(redact(f'error: {error}'), file=sys.stderr)
@@ -72,3 +100,75 @@ def ending(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as ended:  # of argparse
+        if _finish_output() and not ended.code:
+            ended.code = EdwError.exit_code
+        raise
+
+
+def output_error() -> OSError | None:
+    """Why standard output could not be written to; None where it could. For what prints until it is told to stop."""
+    return _output.error if _output is not None else None
+
+
+class _Output(io.FileIO):
+    """A standard stream that drops all that comes after an error, and remembers that.
+
+    To raise it here would break work off at any line that is printed, or at the interpreter's end.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+
+_output: _Output | None = None  # standard output, in a process that is a script
+
+
+def _finish_output() -> int:
+    """The exit code as far as output goes; says why it could not be written."""
+    sys.stdout.flush()
+    error = output_error()
+    if error is None or isinstance(error, BrokenPipeError):
+        return 0
+    print(f'error: standard output cannot be written to: {error.strerror}', file=sys.stderr)
+    return EdwError.exit_code
+
+
+def _make_streams_safe() -> None:
+    """Let no stream end a script: not one that is closed or full, nor characters that its encoding does not have."""
+    global _output
+    for name in ('stdin', 'stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed when the script was started. Its number, the lowest that is free, is taken here, or the next file
+            # or connection would get it, and what a child process prints.
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, 'r' if name == 'stdin' else 'w', encoding='utf-8'))  # noqa: SIM115
+        elif not isinstance(stream, io.TextIOWrapper):
+            continue  # somebody's who calls a script in a program of his own
+        elif name == 'stdin':
+            stream.reconfigure(errors='replace')
+        elif stream is not getattr(sys, f'__{name}__'):
+            stream.reconfigure(errors='backslashreplace')
+        else:
+            stream.flush()
+            raw = _Output(stream.fileno(), 'wb', closefd=False)
+            made = io.TextIOWrapper(
+                # As Python does it where it is told not to buffer.
+                cast(io.BufferedWriter, raw) if stream.write_through else io.BufferedWriter(raw),
+                stream.encoding,
+                'backslashreplace',
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, made)
+            if name == 'stdout':
+                _output = raw

@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import difflib
+import errno
 import ipaddress
 import logging
 import os
@@ -16,6 +17,7 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -25,6 +27,10 @@ from edw.redact import keep_secret
 
 log = logging.getLogger(__name__)
 
+LAST_PORT = 65535
+MOST = 1_000_000  # of anything that is counted; more is a slip of the pen
+MOST_WORKERS = 1000
+LONGEST = 2e6  # seconds, about three weeks; poll() of the system counts milliseconds in 31 bits
 LEAST_BEATS = 2.0  # heartbeats in a lease
 WRITTEN_OPENLY = ('server', 'dbname', 'username')  # and all locations: what stands in them is no secret
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / 'edw.ini'
@@ -73,7 +79,8 @@ def _server(value: str) -> str:
     parts = urlsplit(value)
     # The port as it stands: asking for it as a number raises an error that nobody understands.
     port = parts.netloc.rpartition('@')[2].partition(']')[2] or parts.netloc.rpartition('@')[2]
-    if parts.scheme not in ('http', 'https') or not parts.hostname or not re.fullmatch(r'[^:]*(:\d{1,5})?', port):
+    given = re.fullmatch(r'[^:]*(?::(\d{1,5}))?', port, re.ASCII)
+    if parts.scheme not in ('http', 'https') or not parts.hostname or not given or int(given[1] or 0) > LAST_PORT:
         raise ValueError('must be a URL like https://HOST:PORT, and nothing after it')
     if parts.username is not None:
         raise ValueError('must not hold a login: that goes into username and password')
@@ -98,15 +105,16 @@ def _file_or_nothing(value: str) -> str:
     return value
 
 
-def _count(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError('must be a whole number, 1 or more')
+def _count(value: str, most: int = MOST) -> int:
+    # The length first: Python refuses to read numbers of thousands of digits, in words of its own.
+    if not value.isdecimal() or len(value) > len(str(most)) or not 1 <= int(value) <= most:
+        raise ValueError(f'must be a whole number from 1 to {most}')
     return int(value)
 
 
 def _seconds(value: str) -> float:
-    if not re.fullmatch(r'\d+(\.\d*)?|\.\d+', value):
-        raise ValueError('must be a number of seconds, 0 or more')
+    if not re.fullmatch(r'\d+(\.\d*)?|\.\d+', value) or float(value) > LONGEST:
+        raise ValueError(f'must be a number of seconds, 0 to {LONGEST:g}')
     return float(value)
 
 
@@ -192,7 +200,9 @@ class Settings:
         default='data/sps',
         location=True,
     )
-    workers: int = option('listener', _count, 'Callbacks that run at once; `--workers` overrides', default='1')
+    workers: int = option(
+        'listener', partial(_count, most=MOST_WORKERS), 'Callbacks that run at once; `--workers` overrides', default='1'
+    )
     batch: int = option(
         'listener',
         _count,
@@ -261,7 +271,10 @@ def load(file: str | Path | None = None) -> Settings:
 
     Raises SettingsError, which names file, section and key, and never quotes a value that could be a secret.
     """
-    path = Path(file or DEFAULT_FILE).resolve()
+    try:
+        path = Path(DEFAULT_FILE if file is None else file).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links that go round in a circle, a null character
+        raise SettingsError(f'--config {str(file)!r}: {error}') from None
     found = _read(path)
     if found is None:
         raise SettingsError(f'{path}: no such settings file. Give one with --config FILE.')
@@ -299,7 +312,9 @@ def _read(path: Path) -> Found | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f'{path}: cannot be read: {error}') from None
+        if getattr(error, 'errno', None) == errno.ENAMETOOLONG:
+            return None  # there can be no such file, also where `local.` makes the name too long
+        raise SettingsError(f'{path}: cannot be read: {getattr(error, "strerror", None) or error}') from None
     except configparser.Error as error:
         # The parser quotes the line, which may hold the password.
         line = getattr(error, 'lineno', None) or (getattr(error, 'errors', None) or [('?', '')])[0][0]
@@ -364,6 +379,8 @@ def _is_loopback(server: str) -> bool:
 
 def _location(value: str, base: Path) -> str:
     """An absolute path as it is, a relative one as seen from the settings file, a URL as it is."""
+    if '\0' in value:
+        raise ValueError('must not hold a null character')
     if '://' in value:
         return value
     try:

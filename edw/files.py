@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from edw.errors import Unprocessable
+
 CHUNK = 1024 * 1024  # bytes read at once
+TEMPORARY = '.edw-*.part'  # matches the names of files in the making, and of those that a killed process left
 
 
 def md5_of(path: str | Path) -> str:
@@ -27,9 +31,18 @@ def md5_of_stream(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def temporary_name(name: str) -> str:
-    """A name beside a file for its making: hidden, unlike any other, and no data file to anybody."""
-    return f'.{name}.{secrets.token_hex(4)}.part'
+def temporary_name() -> str:
+    """A name beside a file for its making: hidden, unlike any other, and no data file to anybody.
+
+    It does not hold the file's own name, which may be as long as the file system takes.
+    """
+    return f'.edw-{secrets.token_hex(8)}.part'
+
+
+def name_size(path: PurePath) -> str:
+    """How long a path and its name are, for the message that it is too long."""
+    # Bytes: that is what file systems count.
+    return f'{len(os.fsencode(path.name))} bytes in a path of {len(os.fsencode(path))}'
 
 
 @contextlib.contextmanager
@@ -37,9 +50,15 @@ def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`, which becomes `target` when the block ends without an error.
 
     It is flushed to disk before the rename, and so is the folder after it: a crash leaves the old file or
-    the whole new one.
+    the whole new one. Raises Unprocessable, before the block begins, for a name that is too long.
     """
-    temporary = target.with_name(temporary_name(target.name))
+    temporary = target.with_name(temporary_name())
+    for path in (target, temporary):
+        try:
+            path.lstat()
+        except OSError as error:  # all others are met again when it is written, and said then
+            if error.errno == errno.ENAMETOOLONG:
+                raise Unprocessable(f'{target}: {error.strerror}, {name_size(target)}') from None
     try:
         yield temporary
         with open(temporary, 'rb') as stream:

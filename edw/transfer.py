@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 import tempfile
 import time
@@ -19,6 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from edw import files
 from edw.errors import StepError, Unprocessable
 from edw.redact import redact
+
+LONGEST_NAME = 255  # bytes that most file systems take
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,8 @@ def transfer(source: str, folder: str, md5sum: str) -> Transfer:
     # File systems are other people's packages: each has errors of its own, and none of them is a bug of ours.
     except Exception as error:
         reason = 'No such file' if isinstance(error, FileNotFoundError) else getattr(error, 'strerror', None) or error
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            reason = f'{reason}. Its name is long, {files.name_size(PurePosixPath(target))}'
         raise StepError(f'{redact(source)} cannot be moved to {redact(folder)}: {reason}') from error
     hostname = urlsplit(target).hostname if is_url(target) else None
     seconds = time.perf_counter() - started
@@ -96,7 +102,7 @@ def is_url(location: str) -> bool:
 def _copy(source: str, target: str, md5sum: str) -> bool:
     """False where the file was already there."""
     target_system, target_path = _file_system(target)
-    if target_system.exists(target_path):
+    if _exists(target_system, target_path):
         with target_system.open(target_path, 'rb') as stream:
             if files.md5_of_stream(stream) == md5sum:
                 return False
@@ -118,6 +124,22 @@ def _copy(source: str, target: str, md5sum: str) -> bool:
     return True
 
 
+def _exists(system: Any, path: str) -> bool:
+    """Whether a file is there. Unlike `exists` of fsspec, to which whatever fails says that it is not.
+
+    SFTP has no other word than Failure for a name that is too long: it is heard before the file is sent for nothing.
+    """
+    try:
+        system.info(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # of which `replacing` says more
+            raise
+        return False
+    return True
+
+
 def _check(source: str, copy: Path, size: int, md5sum: str) -> None:
     if copy.stat().st_size != size:
         raise StepError(f'{redact(source)} has {size} bytes, but {copy.stat().st_size} arrived')
@@ -129,7 +151,7 @@ def _check(source: str, copy: Path, size: int, md5sum: str) -> None:
 def _put(system: Any, local: Path, target_path: str) -> None:
     """Send a file to another machine under a temporary name, then rename it."""
     target = PurePosixPath(target_path)
-    temporary = str(target.with_name(files.temporary_name(target.name)))
+    temporary = str(target.with_name(files.temporary_name()))
     try:
         system.put_file(str(local), temporary)
         arrived = system.info(temporary)['size']

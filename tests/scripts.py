@@ -133,7 +133,9 @@ class Scripts:
 
 def called(main: Callable[[list[str]], int], *arguments: str) -> subprocess.CompletedProcess[str]:
     """How `main(argv)` of a script ends, and what it says; nothing that it sets outlives the call."""
-    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), 'utf-8', write_through=True) for _ in range(2))
+    stdout, stderr = (
+        io.TextIOWrapper(io.BytesIO(), 'utf-8', errors, write_through=True) for errors in ('strict', 'backslashreplace')
+    )
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), _own_log(), _own_signals():
         try:
             code = cli.ending(partial(main, list(arguments)))

@@ -23,7 +23,7 @@ def listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except socket.gaierror:
-        raise SettingsError(f'--host {host}: there is no such host') from None
+        raise SettingsError(f'--host {host!r}: there is no such host') from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise EdwError(f'port {port} on {host} is taken by another program. Choose one with --port.') from None

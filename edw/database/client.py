@@ -36,6 +36,8 @@ CONNECT_TIMEOUT = 10.0  # seconds; requests has no default
 READ_TIMEOUT = 90.0  # seconds; CouchDB itself gives up on a view that is being built after 60
 FEED_HEARTBEAT = 10.0  # seconds between the newlines of a quiet feed
 FEED_SILENCE = 2.5 * FEED_HEARTBEAT  # seconds without even a newline, after which the feed is dead
+LISTS = ('rows', 'results')  # fields of answers
+LONGEST_IN_PATH = 2000  # bytes of a quoted id; CouchDB's own limit for a whole line is 8,192
 LOCKED_OUT = 'temporarily locked'  # in CouchDB's reason, after five wrong passwords from one address
 LOCKOUT_PAUSE = 60.0  # seconds; the lock ends five minutes after the last wrong one
 NO_DATABASE_REASONS = ('Database does not exist.', 'no_db_file')  # CouchDB and Cloudant; embedded server
@@ -63,19 +65,29 @@ class Database:
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
-        answer: dict[str, Any] = self._request('GET', '')
-        return answer
+        return self._request_with('update_seq', 'GET', '')
 
     def copies(self) -> int:
-        """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it."""
+        """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it.
+
+        Raises DatabaseError for what is no number: to take a cluster for a single node would lose claims.
+        """
         if self._copies is None:
-            self._copies = int(self.info().get('cluster', {}).get('n', 1))
+            cluster = self.info().get('cluster')
+            copies = cluster.get('n', 1) if isinstance(cluster, dict) else 1
+            if type(copies) is not int or copies < 1:
+                raise DatabaseError(f'{self.url}: says that it keeps {copies!r} copies of each document, not a number')
+            self._copies = copies
         return self._copies
 
     def knows_selectors(self) -> bool:
         """Whether `_changes` has the filter `_selector`: CouchDB from version 2, but not the embedded server."""
-        welcome: dict[str, Any] = self._request('GET', '', url=self.settings.server)
-        return 'couchdb' in welcome and not str(welcome.get('version', '1')).startswith(('0.', '1.'))
+        welcome: Any = self._request('GET', '', url=self.settings.server)
+        return (
+            isinstance(welcome, dict)
+            and 'couchdb' in welcome
+            and not str(welcome.get('version', '1')).startswith(('0.', '1.'))
+        )
 
     def create(self) -> bool:
         """Create the database. False where it was there already."""
@@ -89,16 +101,20 @@ class Database:
         return True
 
     def get(self, doc_id: str) -> Document:
-        """The document; raises NotFound, or TooDeep."""
-        doc: Document = self._request('GET', _path(doc_id))
+        """The document; raises NotFound, also for an id that no document can have, or TooDeep."""
+        if _needs_body(doc_id):
+            found = self.existing([doc_id])
+            if doc_id not in found:
+                raise NotFound(f'{self.url}: there is no document {doc_id!r}')
+            return found[doc_id]
+        doc: Document = self._request_with('_id', 'GET', _path(doc_id))
         return doc
 
     def put(self, doc: Document) -> dict[str, Any]:
         """Write one document; raises Conflict where `_rev` is not its newest revision, Unstorable before it is sent."""
         if (fault := storable.fault(doc)) is not None:
             raise type(fault)(f'{doc["_id"]} is not written: {fault}')
-        answer: dict[str, Any] = self._request('PUT', _path(doc['_id']), body=doc)
-        return answer
+        return self._request_with('rev', 'PUT', _path(doc['_id']), body=doc)
 
     def delete(self, doc: Document) -> None:
         """Delete the document of this `_id` and `_rev`."""
@@ -147,7 +163,7 @@ class Database:
             self._bulk_size.too_large(len(part))
             log.warning('%s; but it answers other requests: writing %d at a time', error, self._bulk_size.limit)
             return []
-        if not isinstance(rows, list) or len(rows) != len(part):
+        if not isinstance(rows, list) or len(rows) != len(part) or not all(isinstance(row, dict) for row in rows):
             raise Unavailable(f'{self.url}: the answer to _bulk_docs has not one row for each document')
         self._bulk_size.went_through()
         return rows
@@ -159,14 +175,18 @@ class Database:
 
     def existing(self, doc_ids: Iterable[str]) -> dict[str, Document]:
         """The newest revision of those documents that exist, by id; without those that are nested too deep."""
-        query = {'include_docs': 'true'}
-        rows = self._request('POST', '_all_docs', query, body={'keys': list(doc_ids)})['rows']
+        rows = self._rows_of(doc_ids, {'include_docs': 'true'})
         return {row['id']: row['doc'] for row in rows if row.get('doc')}
 
     def leaves(self, doc_id: str) -> list[Document]:
         """All leaves of a document that are not deleted, with their `_revisions`, as read from all its copies."""
-        query = {'open_revs': 'all', 'revs': 'true', 'r': self.copies()}
-        rows: list[dict[str, Any]] = self._request('GET', _path(doc_id), query)
+        query = {'revs': 'true', 'r': self.copies()}
+        rows: list[dict[str, Any]]
+        if _needs_body(doc_id):
+            results = self._request_with('results', 'POST', '_bulk_get', query, {'docs': [{'id': doc_id}]})['results']
+            rows = [row for result in results for row in result['docs']]
+        else:
+            rows = self._request('GET', _path(doc_id), {'open_revs': 'all', **query})
         return [row['ok'] for row in rows if row.get('ok') and not row['ok'].get('_deleted')]
 
     def revision(self, doc_id: str, revision: str) -> Document | None:
@@ -181,8 +201,7 @@ class Database:
 
     def conflicts(self, doc_ids: Iterable[str]) -> dict[str, list[str]]:
         """Revisions of the other leaves of those documents that have any, by id."""
-        query = {'include_docs': 'true', 'conflicts': 'true'}
-        rows = self._request('POST', '_all_docs', query, body={'keys': list(doc_ids)})['rows']
+        rows = self._rows_of(doc_ids, {'include_docs': 'true', 'conflicts': 'true'})
         return {row['id']: row['doc']['_conflicts'] for row in rows if (row.get('doc') or {}).get('_conflicts')}
 
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
@@ -195,8 +214,8 @@ class Database:
 
     def design_info(self, design: str) -> dict[str, Any]:
         """State of the design document's index."""
-        index: dict[str, Any] = self._request('GET', f'{design}/_info').get('view_index', {})
-        return index
+        index = self._request_with('name', 'GET', f'{design}/_info').get('view_index')
+        return index if isinstance(index, dict) else {}
 
     def longpoll(self, since: str | int, *, limit: int = 1, **query: Any) -> dict[str, Any]:
         """Wait until a document (that the filter in the query lets through) changes after the sequence `since`.
@@ -216,17 +235,31 @@ class Database:
     def _changes(self, read_timeout: float, *, selector: Any = None, **query: Any) -> dict[str, Any]:
         body = None if selector is None else {'selector': selector}
         method = 'GET' if selector is None else 'POST'
-        answer: dict[str, Any] = self._request(method, '_changes', query, body, read_timeout=read_timeout)
-        if 'results' not in answer or 'last_seq' not in answer:
-            raise Unavailable(f'{self.url}/_changes: the answer has no results')
+        answer = self._request_with('results', method, '_changes', query, body, read_timeout=read_timeout)
+        if 'last_seq' not in answer:
+            raise Unavailable(f'{self.url}/_changes: the answer has no last_seq')
         return answer
 
     def _view(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         # `stale` is a word, all others are JSON.
         parameters = {name: value if name == 'stale' else json.dumps(value) for name, value in query.items()}
-        answer: dict[str, Any] = self._request('GET', path, parameters)
-        if 'rows' not in answer:
-            raise Unavailable(f'{self.url}/{path}: the answer has no rows')
+        return self._request_with('rows', 'GET', path, parameters)
+
+    def _rows_of(self, doc_ids: Iterable[str], query: dict[str, Any]) -> list[dict[str, Any]]:
+        """Rows of `_all_docs` for some ids; none for what is no id, which would make the server refuse all."""
+        keys = [doc_id for doc_id in doc_ids if _is_text(doc_id)]
+        rows: list[dict[str, Any]] = self._request_with('rows', 'POST', '_all_docs', query, {'keys': keys})['rows']
+        return rows
+
+    def _request_with(self, field: str, method: str, path: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """An answer that has this field; any other is of something that is no CouchDB, or is about to be one again."""
+        answer: Any = self._request(method, path, *arguments, **options)
+        if (
+            not isinstance(answer, dict)
+            or field not in answer
+            or (field in LISTS and not isinstance(answer[field], list))
+        ):
+            raise Unavailable(f'{self.url}/{path}: the answer has no {field}')
         return answer
 
     def _request(self, *arguments: Any, **options: Any) -> Any:
@@ -318,10 +351,26 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def _path(doc_id: str) -> str:
     """The id as a path: its slashes quoted, but for the one behind `_design` and `_local`."""
+    if _needs_body(doc_id):
+        raise DatabaseError(f'{doc_id!r}: a document of this id can be written by _bulk_docs only')
     for prefix in ('_design/', '_local/'):
         if doc_id.startswith(prefix):
             return prefix + quote(doc_id.removeprefix(prefix), safe='')
     return quote(doc_id, safe='')
+
+
+def _needs_body(doc_id: str) -> bool:
+    """Whether an id can be no part of a URL: it has to stand in the body of a request.
+
+    `.` and `..` are taken out of paths, quoted or not, by clients (RFC 3986, 5.2.4 and 6.2.2.3) and by proxies, so that
+    another thing would be asked for; servers end at a length of some thousand characters.
+    """
+    return not _is_text(doc_id) or len(quote(doc_id)) > LONGEST_IN_PATH or doc_id.split('/')[-1] in ('', '.', '..')
+
+
+def _is_text(doc_id: str) -> bool:
+    """Whether an id can be sent: half a surrogate pair, as of a name that is not UTF-8, is no character."""
+    return not any('\ud800' <= char <= '\udfff' for char in doc_id)
 
 
 def _cause(error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import Any
 
 from edw.database.client import Database
+from edw.model import documents
 
 CHAIN, CLAIMS, CONFLICTS, DONE, FAILED = 'chain', 'claims', 'conflicts', 'done', 'failed'
 RUNS, STATUS, UNPLACED, WAITING = 'runs', 'status', 'unplaced', 'waiting'
@@ -51,7 +52,7 @@ def oldest_waiting(database: Database, place: str | int) -> float | None:
     """
     # `true` sorts after null and before all numbers.
     found = rows(database, WAITING, reduce=False, limit=ALIKE, startkey=[place, FIRST], endkey=[place, LAST])
-    return next((row['key'][1] for row in found if row['key'][0] == place), None)
+    return next((documents.number(row['key'][1]) for row in found if row['key'][0] == place), None)
 
 
 def text(value: Any) -> str:

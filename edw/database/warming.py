@@ -72,5 +72,6 @@ def _answers(query: Future[Any], look: Callable[[], int | None], bar: tqdm[NoRet
 def _pending(database: Database, doc: Document) -> int | None:
     """Documents that the index does not reflect yet; None on a server that does not say."""
     index = database.design_info(doc['_id'])
-    pending: int | None = index.get('updates_pending', {}).get('total') if isinstance(index, dict) else None
-    return pending
+    pending = index.get('updates_pending')
+    total = pending.get('total') if isinstance(pending, dict) else None
+    return total if type(total) is int else None

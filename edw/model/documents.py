@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 Document = dict[str, Any]
@@ -41,7 +42,18 @@ def waiting_since(doc: Document) -> float | None:
     for records in (doc.get('failures'), doc.get('superseded')):
         if isinstance(records, list) and records and isinstance(records[-1], dict):
             times.append(records[-1].get('time'))
-    return max((float(time) for time in times if type(time) in (int, float)), default=None)
+    return max((found for time in times if (found := number(time)) is not None), default=None)
+
+
+def number(value: Any) -> float | None:
+    """A number of a document or an answer, as one to reckon with; None for what is none, or is beyond all floats."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def is_failed_status(status: Any) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.model import listeners
+from edw.model.documents import number
 from edw.redact import redact
 
 MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
@@ -54,7 +55,7 @@ def timeline(doc: Any) -> list[Event]:
 
 def _made(doc: dict[str, Any]) -> Iterator[Event]:
     run = f'run {_text(doc["run"])}' if doc.get('run') is not None else ''
-    yield Event(_number(doc.get('datecreated')), MADE, '', '', None, _text(doc.get('original_file')), run)
+    yield Event(number(doc.get('datecreated')), MADE, '', '', None, _text(doc.get('original_file')), run)
 
 
 def _entries(entries: Any, what: str) -> Iterator[Event]:
@@ -62,8 +63,8 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
         if not isinstance(entry, dict):
             yield Event(None, what, '', '', None, '', _text(entry))
             continue
-        started, finished = _number(entry.get('started')), _number(entry.get('finished'))
-        duration = finished - started if started is not None and finished is not None else None
+        started, finished = number(entry.get('started')), number(entry.get('finished'))
+        duration = number(finished - started) if started is not None and finished is not None else None
         text = _text(entry.get('log'))
         if duration is not None and duration < 0:
             duration, text = None, f'{text}  (its clock was set back meanwhile)'.strip()
@@ -86,7 +87,7 @@ def _failures(doc: dict[str, Any]) -> Iterator[Event]:
         attempt = f'attempt {_text(failure["attempt"])}: ' if failure.get('attempt') is not None else ''
         text = attempt + _text(failure.get('error'))
         step, hostname = _text(failure.get('process')), _text(failure.get('hostname'))
-        yield Event(_number(failure.get('time')), FAILED, step, hostname, None, '', text)
+        yield Event(number(failure.get('time')), FAILED, step, hostname, None, '', text)
 
 
 def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
@@ -98,7 +99,7 @@ def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
         yield from entries
         text = f'{len(entries)} {"entry" if len(entries) == 1 else "entries"} superseded'
         step, hostname = _text(cut.get('from')), _text(cut.get('hostname'))
-        yield Event(_number(cut.get('time')), REQUEUED, step, hostname, None, '', text)
+        yield Event(number(cut.get('time')), REQUEUED, step, hostname, None, '', text)
 
 
 def _claim(doc: dict[str, Any]) -> Iterator[Event]:
@@ -110,21 +111,11 @@ def _claim(doc: dict[str, Any]) -> Iterator[Event]:
         return
     name = _text(claim.get('worker'))
     hostname = listeners.hostname(name)
-    yield Event(_number(claim.get('since')), CLAIMED, _text(claim.get('process')), hostname, None, '', name)
+    yield Event(number(claim.get('since')), CLAIMED, _text(claim.get('process')), hostname, None, '', name)
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _text(value: Any) -> str:

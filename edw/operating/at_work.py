@@ -10,6 +10,7 @@ from typing import Any
 from edw.database import views
 from edw.database.client import Database
 from edw.errors import NotFound
+from edw.model.documents import number
 from edw.model.listeners import heartbeat_id, is_name
 
 # What is read at most, so that a database full of odd documents cannot make a look slow.
@@ -36,9 +37,10 @@ def listeners(database: Database) -> list[ListenerStatus]:
     """The listeners that hold claims, by step and name. A listener that has nothing to do is not seen."""
     oldest: dict[str, float] = {}
     for row in views.rows(database, views.CLAIMS, reduce=False, limit=CLAIMS):
-        if isinstance(row['value'], (int, float)):
+        since = number(row['value'])
+        if since is not None:
             key = json.dumps(row['key'])
-            oldest[key] = min(row['value'], oldest.get(key, math.inf))
+            oldest[key] = min(since, oldest.get(key, math.inf))
     seen: list[ListenerStatus] = []
     for row in views.rows(database, views.CLAIMS, group=True, limit=LISTENERS):
         step, name = row['key']
@@ -52,7 +54,6 @@ def _heartbeat(database: Database, name: Any) -> float | None:
     if not is_name(name):
         return None
     try:
-        beat = database.get(heartbeat_id(name)).get('time')
+        return number(database.get(heartbeat_id(name)).get('time'))
     except NotFound:
         return None
-    return float(beat) if isinstance(beat, (int, float)) else None

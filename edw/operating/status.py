@@ -229,7 +229,7 @@ def _failures(database: Database) -> list[FailureKind]:
         ends = {'startkey': [step, kind, views.LAST], 'endkey': [step, kind]}
         for row in views.rows(database, views.FAILED, reduce=False, descending=True, limit=1, **ends):
             error = row['value'] if isinstance(row['value'], str) else ''
-            newest = row['key'][2]
+            newest = documents.number(row['key'][2])
             kinds.append(FailureKind(step, redact(kind), group['value'], newest, row['id'], redact(error)))
     return kinds
 
@@ -248,7 +248,7 @@ def _done_since(database: Database, step: str, since: float) -> list[tuple[float
     """How many documents a step was done on in each minute (seconds since the epoch) that it was done in at all."""
     ends = {'startkey': [step, since], 'endkey': [step, time.time() + HOUR]}  # not what a clock gone wrong says
     minutes = views.rows(database, views.DONE, group=True, **ends)
-    return [(row['key'][1], row['value']) for row in minutes]
+    return [(minute, row['value']) for row in minutes if (minute := documents.number(row['key'][1])) is not None]
 
 
 def _oldest(times: Iterable[float | None]) -> float | None:

@@ -20,6 +20,8 @@ BATCH = 1000  # documents in one request
 DERIVED = '.amp.root'  # ending of the files that the analysis writes
 FUTURE = 60.0  # seconds that the clock of a file server may be ahead without a word
 
+NOT_UTF8 = 'a document can only hold a path that is UTF-8; rename the folder'
+
 T = TypeVar('T')
 ReadConditions = Callable[[Path], dict[str, Any]]
 
@@ -95,9 +97,15 @@ def insert(database: Database, docs: list[Document], on_batch: Callable[[int], o
 
 def data_files(folder: Path) -> list[Path]:
     """The data files (*.root) of a folder, sorted. Raises EdwError where there is no such folder."""
-    if not folder.is_dir():
-        raise EdwError(f'{folder}: {"is not a folder" if folder.exists() else "no such folder"}')
-    return [file for file in sorted(folder.glob('*.root')) if is_data_file(file)]
+    try:
+        # Not glob, to which a folder that nobody may read is an empty one.
+        return [file for file in sorted(folder.iterdir()) if is_data_file(file)]
+    except FileNotFoundError:
+        raise EdwError(f'{folder}: no such folder') from None
+    except NotADirectoryError:
+        raise EdwError(f'{folder}: is not a folder') from None
+    except OSError as error:
+        raise EdwError(f'{folder}: cannot be read: {error.strerror}') from None
 
 
 def is_data_file(file: Path) -> bool:
@@ -183,8 +191,9 @@ def _not_registrable(file: Path) -> str | None:
     """Why a file's name can be no document's id; None where it can."""
     if file.name.startswith('_'):
         return f'{file}: a document id cannot begin with an underscore; rename the file'
-    try:
-        file.name.encode()
-    except UnicodeEncodeError:
-        return f'{os.fsencode(file)!r}: a document id must be UTF-8; rename the file'
+    for text, what in ((file.name, 'a document id must be UTF-8; rename the file'), (file.resolve(), NOT_UTF8)):
+        try:
+            str(text).encode()
+        except UnicodeEncodeError:
+            return f'{os.fsencode(file)!r}: {what}'
     return None

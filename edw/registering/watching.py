@@ -129,7 +129,7 @@ class Watcher:
         first = self._scan_due == -math.inf
         try:
             files = catalogue.data_files(self._folder)
-        except (EdwError, OSError):
+        except EdwError:
             return  # gone: the next look at the folder says so
         self._done &= {file.name for file in files}
         new = [file for file in files if file.name not in self._done]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,62 @@ def test_wrong_password_and_no_database(settings: Settings) -> None:
 def test_ids_of_any_kind(empty_database: Database, doc_id: str) -> None:
     empty_database.put({'_id': doc_id, 'value': 1})
     assert empty_database.get(doc_id)['value'] == 1
+
+
+@pytest.mark.parametrize('doc_id', ['.', '..', '%2E', 'a/..', 'a/', 'ü' * 2_000, 'x' * 10_000])
+def test_ids_that_can_be_no_part_of_a_url(empty_database: Database, doc_id: str) -> None:
+    """HTTP clients and proxies take `.` and `..` out of a path, quoted or not: the database itself would answer."""
+    assert empty_database.bulk_docs([{'_id': doc_id, 'value': 1}])[0]['ok']
+    assert empty_database.get(doc_id)['value'] == 1
+    assert [doc['value'] for doc in empty_database.leaves(doc_id)] == [1]
+
+
+@pytest.mark.parametrize('doc_id', ['', '.', '..', '_design/', '_design/..', '_design/.', '\udcff', '_local/\ud800'])
+def test_ids_that_are_not_there(empty_database: Database, doc_id: str) -> None:
+    with pytest.raises(NotFound):
+        empty_database.get(doc_id)
+    assert empty_database.existing([doc_id]) == {}
+
+
+@pytest.mark.parametrize('doc_id', ['', '.', '..', '_design/..', '\udcff'])
+def test_nothing_else_is_written_or_deleted_in_their_place(empty_database: Database, doc_id: str) -> None:
+    with pytest.raises(DatabaseError, match='can be written by _bulk_docs only'):
+        empty_database.put({'_id': doc_id})
+    with pytest.raises(DatabaseError):
+        empty_database.delete({'_id': doc_id, '_rev': '1-a'})
+    assert empty_database.info()
+
+
+@pytest.mark.parametrize('answer', [b'{}', b'[]', b'[1]', b'{"rows": 1}'])
+@pytest.mark.parametrize(
+    'ask',
+    [
+        lambda database: database.info(),
+        lambda database: database.copies(),
+        lambda database: database.get('x'),
+        lambda database: database.put({'_id': 'x'}),
+        lambda database: database.existing(['x']),
+        lambda database: database.conflicts(['x']),
+        lambda database: database.leaves('.'),
+        lambda database: database.all_docs(),
+        lambda database: database.longpoll(0),
+        lambda database: database.design_info('_design/x'),
+        lambda database: database.bulk_docs([{'_id': 'x'}]),
+    ],
+)
+def test_json_of_something_else_is_no_answer(
+    settings: Settings, answer: bytes, ask: Callable[[Database], object]
+) -> None:
+    with answering(http('200 OK', answer)) as url, pytest.raises(Unavailable, match='the answer '):
+        ask(at(settings, url))
+
+
+@pytest.mark.parametrize('copies', ['"abc"', '0', '-1', '1.5', 'true', 'null', '[]', '1e999'])
+def test_a_number_of_copies_that_is_none(settings: Settings, copies: str) -> None:
+    answer = http('200 OK', f'{{"update_seq": 1, "cluster": {{"n": {copies}}}}}'.encode())
+    with answering(answer) as url, pytest.raises(DatabaseError, match='copies of each document') as raised:
+        at(settings, url).copies()
+    assert type(raised.value) is DatabaseError
 
 
 def test_an_old_revision_is_a_conflict(empty_database: Database) -> None:

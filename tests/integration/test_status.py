@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -166,6 +167,17 @@ def test_a_secret_in_a_document_is_not_shown(database: Database) -> None:
     ]
     for text in shown:
         assert 'sftp://host/x' in text and 'hidden' not in text and password not in text
+
+
+@pytest.mark.parametrize('beat', [10**400, 1e300, -1e300, 'now', True, None, []])
+def test_a_heartbeat_at_no_time(database: Database, beat: object) -> None:
+    put(database, good('x', claim={'process': 'first', 'worker': LISTENER, 'since': NOW}))
+    with contextlib.suppress(EdwError):  # a server that refuses such a number cannot give it
+        database.put({'_id': heartbeat_id(LISTENER), 'counter': beat, 'time': beat})
+    found = status.read(database)
+    json.dumps(status.as_json(found), allow_nan=False)
+    assert len(tables.plain(tables.console(), tables.overview(found, 'here', LEASE, 80)).splitlines()) > 3
+    assert checks.judged(found, LEASE, 60.0)[0].isprintable()
 
 
 def test_no_view_no_status(empty_database: Database) -> None:

@@ -136,6 +136,20 @@ def test_a_full_disk_leaves_nothing_and_can_be_done_again(source: Path, sps: Pat
     assert transfer(str(source), str(sps), files.md5_of(source)).copied
 
 
+@pytest.mark.parametrize('name', ['x' * 250 + '.root', 'ä' * 125 + '.root'])
+def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path, sps: Path, name: str) -> None:
+    source = tmp_path / name
+    source.write_bytes(CONTENT)
+    assert Path(transfer(str(source), str(sps), files.md5_of(source)).file).read_bytes() == CONTENT
+    assert [file.name for file in sps.iterdir()] == [name]
+
+
+def test_a_source_with_a_name_that_no_file_system_takes(sps: Path) -> None:
+    sps.mkdir()
+    with pytest.raises(Unprocessable, match='File name too long, 305 bytes in a path of'):
+        transfer(f'/{"x" * 300}.root', str(sps), MD5)
+
+
 @pytest.fixture
 def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = program('sshd', package='openssh-server')
@@ -157,6 +171,19 @@ def test_sftp_target(source: Path, sps: Path, sftp: str) -> None:
     (sps / 'x.root').write_bytes(b'half')
     assert transfer(str(source), f'{sftp}{sps}', md5).copied
     assert [(file.name, file.read_bytes()) for file in sps.iterdir()] == [('x.root', CONTENT)]
+
+
+def test_sftp_names_at_their_limit(tmp_path: Path, sps: Path, sftp: str) -> None:
+    source = tmp_path / ('ä' * 125 + '.root')
+    source.write_bytes(CONTENT)
+    md5 = files.md5_of(source)
+    moved = transfer(str(source), f'{sftp}{sps}', md5)
+    assert (sps / source.name).read_bytes() == CONTENT
+    with local_copy(moved.file) as copy:
+        assert copy.read_bytes() == CONTENT
+    with pytest.raises(StepError, match=r'cannot be moved to .*name is long, 260 bytes in a path of'):
+        transfer(f'{sftp}/{"x" * 255}.root', f'{sftp}{sps}', md5)
+    assert [file.name for file in sps.iterdir()] == [source.name]
 
 
 def test_sftp_source(source: Path, sps: Path, sftp: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from edw.database.client import Database
 from web import live, pages, render
 
-ODD: list[Any] = [None, True, 0, -1.5, 1e300, '', '<b>', [], [None], {}, {'name': 3}, [{'name': ''}], [{'name': '<i>'}]]
+ODD: list[Any] = [None, True, 0, -1.5, '', '<b>', [], [None], {}, {'name': 3}, [{'name': ''}], [{'name': '<i>'}]]
+ODD += [1e300, 1.7e308, -1.7e308, 253402300800, -62135596801, 2**53]  # the ends of floats, of years, of whole numbers
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from edw.model import documents
@@ -83,3 +85,17 @@ def test_next_attempt(failures: object, attempt: int) -> None:
 
 def test_failures_that_are_no_list_are_kept() -> None:
     assert documents.with_failure({'failures': 'text'}, {'attempt': 1})['failures'] == ['text', {'attempt': 1}]
+
+
+def short(value: object) -> str:
+    return repr(value)[:9]
+
+
+@pytest.mark.parametrize('value', [True, None, '1', [], math.inf, -math.inf, math.nan, 10**400, -(10**400)], ids=short)
+def test_what_is_no_number_to_reckon_with(value: object) -> None:
+    assert documents.number(value) is None
+    assert documents.waiting_since({'process': [], 'datecreated': value}) is None
+
+
+def test_numbers_to_reckon_with() -> None:
+    assert [documents.number(value) for value in (0, -1.5, 10**300)] == [0.0, -1.5, 1e300]

@@ -58,3 +58,19 @@ def test_storage_that_cannot_be_read_or_written_may_come_back(path: Path, monkey
     with pytest.raises(StepError, match='No space left') as caught:
         signal_processing(document(path))
     assert not isinstance(caught.value, Unprocessable)
+
+
+@pytest.mark.parametrize('length', [237, 251])
+def test_a_name_whose_result_the_file_system_takes(path: Path, length: int) -> None:
+    source = path.with_name('x' * (length - 5) + '.root')
+    path.rename(source)
+    done = signal_processing(document(source))
+    assert Path(done['file']).name == 'x' * (length - 5) + '.amp.root' and Path(done['file']).is_file()
+
+
+def test_a_name_whose_result_is_too_long_fails_for_good(path: Path) -> None:
+    source = path.with_name('x' * 247 + '.root')
+    path.rename(source)
+    with pytest.raises(Unprocessable, match=r'\.amp\.root: File name too long, 256 bytes in a path of'):
+        signal_processing(document(source))
+    assert list(path.parent.iterdir()) == [source]

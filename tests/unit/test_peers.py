@@ -131,7 +131,7 @@ class Crowd:
 
     def peers_of(self, name: str) -> Peers:
         database = cast(Database, self.memory)
-        return Peers(database, 'first', name, Disputes(database), clock=lambda: self.now)
+        return Peers(database, 'first', name, Disputes(database), clock=lambda: self.now, monotonic=lambda: self.now)
 
     def beat(self, name: str) -> int:
         until = min(self.now, self.died.get(name, self.now))

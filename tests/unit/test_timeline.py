@@ -106,3 +106,9 @@ def test_a_clock_that_was_set_mixes_no_order_and_makes_no_negative_duration() ->
         ('failed', 'analyse', None, 'StepError: no disk'),
         ('done', 'plot', 1, ''),
     ]
+
+
+def test_a_duration_beyond_all_numbers_is_none() -> None:
+    """It would be `Infinity` in the output of --json, which is no JSON."""
+    (_, event) = timeline({'process': [{'name': 'x', 'started': -1.7e308, 'finished': 1.7e308}]})
+    assert event.duration is None and event.time == 1.7e308
