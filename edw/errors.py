@@ -80,3 +80,10 @@ class StepError(EdwError):
 
 class Unprocessable(StepError):
     """A step cannot be done on this document, and trying again is useless."""
+
+
+class TryLater(StepError):
+    """A place is away: a full disk, a mount that is gone, a host that refuses. It is no fault of the document.
+
+    Raised by a callback. No attempt is counted: the document goes back, and the step waits, as for the database.
+    """
