@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import random
 import signal
 import time
@@ -28,9 +29,11 @@ from concurrent.futures import Future
 from functools import partial
 
 from edw import cli, config, logs
+from edw.claiming import waits
 from edw.claiming.claimant import Claimant
 from edw.claiming.heartbeat import Heartbeat
 from edw.claiming.peers import passed
+from edw.claiming.waits import Wait
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
@@ -39,7 +42,7 @@ from edw.inbox import Inbox, StopRequest
 from edw.listening.engines import Engine, Running, Threads
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
-from edw.listening.intake import Intake
+from edw.listening.intake import FIRST_REST, Intake
 from edw.listening.metrics import UNHEARD, Metrics, waiting
 from edw.listening.policy import NEVER, NOW, Policy
 from edw.listening.processes import Processes
@@ -138,7 +141,8 @@ class Listener:
             name, workers, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once
         )
         self._feed = Feed(Database(settings), step.after, outage, self._inbox)
-        self._intake = Intake(self._database, step.after, self._feed)
+        # One that ends when nothing waits any more tries each document once.
+        self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
         engine = _engine(callback, settings, workers, timeout)
@@ -147,15 +151,19 @@ class Listener:
         self._last_turn = passed()
         self._feed_failed_at = -NEVER  # monotonic time
         self._unplaced: list[str] = []
+        self._waits: Wait | None = None  # as it was told last, with when a document tries again
+        self._told_of_wait: tuple[str | None, float] = (None, NOW)
         self._stopping = False
         # In the order in which a document goes through them: what one brings is met by the next in the same turn. The
         # feed is polled last: what can be written is written before the server has to look for more.
         self._parts: tuple[tuple[Callable[[], float], Callable[[], None]], ...] = (
             (self._sweep_due, self._sweep),
             (self._rest_due, self._in_flight.resume),
+            (self._wake_due, self._intake.wake),
             (self._look_due, self._look),
             (self._exchange_due, self._exchange),
             (self._peers_due, self._check_peers),
+            (self._wait_due, self._tell_of_wait),
             (self._poll_due, self._poll),
         )
         metrics.follow(self._claimant.name, self._in_flight.__len__)
@@ -165,7 +173,7 @@ class Listener:
         self._inbox.put(StopRequest())
 
     def run(self) -> int:
-        """Listen until told to stop. Returns how many documents the step failed on for good."""
+        """Listen until told to stop. Returns how many documents the step failed on for good, or had to put off."""
         try:
             with contextlib.suppress(NothingLeft):
                 self._start()
@@ -187,7 +195,10 @@ class Listener:
             self._in_flight.close()  # nothing more begins; the heartbeat process releases what is left
             self._in_flight.end()
             self._claimant.end(self._in_flight.holds_claims)
-        return self._in_flight.failed
+            if self._waits is not None:
+                with contextlib.suppress(EdwError):  # else it is taken for gone, a minute after its next try
+                    waits.withdraw(self._database, self._claimant.name)
+        return self._in_flight.failed + len(self._in_flight.put_off)
 
     def _start(self) -> None:
         self._retry(self._check_design)
@@ -219,7 +230,8 @@ class Listener:
                     self._policy.page_came()
                     self._intake.catch(event)
                 case Future():
-                    self._in_flight.finish(event)
+                    if (put_off := self._in_flight.finish(event)) is not None:
+                        self._intake.rest(put_off)
                 case FeedFailed(error):
                     self._doubt(error)
                 case StopRequest():
@@ -308,6 +320,28 @@ class Listener:
 
     def _check_peers(self) -> None:
         self._metrics.released(self._retry(self._claimant.check_peers, self._in_flight.holds_claims))
+
+    def _wake_due(self) -> float:
+        return self._intake.rest_due
+
+    def _wait_due(self) -> float:
+        wait = self._policy.wait
+        return NOW if (wait.reason, wait.try_due) != self._told_of_wait else NEVER
+
+    def _tell_of_wait(self) -> None:
+        """Say that the step waits for something, or goes on: once in the log, at each try in the database."""
+        reason, due = self._told_of_wait = self._policy.wait.reason, self._policy.wait.try_due
+        step, name, now = self._step.name, self._claimant.name, time.time()
+        if reason is not None:
+            if self._waits is None:
+                log.warning('%s waits, and one document at a time tries again: %s', step, reason)
+            self._waits = Wait(name, step, self._step.after, reason, now if self._waits is None else self._waits.since)
+            self._retry(waits.tell, self._database, self._waits, now + max(0.0, due - time.monotonic()))
+        elif self._waits is not None:
+            log.warning('%s goes on, after %.0f s', step, max(0.0, now - self._waits.since))
+            self._waits = None
+            self._retry(waits.withdraw, self._database, name)
+        self._metrics.waits(None if self._waits is None else self._waits.since)
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

@@ -31,10 +31,14 @@ def once(callback: Any, settings: Settings, **options: Any) -> int:
 class Running:
     """A listener in a thread, stopped at the end of the block."""
 
-    def __init__(self, callback: Any, settings: Settings, *, workers: int = 1, **step: Any) -> None:
+    def __init__(
+        self, callback: Any, settings: Settings, *, workers: int = 1, first_rest: float | None = None, **step: Any
+    ) -> None:
         self.loop = listener.Listener(
             callback, listener.Step(**{**STEP, **step}), settings, workers=workers, batch=100, once=False
         )
+        if first_rest is not None:
+            self.loop._intake._first_rest = first_rest
         self._thread = threading.Thread(target=self.loop.run)
         self._told = False
 

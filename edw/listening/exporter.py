@@ -102,6 +102,13 @@ class Exporter(Metrics):
             'edw_server_last_contact_timestamp_seconds',
             'When the database server last answered, in seconds since the epoch; 0 where it never did',
         )
+        self._waits = self._made(
+            Gauge,
+            'edw_step_waits_since_timestamp_seconds',
+            'Since when the step waits for a place that is away (a full disk, a mount, a host) or because everything '
+            'failed alike, in seconds since the epoch; NaN where it does not',
+        )
+        self._waits.set(math.nan)
         # Both are unknown until the first sweep.
         self._waiting.set(math.nan)
         self._oldest.set(math.nan)
@@ -143,6 +150,10 @@ class Exporter(Metrics):
     def released(self, claims: int) -> None:
         """Count claims."""
         self._released.inc(claims)
+
+    def waits(self, since: float | None) -> None:
+        """Keep since when the step waits."""
+        self._waits.set(math.nan if since is None else since)
 
     def swept(self, waiting: Waiting) -> None:
         """Keep what the database says of the documents that wait."""

@@ -51,6 +51,7 @@ class InFlight:
         self, engine: Engine, step: Step, settings: Settings, policy: Policy, metrics: Metrics, inbox: Inbox[Any]
     ) -> None:
         self.failed = 0  # documents whose last attempt failed
+        self.put_off: set[str] = set()  # ids of documents that went back because a place was away
         self._engine = engine
         self._step = step
         self._attempts = settings.attempts
@@ -125,24 +126,41 @@ class InFlight:
         for item in offered:
             self._to_write(item)
 
-    def finish(self, running: Running) -> None:
-        """Turn the outcome of a callback into something to write."""
+    def finish(self, running: Running) -> str | None:
+        """Turn the outcome of a callback into something to write.
+
+        Returns the document's id where it goes back because a place is away.
+        """
         doc = self._running.pop(running, None)
         if doc is None:
-            return  # withdrawn meanwhile
+            return None  # withdrawn meanwhile
         error = running.exception()
         if error is not None:
             self._fail(doc, f'{type(error).__name__}: the step could not be run', final=False)
-            return
+            return None
         outcome = running.result()
         self._metrics.ran(outcome.seconds)
         self._policy.callback_took(outcome.seconds)
+        if outcome.away:
+            log.info('%s goes back: %s', doc['_id'], outcome.away)
+            self.put_off.add(doc['_id'])
+            self._policy.wait.place_away(outcome.away)
+            self._release(doc)
+            self._leave_those_that_wait()
+            return str(doc['_id'])
         if outcome.entry is None:
             self._fail(doc, outcome.error, outcome.final)
-            return
+            # What is the document's own fault says nothing of the step.
+            if not outcome.final:
+                self._policy.wait.failed(doc['_id'], outcome.error)
+                self._leave_those_that_wait()
+            return None
+        self.put_off.discard(doc['_id'])
+        self._policy.wait.done()
         update = steps.success(doc, outcome, self._step)
         log.info('appending process results to %s: %s', doc['_id'], json.dumps(update.record))
         self._to_write(_Unwritten(update))
+        return None
 
     def settle(self, written: list[Document | Refused | None], listener: str) -> None:
         """Take note of what became of the first `unwritten` ones, in order, as an exchange returns it."""
@@ -180,9 +198,7 @@ class InFlight:
     def close(self) -> None:
         """Begin with nothing more: release what no callback has begun with, what rests, and what comes from now on."""
         self._closed = True
-        waiting = [running for running in self._running if running.cancel()]
-        for doc in [self._running.pop(running) for running in waiting]:
-            self._release(doc)
+        self._withdraw()
         for _, doc in self._resting.values():
             self._release(doc)
         self._resting.clear()
@@ -201,6 +217,16 @@ class InFlight:
     def end(self) -> None:
         """End the engine."""
         self._engine.end()
+
+    def _leave_those_that_wait(self) -> None:
+        if self._policy.wait.reason is not None:
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Release what no callback has begun with."""
+        waiting = [running for running in self._running if running.cancel()]
+        for doc in [self._running.pop(running) for running in waiting]:
+            self._release(doc)
 
     def _run(self, doc: Document) -> None:
         running = self._engine.submit(doc)

@@ -7,6 +7,8 @@ which the feed goes on, so that nothing falls between the two.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +20,8 @@ from edw.model import documents
 from edw.model.documents import Document
 
 REMEMBERED = 5000  # revisions
+FIRST_REST = 5.0  # seconds that a document rests whose place is away, doubled each time, so that another one tries
+LONGEST_REST = 300.0  # seconds
 LARGEST_PAGE = 1000  # rows of the view to read at once, where it is paged through
 
 Choose = Callable[[list[Document]], list[Document]]
@@ -28,7 +32,15 @@ log = logging.getLogger(__name__)
 class Intake:
     """What is known to wait for one step. Belongs to one thread."""
 
-    def __init__(self, database: Database, after: str | int, feed: Feed) -> None:
+    def __init__(
+        self,
+        database: Database,
+        after: str | int,
+        feed: Feed,
+        clock: Callable[[], float] = time.monotonic,
+        first_rest: float = FIRST_REST,
+    ) -> None:
+        """With an infinite `first_rest` a document whose place is away is left alone from then on."""
         self._database = database
         self._after = after
         self._feed = feed
@@ -41,6 +53,10 @@ class Intake:
         self._set_aside: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._reasons: set[str] = set()  # that the log has named since the last sweep
         self._alike: set[str] = set()  # names of other steps, which CouchDB sorts with that of the step before
+        self._rests: dict[str, tuple[float, float]] = {}  # by id: until when a document rests, and for how long then
+        self._wake_at = math.inf  # when the next rest is over
+        self._clock = clock
+        self._first_rest = first_rest
         self._in_doubt = True  # whether more may wait than is known
         self._since: str | int | None = None  # sequence up to which all that waited has been seen
 
@@ -76,11 +92,32 @@ class Intake:
                 self._reasons.add(reason)
                 log.warning('%s cannot be claimed now, and perhaps others: %s', doc_id, reason)
 
+    def rest(self, doc_id: str) -> None:
+        """Pass a document over for a while: the place of its file is away, and that of another one may be there."""
+        _, before = self._rests.get(doc_id, (0.0, 0.0))
+        pause = min(2 * before, LONGEST_REST) if before else self._first_rest
+        self._rests[doc_id] = self._clock() + pause, pause
+        self._wake_at = min(self._wake_at, self._clock() + pause)
+
+    @property
+    def rest_due(self) -> float:
+        """When the next rest is over."""
+        return self._wake_at
+
+    def wake(self) -> None:
+        """A rest is over: such documents are in the view alone, because the feed has brought them before."""
+        now = self._clock()
+        self._wake_at = min((until for until, _ in self._rests.values() if until > now), default=math.inf)
+        self.doubt()
+
     def try_all_again(self) -> None:
         """Look whatever the feed says, and at what was set aside, too."""
         self._set_aside.clear()
         self._reasons.clear()
         self._taken.clear()
+        # Of those that came to nothing more for long, the place is there again, or somebody else has done them.
+        now = self._clock()
+        self._rests = {doc_id: rest for doc_id, rest in self._rests.items() if now < rest[0] + LONGEST_REST}
         self.doubt()
 
     def look(self, rows: int, in_flight: set[str], choose: Choose) -> None:
@@ -89,7 +126,7 @@ class Intake:
         `rows` is how many free ones are wanted. Afterwards documents are at hand, or nothing is in doubt: a look that
         brings nothing is never repeated at once.
         """
-        passed_over = self._set_aside | in_flight
+        passed_over = self._set_aside | in_flight | self._resting()
         free: dict[str, Document] = {}
         page, is_last = self._page([self._after], rows + len(passed_over))
         # Of the first page: what changes behind a row that was read already is for the feed to tell.
@@ -106,6 +143,10 @@ class Intake:
         self._in_doubt = not is_last or len(chosen) < len(free)
         if not self._in_doubt:
             self._since = sequence
+
+    def _resting(self) -> set[str]:
+        now = self._clock()
+        return {doc_id for doc_id, (until, _) in self._rests.items() if until > now}
 
     def _page(self, begin: list[Any], limit: int) -> tuple[dict[str, Any], bool]:
         """A page of the view, and whether it is the last one."""
@@ -153,7 +194,7 @@ class Intake:
 
     def take(self, number: int, in_flight: set[str]) -> list[Document]:
         """The first documents that wait, to be claimed; passed over are those in flight, and revisions taken before."""
-        passed_over = self._set_aside | in_flight
+        passed_over = self._set_aside | in_flight | self._resting()
         first = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
         taken = [doc for doc in first if doc['_id'] not in passed_over and self._taken.get(doc['_id']) != doc['_rev']]
         self._taken.update({doc['_id']: doc['_rev'] for doc in taken})

@@ -51,6 +51,9 @@ class Metrics:
     def released(self, claims: int) -> None:
         """Claims of dead peers were released."""
 
+    def waits(self, since: float | None) -> None:
+        """The step waits for a place that is away, since this time (seconds since the epoch); None: it does not."""
+
     def swept(self, waiting: Waiting) -> None:
         """So many documents waited at the time of the sweep; only told where `views` has what that takes."""
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edw.listening.waiting import StepWait
 from edw.model.documents import Document
 
 NOW, NEVER = -math.inf, math.inf  # times at which something is due
@@ -65,7 +66,7 @@ class Policy:
     ) -> None:
         """`listener` is its name, and `uniform(low, high)` the randomness.
 
-        `may_back_off`: whether it may leave documents to others at all.
+        `may_back_off`: whether it may leave documents to others, or to later, at all.
         """
         self._listener = listener
         self._workers = workers
@@ -79,6 +80,7 @@ class Policy:
         self._knows_pace = False
         self._claimed_at = NOW
         self._claim_due = NOW
+        self.wait = StepWait(clock, may_wait=may_back_off)
 
     # Facts.
 
@@ -119,6 +121,8 @@ class Policy:
 
         Slow callbacks leave work for other machines; fast ones go in bulk.
         """
+        if self.wait.reason is not None:
+            return 0 if load.running or load.unwritten else 1  # one document at a time tries
         missing = min(self.target, self._batch - load.resting) - load.running
         # Not for a few at a time while the workers have enough: a request costs the same for one as for many. What is
         # unwritten counts, too, or half a batch of fast results would be written as soon as it has come.
@@ -127,8 +131,8 @@ class Policy:
 
     @property
     def claim_due(self) -> float:
-        """When to claim what is there to be claimed: after a lost claim, not at once."""
-        return self._claim_due
+        """When to claim what is there to be claimed: after a lost claim, and while the step waits, not at once."""
+        return max(self._claim_due, self.wait.try_due)
 
     def poll_due(self, load: Load) -> float:
         """When to poll the feed, if nothing is known to wait."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from edw.claiming.results import Update
 from edw.database import storable
-from edw.errors import SettingsError, StepError, Unprocessable
+from edw.errors import SettingsError, StepError, TryLater, Unprocessable
 from edw.model import documents
 from edw.model.documents import Document
 from edw.redact import redact
@@ -59,13 +59,14 @@ class Outcome:
     entry: dict[str, Any] | None = None
     error: str = ''
     final: bool = False
+    away: str = ''  # which place is away, where it is no fault of the document
 
 
 def run_callback(callback: Callback, doc: Document) -> Outcome:
     """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
     began = time.perf_counter()
     entry: dict[str, Any] | None = None
-    error, final = '', False
+    error, final, away = '', False, ''
     try:
         entry = checked_entry(callback(json.loads(json.dumps(doc))))
     # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
@@ -73,8 +74,9 @@ def run_callback(callback: Callback, doc: Document) -> Outcome:
         expected = isinstance(raised, StepError)
         log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
         error, final = describe(raised), isinstance(raised, Unprocessable)
+        away = (shown(str(raised)) or error) if isinstance(raised, TryLater) else ''
     seconds, finished = time.perf_counter() - began, time.time()
-    return Outcome(finished - seconds, finished, seconds, entry, error, final)
+    return Outcome(finished - seconds, finished, seconds, entry, error, final, away)
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:
@@ -96,8 +98,12 @@ def checked_entry(entry: Any) -> dict[str, Any]:
 
 def describe(error: BaseException) -> str:
     """Type and message of an error, without secrets, fit for a document."""
-    text = redact(f'{type(error).__name__}: {error}')[:MAX_ERROR_LENGTH]
-    return text.encode('utf-8', 'replace').decode('utf-8')
+    return shown(f'{type(error).__name__}: {error}')
+
+
+def shown(text: str) -> str:
+    """A text without secrets, fit for a document."""
+    return redact(text)[:MAX_ERROR_LENGTH].encode('utf-8', 'replace').decode('utf-8')
 
 
 def success(doc: Document, outcome: Outcome, step: Step) -> Update:

@@ -15,7 +15,9 @@ def is_left_alone(step: StepStatus, now: float) -> bool:
     A listener that is there takes what waits at once, and holds claims while it works; between two batches it may hold
     none for a moment.
     """
-    if not step.waiting or step.running or (step.done_newest is not None and now - step.done_newest < MINUTE + LONG):
+    if step.waits_for is not None or not step.waiting or step.running:
+        return False
+    if step.done_newest is not None and now - step.done_newest < MINUTE + LONG:
         return False
     # Documents of the original scripts tell no time, nor does a clock that is ahead.
     if step.waiting_since is None or is_ahead(step.waiting_since, now):
@@ -36,6 +38,9 @@ def remarks(status: Status, lease: float) -> list[str]:
     """What needs somebody, a line each: steps that nobody works on, silent listeners, wrong clocks, odd documents."""
     lines = []
     for step in status.steps:
+        if step.waits_for is not None:
+            since = age_of(step.waits_since, status.time)
+            lines.append(f'{step_name(step.name)} waits for {since}: {safe(step.waits_for)}')
         if is_left_alone(step, status.time):
             waiting = number(step.waiting, 'document')
             oldest = '' if step.waiting_since is None else f', the oldest for {age_of(step.waiting_since, status.time)}'
@@ -70,6 +75,9 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
         newest = sorted(status.failures, key=lambda failure: failure.newest or 0.0)[-1:]
         named = [f', {safe(failure.doc_id)}: {shortened(failure.error)}' for failure in newest]
         wrong.append(f'{number(status.failed, "document")} failed{"".join(named)}')
+    for step in status.steps:
+        if step.waits_for is not None:
+            wrong.append(f'{safe(step.name)} waits: {shortened(step.waits_for)}')
     if max_wait is not None:
         for step in status.steps:
             if step.waiting_since is not None and status.time - step.waiting_since > max_wait:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from edw.claiming import waits
 from edw.database import design, views
 from edw.database.client import Database
 from edw.model import documents
@@ -48,6 +49,8 @@ class StepStatus:
     and no step was ever done. `waiting_since` is that of the oldest waiting document with a time, `running_since` that
     of the oldest claim, `done_newest` the minute in which the step was last done, if in the last hour; None where there
     is none. `done` counts entries of `process`, those of the original scripts, which hold no time, only in all.
+    `waits_for` is the place that is away, or what else a listener of the step waits for, since `waits_since`; None
+    where none waits.
     """
 
     name: str
@@ -60,6 +63,8 @@ class StepStatus:
     done: int
     failed: int
     done_newest: float | None = None
+    waits_for: str | None = None
+    waits_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,19 +124,21 @@ def read(database: Database) -> Status:
     """The status of the database. Raises DatabaseError; NotFound where the design document is older than this."""
     now = time.time()
     listeners = at_work.listeners(database)
+    waiting_listeners = waits.read(database)
     failed = views.counts(database, views.FAILED, limit=GROUPS)
     waiting = views.counts(database, views.WAITING, limit=GROUPS)
     edges = dict(views.counts(database, views.CHAIN, level=2, limit=GROUPS))
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
-    running = {listener.step for listener in listeners}
+    running = {listener.step for listener in listeners} | {wait.step for wait in waiting_listeners}
     lately = {
         step: _done_since(database, step, now - HOUR) for step in sorted(done, key=lambda step: done[step])[-DETAILED:]
     }
     active = running | {step for step, minutes in lately.items() if minutes}
     never_done = dict.fromkeys(step for step in [*sorted(running), *failed] if step is not None and step not in done)
     places = {step: _place_before(database, step) for step in list(never_done)[:DETAILED]}
+    places |= {wait.step: wait.after for wait in waiting_listeners if wait.step not in done}
     edges.update(((place, step), 0) for step, place in places.items() if place is not None)
     chain = chain_of(edges, active)
 
@@ -141,6 +148,7 @@ def read(database: Database) -> Status:
         busy = [place for place in before if place in waiting and number < DETAILED]
         minutes = [] if step is None else lately.get(step, [])
         holders = [listener for listener in listeners if listener.step == step]
+        wait = next((wait for wait in waiting_listeners if wait.step == step), None)
         return StepStatus(
             name=step or '',
             after=0 if step is None else chain.before.get(step),
@@ -152,6 +160,8 @@ def read(database: Database) -> Status:
             done=0 if step is None else done.get(step, 0),
             failed=failed.get(step, 0) if step is not None else 0,
             done_newest=max((minute for minute, _ in minutes), default=None),
+            waits_for=None if wait is None else wait.reason,
+            waits_since=None if wait is None else wait.since,
         )
 
     steps: list[str | None] = [*chain.steps, *(step for step in never_done if step not in chain.steps)]

@@ -246,11 +246,12 @@ def test_an_outage_is_waited_out(
 
 BUSY = http('429 Too Many Requests', b'{"error":"too_many_requests","reason":"5 queries a second"}', 'Retry-After: 0')
 NO_ROWS = http('200 OK', b'{"rows":[]}')
+NO_DOCUMENT = http('404 Object Not Found', b'{"error":"not_found","reason":"missing"}')
 
 
 def test_a_server_that_allows_few_queries_a_second_is_asked_until_it_has_answered_all() -> None:
-    # Claims, failures, steps and the rest: ten requests, of which each is refused once.
-    answers = [BUSY, NO_ROWS] * 10
+    # Claims, failures, steps and the rest: eleven requests, of which each is refused once.
+    answers = [BUSY, NO_ROWS] * 2 + [BUSY, NO_DOCUMENT] + [BUSY, NO_ROWS] * 8
     with answering(*answers) as url:
         settings = dataclasses.replace(config.load(), server=url)
         found = status.read(Database(settings, Retry(threading.Event().wait, Outage())))
