@@ -268,7 +268,7 @@ class Listener:
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
         self._policy.claimed(len(exchanged.won), len(exchanged.lost), len(exchanged.refused))
-        self._intake.set_aside(exchanged.refused)
+        self._intake.leave_alone(exchanged.refused)
         self._in_flight.settle(exchanged.written, self._claimant.name)
         self._in_flight.submit(exchanged.won)
         if None in exchanged.written:

@@ -50,7 +50,7 @@ class Intake:
         # Revisions that were taken to be claimed, by id. CouchDB's feed may bring one again: its last_seq is that of
         # several shards, and one may lag behind. Claimed once more it would be lost, though to nobody.
         self._taken: dict[str, str] = {}
-        self._set_aside: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
+        self._left_alone: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._reasons: set[str] = set()  # that the log has named since the last sweep
         self._alike: set[str] = set()  # names of other steps, which CouchDB sorts with that of the step before
         self._rests: dict[str, tuple[float, float]] = {}  # by id: until when a document rests, and for how long then
@@ -84,10 +84,10 @@ class Intake:
         """Something may wait that the feed does not bring."""
         self._in_doubt = True
 
-    def set_aside(self, refused: Mapping[str, str]) -> None:
+    def leave_alone(self, refused: Mapping[str, str]) -> None:
         """Take note of documents that cannot be claimed now, and not because of somebody else, with the reasons."""
         for doc_id, reason in refused.items():
-            self._set_aside.add(doc_id)
+            self._left_alone.add(doc_id)
             if reason not in self._reasons:
                 self._reasons.add(reason)
                 log.warning('%s cannot be claimed now, and perhaps others: %s', doc_id, reason)
@@ -111,8 +111,8 @@ class Intake:
         self.doubt()
 
     def try_all_again(self) -> None:
-        """Look whatever the feed says, and at what was set aside, too."""
-        self._set_aside.clear()
+        """Look whatever the feed says, and at what was left alone, too."""
+        self._left_alone.clear()
         self._reasons.clear()
         self._taken.clear()
         # Of those that came to nothing more for long, the place is there again, or somebody else has done them.
@@ -126,13 +126,13 @@ class Intake:
         `rows` is how many free ones are wanted. Afterwards documents are at hand, or nothing is in doubt: a look that
         brings nothing is never repeated at once.
         """
-        passed_over = self._set_aside | in_flight | self._resting()
+        passed_over = self._left_alone | in_flight | self._resting()
         free: dict[str, Document] = {}
         page, is_last = self._page([self._after], rows + len(passed_over))
         # Of the first page: what changes behind a row that was read already is for the feed to tell.
         sequence = page['update_seq']
         while True:
-            self._set_aside.update(nesting.left_alone(page['rows']))
+            self._left_alone.update(nesting.left_alone(page['rows']))
             free.update({doc['_id']: doc for doc in self._free(page['rows']) if doc['_id'] not in passed_over})
             if is_last or len(free) >= rows:
                 break
@@ -194,7 +194,7 @@ class Intake:
 
     def take(self, number: int, in_flight: set[str]) -> list[Document]:
         """The first documents that wait, to be claimed; passed over are those in flight, and revisions taken before."""
-        passed_over = self._set_aside | in_flight | self._resting()
+        passed_over = self._left_alone | in_flight | self._resting()
         first = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
         taken = [doc for doc in first if doc['_id'] not in passed_over and self._taken.get(doc['_id']) != doc['_rev']]
         self._taken.update({doc['_id']: doc['_rev'] for doc in taken})

@@ -29,6 +29,7 @@ from edw.model.documents import Document
 
 SPAWN = multiprocessing.get_context('spawn')
 SIGNALS_TO_STOP = (signal.SIGINT, signal.SIGTERM)
+KILL_PATIENCE = 2.0  # seconds for a killed process to end; one in uninterruptible sleep does not
 READY = b'ready'  # what a process says when it has imported the step
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -75,6 +76,8 @@ class Processes:
             for child in self._children:
                 child.process.kill()
             self._notify()
+        for child in self._children:
+            _bury(child.process)
 
     def _notify(self) -> None:
         # Told while the thread that serves is behind: one word is enough, and the pipe never fills.
@@ -120,7 +123,7 @@ class Processes:
                 self._hear(child)
             elif time.monotonic() >= child.due:
                 child.process.kill()
-                child.process.join()
+                _bury(child.process)
                 child.fail(f'TimeoutError: no result after {self._timeout:g} s')
         with self._lock:
             # A process must not be started after all were told to end.
@@ -214,6 +217,15 @@ class _Child:
         if self.end != self.process.sentinel:
             os.close(self.end)
         return running
+
+
+def _bury(process: BaseProcess) -> None:
+    """Wait for the end of a process that was killed; one in uninterruptible sleep is left behind."""
+    process.join(KILL_PATIENCE)
+    if process.is_alive():
+        log.error('process %s cannot be killed, as in a read of a mount that is gone: it is left behind', process.pid)
+        # Or the end of this process would wait for it: multiprocessing joins all its children then.
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
 
 
 def _failed(words: str, began: float | None = None) -> Outcome:

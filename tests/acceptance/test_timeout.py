@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +68,39 @@ def test_processes_end_with_a_killed_listener(scripts: Scripts, database: Databa
     pids = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
     process.kill()
     wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+@pytest.fixture
+def frozen() -> Iterator[Path]:
+    """A control group that freezes whatever is put into it: even a SIGKILL waits until it is thawed."""
+    group = Path(f'/sys/fs/cgroup/freezer/edw-test-{os.getpid()}')
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f'no control group of the kind "freezer" (version 1) can be made: {error.strerror}')
+    yield group
+    (group / 'freezer.state').write_text('THAWED')
+    wait_until(lambda: not (group / 'cgroup.procs').read_text())
+    group.rmdir()
+
+
+def test_a_callback_that_cannot_be_killed_is_left_behind(scripts: Scripts, database: Database, frozen: Path) -> None:
+    database.put({'_id': 'x', 'do': 'hang', 'status': 'good', 'process': []})
+    process = scripts.start(STEP, '--timeout', '3', '--workers', '1')
+    process.wait_for('hanging')
+    (pid,) = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
+    (frozen / 'cgroup.procs').write_text(pid)
+    (frozen / 'freezer.state').write_text('FROZEN')
+    process.wait_for(f'process {pid} cannot be killed')
+    wait_until(lambda: 'failures' in database.get('x'))
+    assert database.get('x')['failures'][0]['error'] == 'TimeoutError: no result after 3 s'
+    database.put({'_id': 'y', 'do': 'work', 'status': 'good', 'process': []})
+    wait_until(lambda: database.get('y')['process'])  # by another process
+    process.send(signal.SIGTERM)
+    wait_until(lambda: not process.is_running())  # though its child is there, and holds its output open
+    assert is_running(pid)
+    (frozen / 'freezer.state').write_text('THAWED')
+    assert process.end() == 0
 
 
 def children(pid: int) -> str:

@@ -139,7 +139,7 @@ def test_a_result_that_the_server_refuses_is_a_failure(database: Database, monke
     assert database.get('taken')['process'][0]['log'] == 'all right'
 
 
-def test_a_document_that_cannot_be_claimed_is_set_aside(database: Database) -> None:
+def test_a_document_that_cannot_be_claimed_is_left_alone(database: Database) -> None:
     refuse = "function(doc) { if (doc._id === 'fixed' && doc.claim) throw({forbidden: 'hands off'}); }"
     put(database, {'fixed': GOOD, 'x1': GOOD, 'x2': GOOD})
     database.put({'_id': '_design/site', 'validate_doc_update': refuse})

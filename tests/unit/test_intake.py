@@ -111,9 +111,9 @@ def test_a_row_whose_document_was_deleted_in_this_moment_is_dropped(bench: Bench
     assert bench.take() == ['a']
 
 
-def test_what_is_in_flight_or_set_aside_is_passed_over_but_counted(bench: Bench) -> None:
+def test_what_is_in_flight_or_left_alone_is_passed_over_but_counted(bench: Bench) -> None:
     bench.view.docs = docs('a', 'b', 'c', 'd')
-    bench.intake.set_aside({'a': 'no'})
+    bench.intake.leave_alone({'a': 'no'})
     bench.look(2, {'b'})
     assert bench.view.limits == [4]  # two to claim, beside the two that cannot be
     assert bench.take() == ['c', 'd']
