@@ -4,7 +4,7 @@ edw                 what step scripts may import: errors, files, transfer, confi
 edw.model           documents, the chain of steps, a document's timeline, names of listeners: pure functions
 edw.database        CouchDB over HTTP: client, login, retry, changes, views, the design document
 edw.claiming        whose a document is: claims, results, clusters, heartbeats, peers
-edw.listening       the parts of a listener: feed, intake, policy, what is in flight, steps, engines, metrics
+edw.listening       the parts of a listener: feed, intake, policy, waiting, what is in flight, steps, engines, metrics
 edw.registering     new documents for data files: the catalogue, runs, watching a folder
 edw.operating       what operators look at and change: status, tables, checks, reprocessing
 
