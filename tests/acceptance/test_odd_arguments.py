@@ -77,6 +77,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--check': (('--check', ...), TEXT),
         '--max-wait': (('--check', '--max-wait', ...), NUMBER),
         '--watch': (('--watch', '--max-wait', ...), NUMBER),
+        '--conflicts': (('--conflicts', '--json', '--max-wait', ...), NUMBER),
     },
     'reprocess.py': {
         'ID': (('--yes', '--failed', '--', ...), TEXT),
