@@ -200,6 +200,15 @@ class Settings:
         default='data/sps',
         location=True,
     )
+    scratch: str = option(
+        'data',
+        str,
+        'Folder, relative to the settings file, for copies of files of other machines while they are worked on. '
+        'Empty: the temporary folder of the system',
+        default='',
+        location=True,
+        rare=True,
+    )
     workers: int = option(
         'listener', partial(_count, most=MOST_WORKERS), 'Callbacks that run at once; `--workers` overrides', default='1'
     )
