@@ -178,7 +178,7 @@ def test_registering_from_a_folder_that_is_not_there(scripts: Scripts, database:
         ({'original_file': 7, 'md5sum': '0' * 32}, 'the document has no original_file', 1),
         ({'original_file': '/etc/hostname'}, 'the document has no md5sum', 1),
         ({'original_file': '/etc/hostname', 'md5sum': '0' * 32}, 'but its document says', 3),
-        ({'original_file': '/etc', 'md5sum': '0' * 32}, 'cannot be moved', 3),
+        ({'original_file': '/etc', 'md5sum': '0' * 32}, '/etc is no regular file', 3),
     ],
 )
 def test_documents_that_cannot_be_moved(
