@@ -214,9 +214,8 @@ def test_an_analysis_on_a_full_disk(disk: Path) -> None:
 @pytest.fixture
 def scratch(disk: Path) -> Iterator[Path]:
     """[data] scratch on the small disk."""
-    token = config.current.set(replace(config.load(), scratch=str(disk)))
-    yield disk
-    config.current.reset(token)
+    with config.using(replace(config.load(), scratch=str(disk))):
+        yield disk
 
 
 def test_a_copy_of_another_machines_file_is_made_in_scratch(scratch: Path) -> None:
@@ -239,8 +238,7 @@ def test_room_in_scratch_is_looked_for_before(scratch: Path) -> None:
 
 def test_a_scratch_folder_that_is_not_there(tmp_path: Path) -> None:
     put_in_memory(b'x')
-    token = config.current.set(replace(config.load(), scratch=str(tmp_path / 'none')))
-    try:
+    with config.using(replace(config.load(), scratch=str(tmp_path / 'none'))):
         with (
             pytest.raises(TryLater, match=r'none, \[data\] scratch, cannot be used'),
             local_copy('memory://host/x.root'),
@@ -248,8 +246,6 @@ def test_a_scratch_folder_that_is_not_there(tmp_path: Path) -> None:
             pass
         with pytest.raises(TryLater, match=r'none, \[data\] scratch'), new_file('memory://host/y.root'):
             pass
-    finally:
-        config.current.reset(token)
 
 
 def put_in_memory(content: bytes) -> None:
