@@ -199,9 +199,13 @@ def _locked(path: Path) -> int | None:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(number)
             # Who had it locked before may have renamed or removed it since it was opened.
-            if os.path.samestat(os.fstat(number), os.stat(path)):
-                return number
+            if os.path.samestat(found, os.stat(path)):
+                if found.st_nlink == 1:
+                    return number
+                # A file that is in its place: who put it there was killed before this name of it was gone.
+                path.unlink()
         except FileNotFoundError:
             pass
         except OSError as error:

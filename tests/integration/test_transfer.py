@@ -183,6 +183,17 @@ def test_a_part_that_is_of_no_use_is_not_gone_on_with(source: Path, sps: Path) -
     assert Path(move(source, sps).file).read_bytes() == CONTENT and names(sps) == ['x.root']
 
 
+def test_a_part_that_is_another_name_of_a_file_in_its_place_is_not_written_to(source: Path, sps: Path) -> None:
+    """As a process leaves it that is killed between giving the file its name and taking the part's away."""
+    md5 = files.md5_of(source)
+    move(source, sps)
+    os.link(sps / 'x.root', sps / part_name('x.root', md5))
+    (sps / 'x.root').write_bytes(b'damaged later')
+    moved = move(source, sps)
+    assert Path(moved.file).read_bytes() == CONTENT and Path(moved.aside).read_bytes() == b'damaged later'
+    assert len(names(sps)) == 2
+
+
 def test_a_killed_copy_leaves_its_part_and_goes_on(tmp_path: Path, sps: Path) -> None:
     source = tmp_path / 'x.root'
     with source.open('wb') as stream:
