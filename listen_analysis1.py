@@ -13,26 +13,25 @@ from detector.analysis import analyse
 from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.errors import StepError, Unprocessable
-from edw.transfer import is_url, local_copy, transfer
+from edw.transfer import local_copy, new_file, target_in
 
 
 def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
-    """Filter the pulses of the file that move_to_sps left, and write NAME.amp.root beside it."""
-    moved = doc['process'][-1].get('file')
-    if not isinstance(moved, str):
+    """Filter the pulses of the file that move_to_sps left, and write the amplitudes beside it, to ID.amp.root."""
+    moved = doc['process'][-1]
+    file = moved.get('file')
+    if not isinstance(file, str):
         raise Unprocessable('the entry of move_to_sps names no file')
-    with local_copy(moved) as source:
-        target = source.with_name(source.name.removesuffix('.root') + '.amp.root')
-        try:
-            with files.replacing(target) as temporary:
-                summary = analyse(source, temporary)
-        except (StorageError, OSError) as error:
-            raise StepError(str(error)) from error
-        except DataFileError as error:
-            raise Unprocessable(str(error)) from error
-        md5sum = files.md5_of(target)
-        file = transfer(str(target), moved.rpartition('/')[0], md5sum).file if is_url(moved) else str(target)
-    return {'hostname': socket.gethostname(), 'file': file, 'md5sum': md5sum, 'log': summary.log}
+    target = target_in(file.rpartition('/')[0], doc['_id'], '.amp.root')
+    try:
+        with local_copy(file, moved.get('md5sum')) as source, new_file(target) as result:
+            summary = analyse(source, result)
+            md5sum = files.md5_of(result)
+    except (StorageError, OSError) as error:
+        raise StepError(str(error)) from error
+    except DataFileError as error:
+        raise Unprocessable(str(error)) from error
+    return {'hostname': socket.gethostname(), 'file': target, 'md5sum': md5sum, 'log': summary.log}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,15 +9,16 @@ from typing import Any
 
 import listener
 from edw.errors import Unprocessable
-from edw.transfer import transfer
+from edw.transfer import target_in, transfer
 
 
 def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
-    """Copy the data file from `original_file` to `[data] sps`, checked against the document's md5."""
+    """Copy the data file from `original_file` to `[data] sps`, named by the document and checked against its md5."""
     for field in ('original_file', 'md5sum'):
         if not isinstance(doc.get(field), str):
             raise Unprocessable(f'the document has no {field}')
-    moved = transfer(doc['original_file'], listener.settings().sps, doc['md5sum'])
+    target = target_in(listener.settings().sps, doc['_id'], doc['original_file'])
+    moved = transfer(doc['original_file'], target, doc['md5sum'])
     return {'hostname': moved.hostname, 'file': moved.file, 'md5sum': moved.md5sum, 'log': moved.log}
 
 

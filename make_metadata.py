@@ -28,7 +28,7 @@ from edw.errors import EdwError, SettingsError
 from edw.model.documents import Document
 from edw.registering import catalogue, runs
 from edw.registering.watching import Watcher
-from edw.transfer import is_url
+from edw.transfer import is_url, make_new_folder
 
 EVENTS = 200  # of one file
 SETTLE = 60.0  # seconds without a change after which acquisition has finished a file
@@ -77,6 +77,7 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
         raw.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdwError(f'{raw} cannot be made: {error.strerror}. Set [data] raw to a folder that can.') from None
+    _make_sps(database.settings.sps)
     # Files that another database knows under the name of a run are not overwritten.
     reserved = catalogue.reserve_run(database, is_taken=lambda run: any(raw.glob(f'{run}_*')))
     run = reserved['run']
@@ -112,6 +113,16 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
     print('uploaded', number - len(refused), 'documents of run', run)
     _print_sequence(database)
     return 1 if refused else 0
+
+
+def _make_sps(sps: str) -> None:
+    """Make the folder that move_to_sps copies to, for a first try; it makes none itself, see docs/data-files.md."""
+    if is_url(sps):
+        return
+    try:
+        make_new_folder(Path(sps))
+    except OSError as error:
+        print(f'warning: {sps}, [data] sps, cannot be made: {error.strerror}', file=sys.stderr)
 
 
 def register(database: Database, folder: Path, settle: float) -> int:

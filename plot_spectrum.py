@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from detector import spectrum
@@ -41,14 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     output: Path = arguments.output or Path(f'{name}.spectrum.png')
     if output.suffix.lower() not in ENDINGS:
         parser.error(f'{output}: the ending must be one of {", ".join(ENDINGS)}')
+    settings = None  # files need none
     locations: dict[str, bool] = {}  # whether each may be left out
     for named in arguments.names:
         if named.endswith('.root') or '/' in named or os.path.isfile(named):
             locations[named if is_url(named) else os.path.realpath(named)] = False
         else:
-            for location in outputs_of_run(Database(config.load(arguments.config)), named, STEP):
+            settings = settings or config.load(arguments.config)
+            for location in outputs_of_run(Database(settings), named, STEP):
                 locations.setdefault(location, True)
-    energies = _read(locations)
+    with config.using(settings) if settings else nullcontext():
+        energies = _read(locations)
     spectra = spectrum.spectra(energies)
     for each in spectra:
         print(_table(each))

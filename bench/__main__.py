@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import local_couchdb
-from bench import analysis, resources, speed
+from bench import analysis, resources, speed, transfer
 from bench.contenders import Contender
 from bench.contenders.task_queues import task_queues
 from bench.report import percentiles, rates, values
@@ -30,6 +30,7 @@ LATENCY_RATE = 20.0  # documents a second
 LISTENERS = (1, 4)  # for each step
 MOST_OF_ORIGINAL = 5_000  # documents
 EVENTS = (2_000, 20_000)  # of a data file
+FILES = ((1, 512_000_000), (2000, 1_000_000))  # that are moved: how many, and bytes of each
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,16 @@ class Bench:
             rates(f'analysis of {events} events: events/s', found)
             yield {'events': events, 'events/s': found}
 
+    def transfer(self) -> Iterator[Any]:
+        """Moving files on this machine."""
+        for number, size in FILES:
+            found = transfer.measure(number, size, self.rounds)
+            rates(f'{number} file(s) of {size / 1e6:g} MB, on one disk: MB/s', found)
+            yield {'files': number, 'bytes': size, 'MB/s': found}
 
-WHAT = ('throughput', 'latency', 'rest', 'backlog', 'analysis')
+
+WHAT = ('throughput', 'latency', 'rest', 'backlog', 'analysis', 'transfer')
+WITHOUT_SERVER = {'analysis', 'transfer'}
 EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
 COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}
 
@@ -112,7 +121,9 @@ def main() -> int:
     arguments = parser.parse_args()
     figures: dict[str, list[Any]] = {what: [] for what in arguments.what}
     with tempfile.TemporaryDirectory(prefix='edw-bench-') as folder, contextlib.ExitStack() as stack:
-        login = stack.enter_context(_server(arguments.server, Path(folder)))
+        login = '', '', ''
+        if set(arguments.what) - WITHOUT_SERVER:
+            login = stack.enter_context(_server(arguments.server, Path(folder)))
         queues: dict[str, Contender] = {}
         if {'throughput', 'latency'} & set(arguments.what):
             queues = stack.enter_context(task_queues(Path(folder), arguments.only))

@@ -23,7 +23,7 @@ import uproot
 from detector.calibration import BARIUM_LINES, GERMANIUM_LINE
 from detector.noise import generate_noise
 from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING, DetectorModel, FloatArray, pulse_shape
-from detector.traces import DataFileError, reading
+from detector.traces import DataFileError, opened_root, reading
 
 CHUNK = 500  # events made and written at once
 GAIN_SPREAD = 0.01  # relative, from file to file, as with the temperature
@@ -60,7 +60,8 @@ def write_file(
     traces = {model.name: trace for model in DETECTORS}
     energies_of = {'energy_a': np.float64, 'energy_b': np.float64}
     # Not compressed: noise hardly is, and reading would take several times as long.
-    with uproot.recreate(path, compression=None) as file:
+    # Not by its path, in which `::` would be taken for a chain of file systems.
+    with open(path, 'wb+') as stream, uproot.recreate(stream, compression=None) as file:
         # Made first and filled last: what a killed process leaves has no objects yet, or an empty header.
         file.mktree(
             'header', {'sampling_hz': np.float64, **dict.fromkeys(('samples', 'pretrigger', 'simulated'), np.int32)}
@@ -92,7 +93,7 @@ def write_file(
 def read_conditions(path: Path) -> dict[str, Any] | None:
     """The run conditions that a data file holds; None if it holds none, or is no ROOT file that can be read."""
     try:
-        with reading(path), uproot.open(path) as file:
+        with reading(path), opened_root(path) as file:
             conditions = json.loads(str(file['conditions']))
     except DataFileError:
         return None

@@ -98,7 +98,8 @@ def analyse(source: Path, target: Path) -> Summary:
         detectors[model.name] = DetectorSummary(
             gain, part.template, uncertainty, part.baseline_resolution / gain.value, resolutions(energies)
         )
-    with uproot.recreate(target, compression=None) as result:
+    # Not by its path, in which `::` would be taken for a chain of file systems.
+    with open(target, 'wb+') as stream, uproot.recreate(stream, compression=None) as result:
         result.mktree('amplitudes', {name: column.dtype for name, column in columns.items()})
         result['amplitudes'].extend(columns)
     return Summary(columns['event'].size, detectors)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uproot
 from numpy.typing import NDArray
 
 from detector.calibration import BARIUM_LINES, FEWEST_IN_FIT, FIT_WINDOW, GERMANIUM_LINE, Line, fit_line
 from detector.pulses import DETECTORS, FloatArray
-from detector.traces import DataFileError, check_start, no_branch, reading, tree_of, type_of
+from detector.traces import DataFileError, check_start, no_branch, opened_root, reading, tree_of, type_of
 
 TREE = 'amplitudes'
 KNOWN_LINES = tuple(sorted((GERMANIUM_LINE, *(energy for energy, _ in BARIUM_LINES))))  # keV
@@ -49,7 +48,7 @@ def read_energies(path: Path) -> dict[str, FloatArray]:
     """
     branches = {model.name: f'amplitude_{model.name.rpartition("_")[2]}' for model in DETECTORS}
     check_start(path)
-    with reading(path), uproot.open(path, array_cache=None) as file:
+    with reading(path), opened_root(path) as file:
         tree = tree_of(path, file, TREE, 'a file of amplitudes')
         for branch in branches.values():
             number = type_of(tree, branch)

@@ -97,6 +97,15 @@ def check_start(path: Path) -> None:
         raise DataFileError(f'{path}: was not closed properly: whoever wrote it was killed, or still writes to it')
 
 
+@contextlib.contextmanager
+def opened_root(path: Path) -> Iterator[uproot.ReadOnlyDirectory]:
+    """A ROOT file, open within the block. Raises what uproot raises."""
+    # A path would be parsed: with `::` in it, fsspec takes it for a chain, and reads another file. What has been read
+    # is not needed again: without a cache, memory is bounded by the steps.
+    with open(path, 'rb') as stream, uproot.open(stream, array_cache=None) as root:
+        yield root
+
+
 def tree_of(path: Path, root: uproot.ReadOnlyDirectory, name: str, what: str) -> uproot.TTree:
     """A tree of an open file, which is `what`; the newest of its cycles. Raises DataFileError where there is none."""
     if not root.keys():
@@ -130,8 +139,7 @@ def opened(path: Path) -> Iterator[DataFile]:
     check_start(path)
     with contextlib.ExitStack() as stack:
         with reading(path):
-            # What has been analysed is not needed again: without a cache, memory is bounded by the steps.
-            root = stack.enter_context(uproot.open(path, array_cache=None))
+            root = stack.enter_context(opened_root(path))
             _check_header(path, root)
             for tree in ('events', 'noise'):
                 _check_traces(path, root, tree)

@@ -14,7 +14,8 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -200,6 +201,15 @@ class Settings:
         default='data/sps',
         location=True,
     )
+    scratch: str = option(
+        'data',
+        str,
+        'Folder, relative to the settings file, for copies of files of other machines while they are worked on. '
+        'Empty: the temporary folder of the system',
+        default='',
+        location=True,
+        rare=True,
+    )
     workers: int = option(
         'listener', partial(_count, most=MOST_WORKERS), 'Callbacks that run at once; `--workers` overrides', default='1'
     )
@@ -260,6 +270,17 @@ ENVIRONMENT = {option.variable: option for option in OPTIONS if option.variable}
 
 # The settings that a callback works with. Not a global, so that two listeners in one process keep their own.
 current: ContextVar[Settings] = ContextVar('current')
+
+
+@contextmanager
+def using(settings: Settings) -> Iterator[None]:
+    """A block that works with these settings, outside a callback."""
+    token = current.set(settings)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
 
 Found = dict[tuple[str, str], tuple[str, str | Path]]  # (section, option): text, and where it stands
 

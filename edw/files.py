@@ -45,6 +45,16 @@ def name_size(path: PurePath) -> str:
     return f'{len(os.fsencode(path.name))} bytes in a path of {len(os.fsencode(path))}'
 
 
+def check_name(target: Path) -> None:
+    """Raises Unprocessable for a name that is too long, and where that of a temporary file beside it would be."""
+    for path in (target, target.with_name(temporary_name())):
+        try:
+            path.lstat()
+        except OSError as error:  # all others are met again when it is written, and said then
+            if error.errno == errno.ENAMETOOLONG:
+                raise Unprocessable(f'{target}: {error.strerror}, {name_size(target)}') from None
+
+
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`, which becomes `target` when the block ends without an error.
@@ -53,12 +63,7 @@ def replacing(target: Path) -> Iterator[Path]:
     the whole new one. Raises Unprocessable, before the block begins, for a name that is too long.
     """
     temporary = target.with_name(temporary_name())
-    for path in (target, temporary):
-        try:
-            path.lstat()
-        except OSError as error:  # all others are met again when it is written, and said then
-            if error.errno == errno.ENAMETOOLONG:
-                raise Unprocessable(f'{target}: {error.strerror}, {name_size(target)}') from None
+    check_name(target)
     try:
         yield temporary
         with open(temporary, 'rb') as stream:

@@ -80,7 +80,7 @@ def application(databases: Databases, live: Live, host: str, public_names: tuple
     app.state.settings = settings
     app.state.live = live
     app.state.databases = databases
-    app.state.spectra = Spectra()
+    app.state.spectra = Spectra(settings)
     app.state.access = Access(settings.dashboard_password) if settings.dashboard_password else None
     app.state.public_names = public_names
     return SecurityHeaders(app)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edw.config import Settings, using
 from edw.errors import EdwError, StepError
 from edw.redact import redact
 from edw.transfer import is_url, local_copy
@@ -41,7 +42,8 @@ class Drawn:
 class Spectra:
     """Makes spectra one at a time, and keeps the last KEPT."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._kept: OrderedDict[Key, Drawn] = OrderedDict()
         self._lock = threading.Lock()  # one at a time: it is work for a processor, and browsers come in crowds
 
@@ -56,7 +58,8 @@ class Spectra:
             raise EdwError('Another spectrum is still being made. Try again in a minute.')
         try:
             if key not in self._kept:
-                self._kept[key] = _draw(chosen, len(locations) - len(chosen))
+                with using(self._settings):
+                    self._kept[key] = _draw(chosen, len(locations) - len(chosen))
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)

@@ -14,6 +14,7 @@ import local_couchdb
 from edw import config
 from edw.database import design
 from edw.database.client import Database
+from edw.storage.local import MARKER, make_new_folder
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts, called, wait_until
 from upload_design import DESIGN_FILE
@@ -177,12 +178,13 @@ def test_registering_from_a_folder_that_is_not_there(scripts: Scripts, database:
         ({'original_file': 7, 'md5sum': '0' * 32}, 'the document has no original_file', 1),
         ({'original_file': '/etc/hostname'}, 'the document has no md5sum', 1),
         ({'original_file': '/etc/hostname', 'md5sum': '0' * 32}, 'but its document says', 3),
-        ({'original_file': '/etc', 'md5sum': '0' * 32}, 'cannot be moved', 3),
+        ({'original_file': '/etc', 'md5sum': '0' * 32}, '/etc is no regular file', 3),
     ],
 )
 def test_documents_that_cannot_be_moved(
     scripts: Scripts, database: Database, fields: dict[str, object], says: str, attempts: int
 ) -> None:
+    make_new_folder(scripts.config.with_name('sps'))
     database.put({'_id': 'x', 'status': 'good', 'process': [], **fields})
     done = scripts.call('listen_newfiles.py', '--once')
     assert done.returncode == 1 and says in done.stderr and 'Traceback' not in done.stderr
@@ -196,8 +198,9 @@ def test_target_folder_that_cannot_be_written_to(scripts: Scripts, database: Dat
     change(scripts, 'sps = sps', 'sps = /sys/kernel/edw')
     assert scripts.call('make_metadata.py', '--events', '5').returncode == 0
     done = scripts.call('listen_newfiles.py', '--once')
-    assert done.returncode == 1 and 'the folder /sys/kernel/edw cannot be made' in done.stderr
+    assert done.returncode == 1 and 'the folder /sys/kernel/edw cannot be used: No such file' in done.stderr
     change(scripts, 'sps = /sys/kernel/edw', 'sps = sps')
+    make_new_folder(scripts.config.with_name('sps'))
     # Mended, and requeued: nothing was lost.
     database.put({**database.get('ma22a000_000'), 'status': 'good'})
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
@@ -221,7 +224,8 @@ def test_root_files_that_cannot_be_analysed(
     doc = database.get('ma22a000_000')
     assert doc['status'] == 'signal processing failure' and len(doc['process']) == 1 and 'claim' not in doc
     assert [failure['attempt'] for failure in doc['failures']] == list(range(1, attempts + 1))
-    assert [path.name for path in (tmp_path / 'sps').iterdir()] == ([] if damage == 'gone' else [file.name])
+    left = [path.name for path in (tmp_path / 'sps').iterdir() if path.name != MARKER]
+    assert left == ([] if damage == 'gone' else [file.name])
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import uproot
 
+from detector import acquisition
 from edw import files
 from edw.database.client import Database
+from edw.transfer import make_new_folder
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts, wait_until
 
 STEPS = ['move_to_sps', 'signal_processing']
+LISTENERS = ('listen_newfiles.py', 'listen_analysis1.py')
 
 
 def done_with(database: Database, step: str) -> int:
@@ -122,6 +126,30 @@ def test_registering_files_from_a_folder(scripts: Scripts, database: Database, t
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
     assert scripts.call('listen_analysis1.py', '--once').returncode == 0
     assert done_with(database, 'signal_processing') == 2
+
+
+def test_originals_of_one_name_stay_two_files_to_the_end(scripts: Scripts, database: Database, tmp_path: Path) -> None:
+    """Registered through links, whose targets have one base name: in sps the second replaced the first."""
+    folder = tmp_path / 'links'
+    folder.mkdir()
+    make_new_folder(tmp_path / 'sps')
+    for index, run in enumerate(('run#1', 'run::2')):
+        path = tmp_path / 'store' / run / 'data.root'
+        path.parent.mkdir(parents=True)
+        acquisition.write_file(path, 20 + index, np.random.default_rng(index))
+        (folder / f'{run}.root').symlink_to(path)
+    for script in (
+        ('make_metadata.py', '--from', str(folder), '--settle', '0'),
+        *((step, '--once') for step in LISTENERS),
+    ):
+        done = scripts.call(*script)
+        assert done.returncode == 0, done.stderr
+    docs = documents(database)
+    assert [Path(doc['original_file']).name for doc in docs] == ['data.root', 'data.root']
+    assert [doc['process'][1]['log'].split(';')[0] for doc in docs] == ['20 events', '21 events']
+    entries = [entry for doc in docs for entry in doc['process']]
+    assert len({entry['file'] for entry in entries}) == 4
+    assert all(files.md5_of(entry['file']) == entry['md5sum'] for entry in entries)
 
 
 def test_two_seedings_at_once_get_different_runs(scripts: Scripts, database: Database) -> None:

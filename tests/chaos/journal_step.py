@@ -14,7 +14,7 @@ from pathlib import Path
 
 import listener
 from edw import files
-from edw.transfer import transfer
+from edw.transfer import target_in, transfer
 
 JOURNAL = os.environ['EDW_TEST_JOURNAL']
 SECONDS = float(os.environ.get('EDW_TEST_SECONDS', '0'))
@@ -41,7 +41,8 @@ def callback(doc: dict) -> dict:
 
 def work_on_file(doc: dict) -> dict:
     if not doc['process']:
-        moved = transfer(doc['original_file'], listener.settings().sps, doc['md5sum'])
+        target = target_in(listener.settings().sps, doc['_id'], doc['original_file'])
+        moved = transfer(doc['original_file'], target, doc['md5sum'])
         return {'file': moved.file, 'md5sum': moved.md5sum}
     source = Path(doc['process'][-1]['file'])
     target = source.with_suffix('.derived')

@@ -24,6 +24,7 @@ from edw.database import design
 from edw.database.client import Database
 from edw.errors import Conflict, EdwError, Unavailable
 from edw.model.documents import Document
+from edw.transfer import make_new_folder
 from tests.chaos.proxy import Proxy
 from tests.conftest import Server
 from tests.scripts import ROOT, Process, Scripts, wait_until
@@ -72,6 +73,7 @@ class Chaos:
     def add_documents(self, number: int) -> None:
         raw = self._folder / 'raw'
         raw.mkdir(exist_ok=True)
+        make_new_folder(self._folder / 'sps')
         docs = []
         for index in range(len(self.documents), len(self.documents) + number):
             file = raw / f'x{index:05d}.dat'

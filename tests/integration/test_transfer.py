@@ -1,17 +1,24 @@
-"""Files moved for real: locally, over SFTP to a real sshd, onto a full disk."""
+"""Files moved for real: locally, and over SFTP to a real sshd."""
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from edw import files
 from edw.errors import StepError, Unprocessable
-from edw.transfer import local_copy, transfer
+from edw.storage import local
+from edw.storage.local import MARKER
+from edw.storage.places import part_name
+from edw.transfer import Transfer, local_copy, make_new_folder, target_in, transfer
 from tests.integration import sshd
 from tests.programs import program
 from tests.scripts import ROOT
@@ -31,53 +38,86 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sps(tmp_path: Path) -> Path:
-    return tmp_path / 'sps'
+    folder = tmp_path / 'sps'
+    make_new_folder(folder)
+    return folder
 
 
-def test_a_copy_under_its_own_name(source: Path, sps: Path) -> None:
-    moved = transfer(str(source), str(sps), files.md5_of(source))
-    assert moved.file == str(sps / 'x.root') and Path(moved.file).read_bytes() == CONTENT
+def move(source: Path | str, folder: Path | str, md5sum: str | None = None, doc_id: str = 'x') -> Transfer:
+    """As move_to_sps does it."""
+    target = target_in(str(folder), doc_id, str(source))
+    return transfer(str(source), target, md5sum or files.md5_of(source))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if file.name != MARKER)
+
+
+def test_a_copy_under_the_documents_name(source: Path, sps: Path) -> None:
+    moved = move(source, sps, doc_id='ma22a000_000')
+    assert moved.file == str(sps / 'ma22a000_000.root') and Path(moved.file).read_bytes() == CONTENT
     assert moved.md5sum == files.md5_of(moved.file) and moved.bytes == len(CONTENT) and moved.copied
-    assert f'{len(CONTENT)} bytes in ' in moved.log and 'MB/s' in moved.log
+    assert f'{len(CONTENT)} bytes in ' in moved.log and 'MB/s' in moved.log and 'aside' not in moved.log
     assert source.read_bytes() == CONTENT
-    assert [file.name for file in sps.iterdir()] == ['x.root']
+    assert names(sps) == ['ma22a000_000.root']
 
 
-def test_what_is_there_is_left_if_right_and_replaced_if_wrong(source: Path, sps: Path) -> None:
-    md5 = files.md5_of(source)
-    transfer(str(source), str(sps), md5)
+def test_files_of_one_base_name_stay_two_files(tmp_path: Path, sps: Path) -> None:
+    moved = {}
+    for run in ('a', 'b'):
+        file = tmp_path / 'store' / run / 'data.root'
+        file.parent.mkdir(parents=True)
+        file.write_text(run)
+        moved[run] = move(file, sps, doc_id=f'run_{run}').file
+    assert {run: Path(file).read_text() for run, file in moved.items()} == {'a': 'a', 'b': 'b'}
+
+
+def test_what_is_there_is_left_if_right_and_set_aside_if_wrong(
+    source: Path, sps: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    move(source, sps)
     inode = (sps / 'x.root').stat().st_ino
-    again = transfer(str(source), str(sps), md5)
+    again = move(source, sps)
     assert not again.copied and 'already there' in again.log and (sps / 'x.root').stat().st_ino == inode
-    (sps / 'x.root').write_bytes(b'half')
-    assert transfer(str(source), str(sps), md5).copied
-    assert (sps / 'x.root').read_bytes() == CONTENT
+    for content in (b'half', b'other', b'half'):
+        (sps / 'x.root').write_bytes(content)
+        moved = move(source, sps)
+        assert moved.copied and Path(moved.aside).read_bytes() == content
+        assert files.md5_of(moved.aside) in moved.aside and moved.aside in moved.log and moved.aside in caplog.text
+        assert (sps / 'x.root').read_bytes() == CONTENT
+    assert len(names(sps)) == 4
+
+
+def test_what_cannot_be_replaced_is_not_set_aside(source: Path, sps: Path) -> None:
+    (sps / 'x.root').write_bytes(b'of another document')
+    with pytest.raises(StepError, match='document says'):
+        move(source, sps, MD5)
+    assert names(sps) == ['x.root'] and (sps / 'x.root').read_bytes() == b'of another document'
+
+
+def test_a_link_in_the_way_is_set_aside_and_its_file_stays(source: Path, sps: Path, tmp_path: Path) -> None:
+    other = tmp_path / 'other'
+    other.write_bytes(b'other')
+    (sps / 'x.root').symlink_to(other)
+    moved = move(source, sps)
+    assert other.read_bytes() == b'other' and Path(moved.aside).is_symlink()
+    assert not Path(moved.file).is_symlink() and Path(moved.file).read_bytes() == CONTENT
+    (sps / 'y.root').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(StepError, match='a link to a file that is not there'):
+        move(source, sps, doc_id='y')
 
 
 def test_a_finished_transfer_does_not_need_its_source_again(source: Path, sps: Path) -> None:
     md5 = files.md5_of(source)
-    transfer(str(source), str(sps), md5)
+    move(source, sps)
     source.unlink()
-    assert not transfer(str(source), str(sps), md5).copied
+    assert not move(source, sps, md5).copied
 
 
 def test_wrong_md5_leaves_nothing(source: Path, sps: Path) -> None:
     with pytest.raises(StepError, match=f'{files.md5_of(source)}, but its document says {MD5}'):
-        transfer(str(source), str(sps), MD5)
-    assert list(sps.iterdir()) == []
-
-
-def test_wrong_md5_leaves_what_was_there(source: Path, sps: Path) -> None:
-    transfer(str(source), str(sps), files.md5_of(source))
-    with pytest.raises(StepError):
-        transfer(str(source), str(sps), MD5)
-    assert (sps / 'x.root').read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize('location', ['', 'x.root', '/', '/a/..', 'sftp://host', 'sftp://host/'])
-def test_what_is_no_file(sps: Path, location: str) -> None:
-    with pytest.raises(Unprocessable, match='absolute path or URL'):
-        transfer(location, str(sps), MD5)
+        move(source, sps, MD5)
+    assert names(sps) == []
 
 
 @pytest.mark.parametrize(
@@ -90,64 +130,123 @@ def test_what_is_no_file(sps: Path, location: str) -> None:
 )
 def test_sources_that_cannot_be_read(sps: Path, location: str, says: str) -> None:
     with pytest.raises(StepError, match=says) as error:
-        transfer(location, str(sps), MD5)
+        move(location, sps, MD5)
     assert 'hush' not in str(error.value)
-    assert not sps.exists() or list(sps.iterdir()) == []
+    assert names(sps) == []
 
 
-def test_a_folder_where_a_file_is(source: Path, sps: Path) -> None:
-    sps.write_text('not a folder')
-    with pytest.raises(StepError, match='cannot be'):
-        transfer(str(source), str(sps), files.md5_of(source))
-
-
-def test_a_folder_that_nobody_may_write_to(source: Path) -> None:
-    # Not even root, as whom tests run in containers, makes folders there.
-    with pytest.raises(StepError, match='the folder /sys/kernel/edw cannot be made'):
-        transfer(str(source), '/sys/kernel/edw', files.md5_of(source))
+@pytest.mark.parametrize('kind', ['folder', 'pipe'])
+def test_sources_that_are_no_files(sps: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'x.root'
+    path.mkdir() if kind == 'folder' else os.mkfifo(path)
+    with pytest.raises(StepError, match=f'{path} .*no regular file'):
+        move(path, sps, MD5)
+    assert names(sps) == []
 
 
 def test_colons_and_hashes_in_a_path_are_no_url(tmp_path: Path, sps: Path) -> None:
-    source = tmp_path / 'a::b#c?d.root'
+    source = tmp_path / 'a::b#c?d%20e f\n\'".root'
     source.write_bytes(CONTENT)
-    assert Path(transfer(str(source), str(sps), files.md5_of(source)).file).read_bytes() == CONTENT
+    assert Path(move(source, sps).file).read_bytes() == CONTENT
 
 
-def test_a_full_disk_leaves_nothing_and_can_be_done_again(source: Path, sps: Path) -> None:
-    """On a real file system of 64 kB, in a mount namespace of the test's own."""
-    sps.mkdir()
-    (sps / 'marker').touch()
-    code = (
-        'import os, sys; from edw.transfer import transfer\n'
-        'source, sps, md5 = sys.argv[1:]\n'
-        'try: transfer(source, sps, md5)\n'
-        'except Exception as error: print(type(error).__name__, error)\n'
-        'print(os.listdir(sps))\n'
-    )
-    mount = f'mount -t tmpfs -o size=64k none {sps} && exec "$@"'
-    command = [program('unshare', package='util-linux'), '--mount', '--map-root-user', 'sh', '-c', mount, 'sh']
-    if subprocess.run([*command, 'true'], capture_output=True, check=False).returncode:
-        pytest.skip('this machine lets nobody mount a file system of their own')
-    arguments = [sys.executable, '-c', code, str(source), str(sps), files.md5_of(source)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
-    error, left = done.stdout.splitlines()
-    assert error.startswith('StepError') and 'No space left on device' in error
-    assert left == '[]'
-    assert transfer(str(source), str(sps), files.md5_of(source)).copied
-
-
-@pytest.mark.parametrize('name', ['x' * 250 + '.root', 'ä' * 125 + '.root'])
-def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path, sps: Path, name: str) -> None:
-    source = tmp_path / name
-    source.write_bytes(CONTENT)
-    assert Path(transfer(str(source), str(sps), files.md5_of(source)).file).read_bytes() == CONTENT
-    assert [file.name for file in sps.iterdir()] == [name]
+@pytest.mark.parametrize('doc_id', ['x' * 250, 'ä' * 125])
+def test_a_name_as_long_as_the_file_system_takes(source: Path, sps: Path, doc_id: str) -> None:
+    (sps / f'{doc_id}.root').write_bytes(b'half')
+    moved = move(source, sps, doc_id=doc_id)
+    assert Path(moved.file).read_bytes() == CONTENT and Path(moved.file).stem == doc_id
+    assert Path(moved.aside).read_bytes() == b'half'
 
 
 def test_a_source_with_a_name_that_no_file_system_takes(sps: Path) -> None:
-    sps.mkdir()
     with pytest.raises(Unprocessable, match='File name too long, 305 bytes in a path of'):
-        transfer(f'/{"x" * 300}.root', str(sps), MD5)
+        move(f'/{"x" * 300}.root', sps, MD5)
+
+
+@pytest.mark.parametrize('size', [0, 1, 20_000_000])
+@pytest.mark.parametrize('there', [0, 1, 10_000_000, 20_000_000, 30_000_000])
+def test_a_copy_that_broke_off_goes_on(tmp_path: Path, sps: Path, size: int, there: int) -> None:
+    source = tmp_path / 'x.root'
+    source.write_bytes(os.urandom(size))
+    part = sps / part_name('x.root', files.md5_of(source))
+    part.write_bytes((source.read_bytes() + bytes(there))[:there])
+    inode = part.stat().st_ino
+    moved = move(source, sps)
+    assert Path(moved.file).read_bytes() == source.read_bytes() and names(sps) == ['x.root']
+    assert Path(moved.file).stat().st_ino == inode
+
+
+def test_a_part_that_is_of_no_use_is_not_gone_on_with(source: Path, sps: Path) -> None:
+    """As a crash of the machine leaves it: the size is there, the content is not."""
+    part = sps / part_name('x.root', files.md5_of(source))
+    part.write_bytes(CONTENT[:1000] + bytes(100_000))
+    assert Path(move(source, sps).file).read_bytes() == CONTENT and names(sps) == ['x.root']
+
+
+def test_a_part_that_is_another_name_of_a_file_in_its_place_is_not_written_to(source: Path, sps: Path) -> None:
+    """As a process leaves it that is killed between giving the file its name and taking the part's away."""
+    md5 = files.md5_of(source)
+    move(source, sps)
+    os.link(sps / 'x.root', sps / part_name('x.root', md5))
+    (sps / 'x.root').write_bytes(b'damaged later')
+    moved = move(source, sps)
+    assert Path(moved.file).read_bytes() == CONTENT and Path(moved.aside).read_bytes() == b'damaged later'
+    assert len(names(sps)) == 2
+
+
+def test_a_killed_copy_leaves_its_part_and_goes_on(tmp_path: Path, sps: Path) -> None:
+    source = tmp_path / 'x.root'
+    with source.open('wb') as stream:
+        stream.truncate(400_000_000)
+    code = (
+        'import logging, os, signal, sys; from edw.transfer import transfer\n'
+        'class Killer(logging.Handler):\n'
+        '    def emit(self, record): os.kill(os.getpid(), signal.SIGKILL)\n'
+        'logging.getLogger("edw").addHandler(Killer()); logging.getLogger("edw").setLevel(logging.DEBUG)\n'
+        'transfer(*sys.argv[1:])\n'
+    )
+    md5 = files.md5_of(source)
+    arguments = [str(source), target_in(str(sps), 'x', str(source)), md5]
+    done = subprocess.run([sys.executable, '-c', code, *arguments], check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    (part,) = names(sps)
+    begun = (sps / part).stat()
+    assert part == part_name('x.root', md5) and 40_000_000 <= begun.st_size < 400_000_000
+    assert Path(move(source, sps, md5).file).stat().st_ino == begun.st_ino and names(sps) == ['x.root']
+
+
+def test_a_part_that_another_process_works_on_is_left_to_it(source: Path, sps: Path) -> None:
+    md5 = files.md5_of(source)
+    with local.part(sps / 'x.root', part_name('x.root', md5)) as part:
+        part.write_bytes(b'of a process that is paused')
+        assert Path(move(source, sps).file).read_bytes() == CONTENT
+        assert part.read_bytes() == b'of a process that is paused'
+    assert names(sps) == ['x.root']
+
+
+def test_many_who_copy_the_same_file_at_once(tmp_path: Path, sps: Path) -> None:
+    source = tmp_path / 'x.root'
+    source.write_bytes(os.urandom(5_000_000))
+    md5 = files.md5_of(source)
+    (sps / 'x.root').write_bytes(b'other')
+    with ThreadPoolExecutor(8) as pool:
+        moved = list(pool.map(lambda _: move(source, sps, md5), range(24)))
+    assert {transfer.file for transfer in moved} == {str(sps / 'x.root')} and files.md5_of(sps / 'x.root') == md5
+    asides = [name for name in names(sps) if name != 'x.root']
+    assert [(sps / name).read_bytes() for name in asides] == [b'other']
+
+
+def test_the_progress_of_a_large_file_is_logged(
+    tmp_path: Path, sps: Path, caplog: pytest.LogCaptureFixture, source: Path
+) -> None:
+    caplog.set_level(logging.DEBUG, 'edw')
+    move(source, sps)
+    assert not caplog.messages
+    large = tmp_path / 'large.root'
+    with large.open('wb') as stream:
+        stream.truncate(200_000_000)
+    move(large, sps, doc_id='large')
+    assert len(caplog.messages) == 10 and f'{large}: 200 of 200 MB' == caplog.messages[-1]
 
 
 @pytest.fixture
@@ -163,36 +262,46 @@ def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_sftp_target(source: Path, sps: Path, sftp: str) -> None:
-    md5 = files.md5_of(source)
-    moved = transfer(str(source), f'{sftp}{sps}', md5)
-    assert moved.file == f'{sftp}{sps}/x.root' and moved.hostname == '127.0.0.1' and moved.copied
-    assert (sps / 'x.root').read_bytes() == CONTENT
-    assert not transfer(str(source), f'{sftp}{sps}', md5).copied
-    (sps / 'x.root').write_bytes(b'half')
-    assert transfer(str(source), f'{sftp}{sps}', md5).copied
-    assert [(file.name, file.read_bytes()) for file in sps.iterdir()] == [('x.root', CONTENT)]
+    folder = f'{sftp}{sps}/new'
+    moved = move(source, folder)
+    assert moved.file == f'{folder}/x.root' and moved.hostname == '127.0.0.1' and moved.copied
+    assert (sps / 'new' / 'x.root').read_bytes() == CONTENT
+    assert not move(source, folder).copied
+    (sps / 'new' / 'x.root').write_bytes(b'half')
+    moved = move(source, folder)
+    assert moved.copied and moved.aside.startswith(f'{folder}/x.root.')
+    assert [(sps / 'new' / name).read_bytes() for name in names(sps / 'new')] == [CONTENT, b'half']
 
 
-def test_sftp_names_at_their_limit(tmp_path: Path, sps: Path, sftp: str) -> None:
-    source = tmp_path / ('ä' * 125 + '.root')
-    source.write_bytes(CONTENT)
-    md5 = files.md5_of(source)
-    moved = transfer(str(source), f'{sftp}{sps}', md5)
-    assert (sps / source.name).read_bytes() == CONTENT
+def test_sftp_names_at_their_limit(tmp_path: Path, source: Path, sps: Path, sftp: str) -> None:
+    moved = move(source, f'{sftp}{sps}', doc_id='ä' * 125)
+    assert names(sps) == ['ä' * 125 + '.root']
     with local_copy(moved.file) as copy:
         assert copy.read_bytes() == CONTENT
-    with pytest.raises(StepError, match=r'cannot be moved to .*name is long, 260 bytes in a path of'):
-        transfer(f'{sftp}/{"x" * 255}.root', f'{sftp}{sps}', md5)
-    assert [file.name for file in sps.iterdir()] == [source.name]
+    with pytest.raises(StepError, match='260'):
+        move(f'{sftp}/{"x" * 255}.root', f'{sftp}{sps}', MD5)
+
+
+@pytest.mark.parametrize('name', ['run#1', 'run?1', 'run%231', 'run::1', 'run 1', 'ä', '\'"$(x)`'])
+def test_sftp_names_arrive_as_they_are(tmp_path: Path, sps: Path, sftp: str, name: str) -> None:
+    (tmp_path / 'run').write_bytes(b'another file')
+    source = tmp_path / f'{name}.root'
+    source.write_bytes(CONTENT)
+    folder = tmp_path / f'to {name}'
+    make_new_folder(folder)
+    with local_copy(f'{sftp}{source}', files.md5_of(source)) as copy:
+        assert copy.read_bytes() == CONTENT
+    moved = transfer(f'{sftp}{source}', f'{sftp}{folder}/{name}.root', files.md5_of(source))
+    assert (folder / f'{name}.root').read_bytes() == CONTENT and moved.file == f'{sftp}{folder}/{name}.root'
 
 
 def test_sftp_source(source: Path, sps: Path, sftp: str) -> None:
-    moved = transfer(f'{sftp}{source}', str(sps), files.md5_of(source))
+    moved = move(f'{sftp}{source}', sps, files.md5_of(source))
     assert Path(moved.file).read_bytes() == CONTENT
     with pytest.raises(StepError, match='No such file'):
-        transfer(f'{sftp}/nowhere/x.root', str(sps), MD5)
+        move(f'{sftp}/nowhere/x.root', sps, MD5)
     with pytest.raises(StepError, match='document says'):
-        transfer(f'{sftp}{source}', f'{sftp}{sps}/other', MD5)
+        move(f'{sftp}{source}', f'{sftp}{sps}/other', MD5)
     assert list((sps / 'other').iterdir()) == []
     with local_copy(f'{sftp}{source}') as copy:
         assert copy.read_bytes() == CONTENT
@@ -202,5 +311,5 @@ def test_sftp_source(source: Path, sps: Path, sftp: str) -> None:
 def test_sftp_to_a_host_that_nobody_vouches_for(source: Path, sftp: str, tmp_path: Path) -> None:
     (tmp_path / 'home' / '.ssh' / 'known_hosts').write_text('')
     with pytest.raises(StepError, match=r'not in .*known_hosts'):
-        transfer(str(source), f'{sftp}{tmp_path}/sps', files.md5_of(source))
+        move(source, f'{sftp}{tmp_path}/sps')
     assert not (tmp_path / 'sps').exists()

@@ -1,0 +1,285 @@
+"""Moving a file from one place to another: never half, never unverified, never over another file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edw import config, files
+from edw.errors import StepError, TryLater, Unprocessable
+from edw.redact import redact
+from edw.storage import local, places
+from edw.storage.kinds import Storage
+from edw.storage.local import Local
+from edw.storage.places import Place
+from edw.storage.remote import storage_for
+
+LARGE = 100_000_000  # bytes of a file whose progress is logged
+STEPS = 10  # lines of it
+MOST_LOOKS = 3  # at a target that comes and goes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A file that is in its place: `file` (path or URL), the `hostname` it is on, its md5, and what it took."""
+
+    file: str
+    hostname: str
+    md5sum: str
+    bytes: int
+    seconds: float
+    copied: bool
+    aside: str  # where the file is that was in the way; empty: none was
+
+    @property
+    def log(self) -> str:
+        """One line for the process entry."""
+        aside = f'; set aside what was there, as {redact(self.aside)}' if self.aside else ''
+        if not self.copied:
+            return f'{self.bytes} bytes were already there, with the right md5{aside}'
+        rate = self.bytes / 1e6 / max(self.seconds, 1e-6)
+        return f'{self.bytes} bytes in {self.seconds:.3f} s, {rate:.1f} MB/s{aside}'
+
+
+def transfer(source: str, target: str, md5sum: str) -> Transfer:
+    """Copy the file `source` to `target`, each a path or URL, if its md5 is `md5sum`. The source stays where it is.
+
+    `target_in` says what a target is called. The copy is made under a temporary name, and renamed when it is complete,
+    checked and flushed to disk. One that broke off goes on where it stopped. A target that is there already with the
+    right md5 is left alone; with another one it is set aside, never replaced.
+
+    Raises Unprocessable for a source or target that is no absolute path or URL of a file, or has too long a name;
+    TryLater where a place is away, full, or not to be written to; StepError for what fails with this file.
+    """
+    source_place, target_place = places.parse(source), places.parse(target)
+    started = time.perf_counter()
+    with _said(f'{redact(source)} cannot be moved to {redact(target_place.beside("").location)}'):
+        copied, size, aside = _bring(source_place, target_place, md5sum)
+    seconds = time.perf_counter() - started
+    return Transfer(target_place.location, target_place.hostname, md5sum, size, seconds, copied, aside)
+
+
+@contextmanager
+def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
+    """A local path to read a file from: itself where it is local, else a copy for the time of the block.
+
+    Copies are made in `[data] scratch`. `md5sum` is what the entry that left the file has; anything but a string is
+    none. Raises Unprocessable for a file here with another md5, StepError for a copy with one, and else as `transfer`.
+    """
+    place = places.parse(location)
+    with contextlib.ExitStack() as stack:
+        with _said(f'{redact(location)} cannot be read'):
+            path = Path(place.path) if place.is_local else _fetched(place, stack)
+            found = files.md5_of(path) if isinstance(md5sum, str) else md5sum
+        if found != md5sum:
+            # A copy may have gone wrong on its way; a file that lies here is what it is.
+            kind = Unprocessable if place.is_local else StepError
+            raise kind(f'{redact(location)} has the md5 {found}, but the entry that left it says {md5sum}')
+        with _away(f'{redact(location)} cannot be read'):
+            yield path
+
+
+@contextmanager
+def new_file(target: str) -> Iterator[Path]:
+    """A temporary path, whose file becomes `target`, a path or URL, when the block ends without an error.
+
+    As `edw.files.replacing`, but a file that is there is set aside, not replaced: another document may name it.
+    Raises as `transfer` does.
+    """
+    place = places.parse(target)
+    with contextlib.ExitStack() as stack:
+        with _said(f'{redact(target)} cannot be written'):
+            if place.is_local:
+                files.check_name(Path(place.path))
+                temporary = stack.enter_context(local.part(Path(place.path)))
+            else:
+                temporary = _scratch(stack) / 'new'
+        with _away(f'{redact(target)} cannot be written'):
+            yield temporary
+        with _said(f'{redact(target)} cannot be written'):
+            md5sum = local.flushed_md5(temporary)
+            if place.is_local:
+                _put_in_place(Local(), temporary.name, place, md5sum)
+            else:
+                _bring(Place('', '', str(temporary)), place, md5sum)
+
+
+def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
+    """Whether the file was copied, its size in bytes, and where the file is that was in the way."""
+    storage = _storage(target)
+    size = storage.size(target.path)
+    if size is not None and storage.md5(target.path) == md5sum:
+        return False, size, ''
+    storage.make_folder(target.folder)
+    part = places.part_name(target.name, md5sum)
+    if not target.is_local:
+        size = _send(source, target.beside(part), storage, md5sum)
+        return True, size, _put_in_place(storage, part, target, md5sum)
+    with local.part(Path(target.path), part) as temporary:
+        size = _receive(source, temporary, md5sum)
+        return True, size, _put_in_place(storage, temporary.name, target, md5sum)
+
+
+def _receive(source: Place, temporary: Path, md5sum: str) -> int:
+    """Copy a file to here, flush it, and check it; returns its size."""
+    storage = _storage(source)
+    size = _size(storage, source)
+    while True:
+        begun = temporary.stat().st_size
+        storage.get(source.path, temporary, _progress(source, size))
+        arrived, found = temporary.stat().st_size, local.flushed_md5(temporary)
+        if found == md5sum:
+            return arrived
+        if not begun:
+            break
+        # What was left of an earlier copy may be what is wrong: a crash leaves zeros, and a source may be new.
+        log.info('%s: the part that was there is of no use, beginning again', redact(source.location))
+        os.truncate(temporary, 0)
+    raise _wrong(source, size, arrived, found, md5sum)
+
+
+def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> int:
+    """Copy a file to another machine, and check it there; returns its size."""
+    with contextlib.ExitStack() as stack:
+        path = Path(source.path) if source.is_local else _fetched(source, stack)
+        size = _size(Local(), Place('', '', str(path)))
+        while True:
+            begun = storage.size(temporary.path)
+            storage.put(path, temporary.path, _progress(source, size))
+            arrived, found = storage.size(temporary.path) or 0, storage.md5(temporary.path)
+            if found == md5sum:
+                return arrived
+            storage.remove(temporary.path)
+            if not begun:
+                break
+            log.info('%s: the part that was there is of no use, beginning again', redact(source.location))
+    raise _wrong(source, size, arrived, found, md5sum)
+
+
+def _wrong(source: Place, size: int, arrived: int, found: str, md5sum: str) -> StepError:
+    name = redact(source.location)
+    if arrived != size:
+        return StepError(f'{name} has {size} bytes, but {arrived} arrived')
+    return StepError(f'{name} has the md5 {found}, but its document says {md5sum}')
+
+
+def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None) -> str:
+    """Give a finished file its name; returns where the file is that was in the way, or nothing."""
+    aside = ''
+    for _ in range(MOST_LOOKS):
+        if storage.size(target.path) is not None:
+            found = storage.md5(target.path)
+            if found == md5sum:  # somebody else has done the same meanwhile
+                storage.remove(target.beside(part).path)
+                return aside
+            aside = _set_aside(storage, target, found)
+        try:
+            storage.rename(target.beside(part).path, target.path)
+        except StepError:
+            if storage.size(target.path) is None:
+                raise
+            continue  # it came since it was looked for
+        return aside
+    raise StepError(f'{redact(target.location)} is being written by somebody else')
+
+
+def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
+    """Give another name to a file that is in the way; returns its location."""
+    number = 0
+    while storage.size((aside := target.beside(places.aside_name(target.name, md5sum, number))).path) is not None:
+        number += 1
+    storage.rename(target.path, aside.path)
+    log.warning(
+        '%s was there already with another md5: it is set aside as %s', redact(target.location), redact(aside.location)
+    )
+    return aside.location
+
+
+def _storage(place: Place) -> Storage:
+    """Its connections are kept, for the next file."""
+    return Local() if place.is_local else storage_for(place.location)
+
+
+def _fetched(place: Place, stack: contextlib.ExitStack) -> Path:
+    """A copy of a file of another machine, which is removed with the stack."""
+    folder = _scratch(stack)
+    storage = _storage(place)
+    size = _size(storage, place)
+    local.check_room(folder, size, redact(place.location))
+    copy = folder / 'copy'  # its own name may be one that this file system does not take
+    storage.get(place.path, copy, _progress(place, size))
+    if copy.stat().st_size != size:
+        raise StepError(f'{redact(place.location)} has {size} bytes, but {copy.stat().st_size} arrived')
+    return copy
+
+
+def _scratch(stack: contextlib.ExitStack) -> Path:
+    """A new folder in `[data] scratch`, which is removed with the stack."""
+    settings = config.current.get(None)
+    scratch = settings.scratch if settings and settings.scratch else tempfile.gettempdir()
+    try:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='edw-', dir=scratch)))
+    except OSError as error:
+        raise TryLater(f'{scratch}, [data] scratch, cannot be used: {error.strerror}') from error
+
+
+def _size(storage: Storage, place: Place) -> int:
+    size = storage.size(place.path)
+    if size is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return size
+
+
+def _progress(source: Place, size: int) -> Callable[[int], None]:
+    """What is told of bytes that have been copied; logs a line for each tenth of a large file."""
+    done = lines = 0
+
+    def progress(number: int) -> None:
+        nonlocal done, lines
+        done += number
+        if size > LARGE and done * STEPS // size > lines:
+            lines = done * STEPS // size
+            log.debug('%s: %d of %d MB', redact(source.location), done // 1_000_000, size // 1_000_000)
+
+    return progress
+
+
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Makes the errors of a block those that a listener knows."""
+    try:
+        yield
+    except StepError:
+        raise
+    # Storage is other people's packages: each has errors of its own, and none of them is a bug of ours.
+    except Exception as error:
+        file = getattr(error, 'filename', None)
+        if (reason := places.is_away(error)) is not None:
+            raise TryLater(f'{what}: {f"{file}: " if file else ""}{reason}') from error
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        if getattr(error, 'errno', None) == errno.ENAMETOOLONG:
+            size = f', {files.name_size(PurePosixPath(os.fsdecode(file)))}' if file else ''
+            raise Unprocessable(f'{what}: {reason}{size}') from error
+        raise StepError(f'{what}: {reason}') from error
+
+
+@contextmanager
+def _away(what: str) -> Iterator[None]:
+    """Makes a TryLater of what a block of somebody else raises because a place is away, and leaves all else."""
+    try:
+        yield
+    except Exception as error:
+        reason = None if isinstance(error, StepError) else places.is_away(error)
+        if reason is None:
+            raise
+        raise TryLater(f'{what}: {reason}') from error
