@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,29 @@ import pytest
 from edw import files
 from edw.database.client import Database
 from edw.errors import EdwError
-from edw.registering import catalogue, runs
-from edw.registering.catalogue import Registered
+from edw.registering import catalogue, folders, registration, runs
+from edw.registering.folders import Selection
+from edw.registering.registration import Registered, Registrar
 
 CONDITIONS = {'temperature': 0.0158}
 
 
-def register(database: Database, folder: Path, settle: float = 0) -> Registered:
-    return catalogue.register(database, folder, settle, lambda file: CONDITIONS, lambda batch: batch)
+def register(
+    database: Database,
+    folder: Path,
+    settle: float = 0,
+    update: bool = False,
+    while_waiting: Callable[[], object] = lambda: None,
+    **selection: object,
+) -> Registered:
+    registrar = Registrar(database, lambda file: CONDITIONS, update)
+    chosen = Selection(**selection)
+    return registration.register(registrar, folder, chosen, settle, lambda batch: batch, lambda _: while_waiting())
 
 
-def data_file(folder: Path, name: str, content: bytes = b'data', age: float = 3600) -> Path:
+def data_file(folder: Path, name: str, content: bytes = b'rootdata', age: float = 3600) -> Path:
     file = folder / name
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
     os.utime(file, (time.time() - age,) * 2)
     return file
@@ -81,12 +93,14 @@ def test_no_two_get_the_same_run(database: Database) -> None:
 def test_a_document_per_file(database: Database, tmp_path: Path) -> None:
     folder = tmp_path / 'there'
     folder.mkdir()
-    file = data_file(folder, 'ma22a007_003.root', b'some data')
+    file = data_file(folder, 'ma22a007_003.root', b'root data')
     data_file(folder, 'calibration.root')
     for name in ('ma22a007_003.amp.root', '.hidden.root', 'notes.txt'):
         data_file(folder, name)
     (folder / 'folder.root').mkdir()
-    assert register(database, folder) == Registered(new=2)
+    done = register(database, folder)
+    assert done.new == [folder / 'calibration.root', file] and not done.complaints
+    assert folders.listed(done.passed) == '1 analysed file, 1 file of another name, 1 folder, 1 hidden file'
     doc = database.get('ma22a007_003')
     assert doc.pop('_rev') and abs(doc.pop('datecreated') - time.time()) < 60
     assert doc == {
@@ -95,35 +109,29 @@ def test_a_document_per_file(database: Database, tmp_path: Path) -> None:
         'conditions': CONDITIONS,
         'original_file': str(file),
         'size': 9,
+        'modified': file.stat().st_mtime,
         'md5sum': files.md5_of(file),
         'status': 'good',
         'process': [],
     }
     assert database.get('calibration')['run'] == 'calibration'
     again = register(database, folder)
-    assert again.new == 0 and sorted(again.known) == ['calibration.root', 'ma22a007_003.root']
-
-
-def test_files_that_may_still_be_written_to_are_left(database: Database, tmp_path: Path) -> None:
-    data_file(tmp_path, 'old.root', age=120)
-    data_file(tmp_path, 'young.root', age=10)
-    done = register(database, tmp_path, settle=60)
-    assert done == Registered(new=1, unsettled=['young.root'])
-    assert register(database, tmp_path, settle=5) == Registered(new=1, known=['old.root'])
+    assert again.new == [] and again.known == [folder / 'calibration.root', file]
 
 
 def test_what_cannot_be_registered_is_named_and_the_rest_goes_on(database: Database, tmp_path: Path) -> None:
-    data_file(tmp_path, '_x.root')
+    bad = data_file(tmp_path, '_x.root')
     data_file(tmp_path, 'fine.root')
     (tmp_path / 'gone.root').symlink_to(tmp_path / 'nowhere')
     done = register(database, tmp_path)
-    assert done.new == 1 and list(done.failed) == ['_x.root'] and '_x.root' in done.failed['_x.root']
+    assert done.new == [tmp_path / 'fine.root'] and list(done.refused) == [bad] and '_x.root' in done.refused[bad]
+    assert '1 link that leads nowhere' in folders.listed(done.passed)
 
 
 def test_a_run_whose_seeding_was_broken_off_is_completed(database: Database, tmp_path: Path) -> None:
     reserved = catalogue.reserve_run(database, not_taken)
     data_file(tmp_path, f'{reserved["_id"]}.root')
-    assert register(database, tmp_path).new == 1
+    assert len(register(database, tmp_path).new) == 1
     assert database.get(reserved['_id'])['status'] == 'good'
 
 
@@ -144,13 +152,3 @@ def test_many_files_and_rows_that_are_refused(
 def test_no_such_folder(database: Database, tmp_path: Path) -> None:
     with pytest.raises(EdwError, match='no such folder'):
         register(database, tmp_path / 'none')
-
-
-def test_a_file_that_is_dated_in_the_future_is_named(database: Database, tmp_path: Path) -> None:
-    for name, ahead in (('a', 3600), ('b', 10)):
-        (tmp_path / f'{name}.root').write_bytes(b'x')
-        os.utime(tmp_path / f'{name}.root', (time.time() + ahead,) * 2)
-    done = register(database, tmp_path, settle=60)
-    assert done.new == 0 and done.unsettled == ['b.root']
-    (reason,) = done.failed.values()
-    assert reason.startswith(f'{tmp_path}/a.root: is dated in the future') and 'touch' in reason
