@@ -72,7 +72,7 @@ class Verdict(enum.Enum):
 
 
 def compare(doc: Document, path: Path, state: State, mtime: float, md5: Callable[[], str]) -> Verdict:
-    """What a file at `path` is to a document. `md5` is asked only where size and date do not tell.
+    """What a file at `path` is to a document. `md5` is asked only where path, size and date do not tell.
 
     Documents of before `modified` was kept are taken at their word where path and size agree.
     """
@@ -81,7 +81,8 @@ def compare(doc: Document, path: Path, state: State, mtime: float, md5: Callable
     size, modified = number(doc.get('size')), number(doc.get('modified'))
     if size is not None and size != state.size:
         return different
-    if modified == mtime or (modified is None and is_its_own):
+    # Only at its own path: elsewhere, files of one size and of the same second are common.
+    if is_its_own and modified in (mtime, None):
         return Verdict.SAME
     if doc.get('md5sum') != md5():
         return different

@@ -96,7 +96,8 @@ def look(folder: Path, selection: Selection) -> Found:
             found.failed[path] = f'{path}: cannot be looked at: {error.strerror}'
     own = {file.real for file in found.files if not file.is_link}
     names_of_their_own = [file for file in found.files if not (file.is_link and file.real in own)]
-    found.passed[TWICE] += len(found.files) - len(names_of_their_own)
+    if twice := len(found.files) - len(names_of_their_own):
+        found.passed[TWICE] = twice
     found.files = sorted(names_of_their_own, key=lambda file: file.path)
     return found
 
@@ -171,4 +172,4 @@ def _described(path: Path, real: Path, is_link: bool, there: os.stat_result) -> 
 
 def listed(passed: Counter[Kind]) -> str:
     """What was passed over, for a summary: `2 folders, 1 hidden file`."""
-    return ', '.join(f'{number} {kind[number != 1]}' for kind, number in sorted(passed.items()) if number)
+    return ', '.join(f'{number} {kind[number != 1]}' for kind, number in sorted(passed.items()))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import local_couchdb
 from edw import config, files
 from edw.database.client import Database
 from tests.conftest import Server
-from tests.scripts import Process, Scripts, wait_until
+from tests.scripts import ROOT, Process, Scripts, wait_until
 
 NEVER = '100000'  # seconds to settle: only what the system tells is registered
 
@@ -182,3 +185,26 @@ def test_what_ends_it(scripts: Scripts, server: Server, database: Database, fold
     (folder / 'a.root').write_bytes(b'roota')
     assert process.end() == 1
     assert 'no such database' in process.output and 'Traceback' not in process.output
+
+
+def test_no_further_watch_can_be_had(scripts: Scripts, database: Database, folder: Path) -> None:
+    """A real limit: that of a user namespace, which is inherited by what runs in it."""
+    unshare = shutil.which('unshare')
+    limit = 'echo 3 > /proc/sys/user/max_inotify_watches'
+    if unshare is None or subprocess.run([unshare, '-Ur', 'sh', '-c', limit], capture_output=True).returncode:
+        pytest.skip('no user namespace can be made here (unshare -Ur)')
+    for number in range(5):
+        (folder / f'run{number}').mkdir()
+    (folder / 'run4' / 'a.root').write_bytes(b'root')
+    arguments = ('make_metadata.py', '--config', scripts.config, '--watch', folder, '--recursive', '--settle', '0')
+    within = shlex.join([sys.executable, str(ROOT / arguments[0]), *map(str, arguments[1:])])
+    process = Process([unshare, '-Ur', 'sh', '-c', f'{limit} && exec {within}'])
+    try:
+        process.wait_for('registered run4/a.root')
+        (folder / 'b.root').write_bytes(b'root')
+        process.wait_for('registered b.root')
+        assert process.stop() == 0
+    finally:
+        process.kill()
+    said = 'no further inotify watch can be had (fs.inotify.max_user_watches); looking through it every 60 s'
+    assert process.output.count(said) == 1 and 'Traceback' not in process.output
