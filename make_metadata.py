@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--pattern',
         action='append',
         dest='patterns',
+        type=_pattern,
         metavar='PATTERN',
         help='names of data files, as the shell has them (default *.root); may be given several times',
     )
@@ -233,6 +234,12 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 0 or more')
     return int(text)
+
+
+def _pattern(text: str) -> str:
+    if not text or '/' in text or text.startswith('.'):
+        raise argparse.ArgumentTypeError(f'{text!r} fits no name of a file that is not hidden')
+    return text
 
 
 def _mark(text: str) -> str:

@@ -220,6 +220,8 @@ def test_raw_files_of_the_acquisition_register_as_they_lie(scripts: Scripts, dat
         (('--update',), '--update goes with'),
         (('--done-mark', '{run}_log'), '--done-mark goes with'),
         (('--from', '.', '--done-mark', 'log'), "'log' holds none of"),
+        (('--from', '.', '--pattern', 'run*/*.root'), 'fits no name of a file'),
+        (('--from', '.', '--pattern', ''), 'fits no name of a file'),
         (('--from', '.', '--done-mark', '{run}_log', '--settle', '1'), 'give one'),
     ],
 )
