@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -90,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if folder is not None:
         settle = SETTLE if arguments.settle is None else arguments.settle
         patterns = tuple(arguments.patterns or Selection.patterns)
-        selection = Selection(patterns, arguments.recursive, arguments.done_mark)
+        copies = _copies(database.settings.sps, folder)
+        selection = Selection(patterns, arguments.recursive, arguments.done_mark, copies)
         registrar = Registrar(database, _conditions, arguments.update)
         if arguments.folder:
             return register(database, registrar, folder, selection, settle)
@@ -191,6 +193,15 @@ def watch(watcher: Watcher) -> int:
         signal.signal(number, stop)
     watcher.run()
     return 0
+
+
+def _copies(sps: str, folder: Path) -> Path | None:
+    """The folder that the first step copies files to; None where `folder` is, or is in, that one."""
+    if is_url(sps):
+        return None
+    copies = Path(os.path.realpath(sps))
+    real = Path(os.path.realpath(folder))
+    return None if copies == real or copies in real.parents else copies
 
 
 def _conditions(file: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ LINKED_FOLDER = 'link to a folder', 'links to folders'
 HIDDEN = 'hidden file', 'hidden files'
 NOWHERE = 'link that leads nowhere', 'links that lead nowhere'
 TWICE = 'link to a file that is here itself', 'links to files that are here themselves'
+COPIES = 'folder of copies ([data] sps)', 'folders of copies ([data] sps)'
 ANALYSED = 'analysed file', 'analysed files'
 MARK = 'mark', 'marks'
 UNMATCHED = 'file of another name', 'files of other names'
@@ -37,6 +38,7 @@ class Selection:
     patterns: tuple[str, ...] = (f'*{names.ROOT_ENDING}',)
     recursive: bool = False
     done_mark: str | None = None
+    copies: Path | None = None  # where the first step puts them: real path of a folder that is not looked into
 
     def chooses(self, name: str) -> bool:
         """Whether a file of this name is a data file: none that is hidden, or that the analysis writes."""
@@ -108,7 +110,9 @@ def data_file(path: Path, selection: Selection) -> DataFile | None:
         return None
     try:
         there = path.stat()
-        return _described(path, path.resolve(), path.is_symlink(), there) if stat.S_ISREG(there.st_mode) else None
+        if not stat.S_ISREG(there.st_mode) or selection.copies in (path.parent.resolve() / path.name).parents:
+            return None
+        return _described(path, path.resolve(), path.is_symlink(), there)
     except (OSError, RuntimeError):
         return None
 
@@ -133,7 +137,7 @@ def _look_at(folder: Path, real: Path, selection: Selection, found: Found, pendi
                 found.failed[path] = f'{path}: cannot be looked at: {error.strerror}'
             continue
         if stat.S_ISDIR(there.st_mode):
-            kind = _kind_of_folder(entry)
+            kind = COPIES if real / entry.name == selection.copies else _kind_of_folder(entry)
             if kind == FOLDER and selection.recursive:
                 pending.append((path, real / entry.name))
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
@@ -126,7 +127,7 @@ class Watcher:
             self._register([file for file in found if file is not None])
         else:
             # Any of them may be the mark of another one.
-            beside = Selection(self._selection.patterns, done_mark=self._selection.done_mark)
+            beside = dataclasses.replace(self._selection, recursive=False)
             for folder in dict.fromkeys(path.parent for path in paths):
                 try:
                     marked = folders.look(folder, beside).files

@@ -14,7 +14,7 @@ import pytest
 
 from edw import files
 from edw.database.client import Database
-from tests.scripts import Scripts, wait_until
+from tests.scripts import Process, Scripts, wait_until
 
 DAY = 86_400.0  # seconds
 
@@ -228,3 +228,31 @@ def test_raw_files_of_the_acquisition_register_as_they_lie(scripts: Scripts, dat
 def test_options_that_do_not_go_together(scripts: Scripts, arguments: tuple[str, ...], says: str) -> None:
     done = scripts.call('make_metadata.py', *arguments)
     assert done.returncode == 2 and says in done.stderr
+
+
+def test_copies_of_the_first_step_are_no_data_files(scripts: Scripts, database: Database) -> None:
+    """Below the folder that both lie in, there are two files of each name."""
+    assert scripts.call('make_metadata.py', '--events', '3').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
+    for doc_id in ids(database):
+        database.delete(database.get(doc_id))
+    data = scripts.config.parent
+    done = scripts.call('make_metadata.py', '--from', str(data), '--recursive', '--settle', '0')
+    assert done.returncode == 0 and 'registered 1 files, 0 had' in done.stdout, done.stderr
+    assert '1 folder of copies ([data] sps)' in done.stdout
+    (sps,) = data.rglob('sps')
+    done = scripts.call('make_metadata.py', '--from', str(sps), '--settle', '0')  # of those alone, if somebody asks
+    assert done.returncode == 0 and 'registered 0 files, 1 had' in done.stdout
+    with watched(scripts, data) as process:
+        (sps / 'y.root').write_bytes(b'root')
+        (data / 'x.root').write_bytes(b'root')
+        process.wait_for('registered x.root')
+    assert 'y' not in ids(database)
+
+
+@contextmanager
+def watched(scripts: Scripts, folder: Path) -> Iterator[Process]:
+    process = scripts.start('make_metadata.py', '--watch', str(folder), '--recursive', '--settle', '1e5')
+    process.wait_for('watching ')
+    yield process
+    assert process.stop() == 0
