@@ -95,7 +95,7 @@ def look(folder: Path, selection: Selection) -> Found:
         except FileNotFoundError:
             pass  # deleted, or renamed, since its own folder was read: no part of the folder any more
         except OSError as error:
-            found.failed[path] = f'{path}: cannot be looked at: {error.strerror}'
+            found.failed[path] = f'{path}: cannot be looked at: {error.strerror or error}'
     own = {file.real for file in found.files if not file.is_link}
     names_of_their_own = [file for file in found.files if not (file.is_link and file.real in own)]
     if twice := len(found.files) - len(names_of_their_own):
@@ -134,7 +134,7 @@ def _look_at(folder: Path, real: Path, selection: Selection, found: Found, pendi
             if entry.is_symlink():
                 found.passed[NOWHERE] += 1
             elif not isinstance(error, FileNotFoundError):  # that one was deleted since
-                found.failed[path] = f'{path}: cannot be looked at: {error.strerror}'
+                found.failed[path] = f'{path}: cannot be looked at: {error.strerror or error}'
             continue
         if stat.S_ISDIR(there.st_mode):
             kind = COPIES if real / entry.name == selection.copies else _kind_of_folder(entry)

@@ -133,7 +133,7 @@ class Registrar:
         except FileNotFoundError:
             return  # deleted since the look
         except OSError as error:
-            done.failed[file.path] = f'{file.path}: cannot be read: {error.strerror}'
+            done.failed[file.path] = f'{file.path}: cannot be read: {error.strerror or error}'
         except StillWritten:
             done.unsettled.append(file.path)
         except NoData as error:
@@ -165,7 +165,7 @@ class Registrar:
         except FileNotFoundError:
             return None  # deleted since the look
         except OSError as error:
-            done.failed[file.path] = f'{file.path}: cannot be read: {error.strerror}'
+            done.failed[file.path] = f'{file.path}: cannot be read: {error.strerror or error}'
             return None
         except StillWritten:
             done.unsettled.append(file.path)
