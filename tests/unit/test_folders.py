@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,16 @@ def test_folders_below_are_looked_into_if_told_to(tmp_path: Path) -> None:
 
 
 def test_deeper_than_python_can_call_itself(tmp_path: Path) -> None:
-    deep = tmp_path
-    for _ in range(1200):
-        deep /= 'd'
-        deep.mkdir()
-    write(deep / 'x.root')
-    assert len(folders.look(tmp_path, DEEP).files) == 1
+    deep = tmp_path / 'top'
+    try:
+        for _ in range(1200):
+            deep.mkdir()
+            deep /= 'd'
+        write(deep.parent / 'x.root')
+        assert len(folders.look(tmp_path, DEEP).files) == 1
+    finally:
+        # Python, and so pytest, cannot.
+        subprocess.run(['rm', '-rf', str(tmp_path / 'top')], check=True)
 
 
 def test_names_are_chosen_by_patterns(tmp_path: Path) -> None:
