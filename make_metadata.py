@@ -3,7 +3,7 @@
 
 make_metadata.py [N]        a simulated acquisition writes N data files (default 1) of the next run into
                             [data] raw of edw.ini, and each gets a document
-make_metadata.py --from DIR each data file in DIR that has no document gets one
+make_metadata.py --from DIR each data file in DIR that has no document gets one, if it does not change meanwhile
 make_metadata.py --watch DIR  the same, and from then on each data file as soon as it is finished, until Ctrl-C
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,10 @@ from edw import cli, config, files, logs
 from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
 from edw.model.documents import Document
-from edw.registering import catalogue, runs
+from edw.registering import catalogue, folders, names, registration, runs
+from edw.registering.folders import Selection
+from edw.registering.names import ROOT_ENDING
+from edw.registering.registration import Registrar
 from edw.registering.watching import Watcher
 from edw.transfer import is_url, make_new_folder
 
@@ -52,19 +56,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--settle',
         type=_seconds,
         metavar='S',
-        help=f'with --from and --watch: leave files that changed in the last S seconds (default {SETTLE:g}), '
-        'unless the system tells that they are finished',
+        help=f'a file is finished when it is the same at two looks S seconds apart (default {SETTLE:g}), '
+        'or when the system tells --watch that it was closed',
+    )
+    parser.add_argument(
+        '--pattern',
+        action='append',
+        dest='patterns',
+        type=_pattern,
+        metavar='PATTERN',
+        help='names of data files, as the shell has them (default *.root); may be given several times',
+    )
+    parser.add_argument('--recursive', action='store_true', help='those in the folders below DIR, too')
+    parser.add_argument(
+        '--done-mark',
+        type=_mark,
+        metavar='PATTERN',
+        help='a file is finished when there is a file of this name beside it, with {file}, {id} or {run} for its own',
+    )
+    parser.add_argument(
+        '--update', action='store_true', help='register files anew that have changed, if no step has begun on them'
     )
     arguments = parser.parse_args(argv)
     folder = arguments.folder or arguments.watch
-    if folder is None and arguments.settle is not None:
-        parser.error('--settle goes with --from DIR and --watch DIR')
+    for option in ('settle', 'patterns', 'recursive', 'done_mark', 'update'):
+        if folder is None and getattr(arguments, option) not in (None, False):
+            name = option.replace('_', '-').removesuffix('s')
+            parser.error(f'--{name} goes with --from DIR and --watch DIR')
+    if arguments.settle is not None and arguments.done_mark is not None:
+        parser.error('--settle and --done-mark are two ways to tell that a file is finished: give one')
     if folder is not None and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
         parser.error('N, --events and --seed are for simulated files, not for --from DIR or --watch DIR')
     database = Database(config.load(arguments.config))
     if folder is not None:
         settle = SETTLE if arguments.settle is None else arguments.settle
-        return register(database, folder, settle) if arguments.folder else watch(database, folder, settle)
+        patterns = tuple(arguments.patterns or Selection.patterns)
+        copies = _copies(database.settings.sps, folder)
+        selection = Selection(patterns, arguments.recursive, arguments.done_mark, copies)
+        registrar = Registrar(database, _conditions, arguments.update)
+        if arguments.folder:
+            return register(database, registrar, folder, selection, settle)
+        return watch(Watcher(database, registrar, folder, selection, settle))
     return seed(database, arguments.number or 1, arguments.events or EVENTS, arguments.seed)
 
 
@@ -125,24 +157,44 @@ def _make_sps(sps: str) -> None:
         print(f'warning: {sps}, [data] sps, cannot be made: {error.strerror}', file=sys.stderr)
 
 
-def register(database: Database, folder: Path, settle: float) -> int:
+def register(database: Database, registrar: Registrar, folder: Path, selection: Selection, settle: float) -> int:
     """Make documents for the data files of a folder that have none."""
-    progress = partial(progress_bar, desc='registering')
-    done = catalogue.register(database, folder, settle, _conditions, progress)
-    _complain(done.failed.values())
-    print(f'registered {done.new} files, {len(done.known)} had a document already')
-    if not (done.new or done.known or done.unsettled or done.failed):
-        print(f'there are no data files (*.root) in {folder}')
+    done = registration.register(
+        registrar,
+        folder,
+        selection,
+        settle,
+        progress=partial(progress_bar, desc='registering'),
+        on_wait=lambda number: print(f'looking again at {number} files in {settle:g} s (--settle)', flush=True),
+    )
+    _complain(done.complaints)
+    print(f'registered {len(done.new)} files, {len(done.known)} had a document already')
+    if done.anew:
+        print(f'registered {len(done.anew)} anew, which had changed')
+    if done.to_requeue:
+        print('failed before, so requeue: python reprocess.py', *done.to_requeue, '--failed')
     if done.unsettled:
-        print(f'left {len(done.unsettled)} for the next call, changed in the last {settle:g} s')
+        print(f'left {len(done.unsettled)} for the next call, which change')
+    if done.unmarked:
+        print(f'left {len(done.unmarked)} for the next call, which have no mark ({selection.done_mark})')
+    for number, what in (
+        (len(done.changed), 'changed since they were registered'),
+        (len(done.refused), 'refused'),
+        (len(done.failed), 'could not be registered'),
+    ):
+        if number:
+            print(f'{number} {what}')
+    if done.passed:
+        print(f'passed over {folders.listed(done.passed)}')
+    if not (done.new or done.anew or done.known or done.unsettled or done.unmarked or done.complaints):
+        print(f'there are no data files ({", ".join(selection.patterns)}) in {folder}')
     _print_sequence(database)
-    return 1 if done.failed else 0
+    return 1 if done.complaints else 0
 
 
-def watch(database: Database, folder: Path, settle: float) -> int:
+def watch(watcher: Watcher) -> int:
     """Make documents for the data files of a folder, and for those that come, until a signal."""
     logs.set_up(logging.INFO)
-    watcher = Watcher(database, folder, settle, _conditions)
 
     def stop(number: int, frame: object) -> None:
         watcher.stop()
@@ -154,7 +206,18 @@ def watch(database: Database, folder: Path, settle: float) -> int:
     return 0
 
 
+def _copies(sps: str, folder: Path) -> Path | None:
+    """The folder that the first step copies files to; None where `folder` is, or is in, that one."""
+    if is_url(sps):
+        return None
+    copies = Path(os.path.realpath(sps))
+    real = Path(os.path.realpath(folder))
+    return None if copies == real or copies in real.parents else copies
+
+
 def _conditions(file: Path) -> dict[str, Any]:
+    if not file.name.endswith(ROOT_ENDING):
+        return {}
     conditions = acquisition.read_conditions(file)
     if conditions is None:
         print(f'warning: {file} holds no run conditions that can be read', file=sys.stderr)
@@ -193,6 +256,18 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 0 or more')
     return int(text)
+
+
+def _pattern(text: str) -> str:
+    if not text or '/' in text or text.startswith('.'):
+        raise argparse.ArgumentTypeError(f'{text!r} fits no name of a file that is not hidden')
+    return text
+
+
+def _mark(text: str) -> str:
+    if problem := names.mark_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
 
 
 def _seconds(text: str) -> float:

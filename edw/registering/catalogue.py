@@ -1,46 +1,18 @@
-"""Adding data files to the database: one document each, in the form that the listeners process."""
+"""Documents of data files: one each, in the form that the listeners process."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from edw import files
 from edw.database.client import Database, batches
-from edw.errors import Conflict, EdwError
+from edw.errors import Conflict
 from edw.model.documents import ACQUIRING, GOOD, Document
-from edw.registering import runs
+from edw.registering import contents, runs
 
 BATCH = 1000  # documents in one request
-DERIVED = '.amp.root'  # ending of the files that the analysis writes
-FUTURE = 60.0  # seconds that the clock of a file server may be ahead without a word
-
-NOT_UTF8 = 'a document can only hold a path that is UTF-8; rename the folder'
-
-T = TypeVar('T')
-ReadConditions = Callable[[Path], dict[str, Any]]
-
-
-@dataclass
-class Registered:
-    """What became of data files; their names, but for `new`, which counts documents."""
-
-    new: int = 0
-    known: list[str] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # the reason, which names the file too
-
-    def add(self, other: Registered) -> None:
-        """What became of further files."""
-        self.new += other.new
-        self.known += other.known
-        self.unsettled += other.unsettled
-        self.failed |= other.failed
 
 
 def reserve_run(database: Database, is_taken: Callable[[str], bool]) -> Document:
@@ -61,14 +33,20 @@ def reserve_run(database: Database, is_taken: Callable[[str], bool]) -> Document
 
 
 def new_document(doc_id: str, run: str, file: Path, conditions: dict[str, Any]) -> Document:
-    """The document of a data file that nothing has been done to yet; md5 and size are those of the file."""
+    """The document of a data file that nothing has been done to yet.
+
+    Its `md5sum`, `size` in bytes and `modified` in seconds since the epoch are those of the file. Raises OSError, and
+    StillWritten or NoData, as `contents.read` does.
+    """
+    content = contents.read(file)
     return {
         '_id': doc_id,
         'run': run,
         'conditions': conditions,
         'original_file': str(file),
-        'size': file.stat().st_size,
-        'md5sum': files.md5_of(file),
+        'size': content.state.size,
+        'modified': content.mtime,
+        'md5sum': content.md5sum,
         'datecreated': time.time(),
         'status': GOOD,
         'process': [],
@@ -95,105 +73,15 @@ def insert(database: Database, docs: list[Document], on_batch: Callable[[int], o
     return refused
 
 
-def data_files(folder: Path) -> list[Path]:
-    """The data files (*.root) of a folder, sorted. Raises EdwError where there is no such folder."""
-    try:
-        # Not glob, to which a folder that nobody may read is an empty one.
-        return [file for file in sorted(folder.iterdir()) if is_data_file(file)]
-    except FileNotFoundError:
-        raise EdwError(f'{folder}: no such folder') from None
-    except NotADirectoryError:
-        raise EdwError(f'{folder}: is not a folder') from None
-    except OSError as error:
-        raise EdwError(f'{folder}: cannot be read: {error.strerror}') from None
+def deletions(database: Database) -> object:
+    """A value that differs after a document was deleted; where the server does not count these, after any change."""
+    info = database.info()
+    return info.get('doc_del_count', info['update_seq'])
 
 
-def is_data_file(file: Path) -> bool:
-    """Whether it is a file that gets a document: none that is hidden, or that the analysis writes."""
-    hidden_or_derived = file.name.startswith('.') or file.name.endswith(DERIVED)
-    return file.name.endswith('.root') and not hidden_or_derived and file.is_file()
-
-
-def register(
-    database: Database,
-    folder: Path,
-    settle: float,
-    read_conditions: ReadConditions,
-    progress: Callable[[list[Path]], Iterable[Path]],
-) -> Registered:
-    """Make a document for each data file (*.root) of a folder that has none.
-
-    Files that changed in the last `settle` seconds may still be written to: they are left for the next call. So are
-    those that are dated in the future; they count as failed, because that call may be far away.
-    """
-    now = time.time()
-    done, waiting = Registered(), []
-    for file in data_files(folder):
-        try:
-            age = now - file.stat().st_mtime
-        except FileNotFoundError:
-            age = 0.0
-        if age < -FUTURE:
-            # A single look cannot tell whether it is being written to.
-            done.failed[file.name] = (
-                f'{file}: is dated in the future, so that a clock is wrong; if it is finished, touch it'
-            )
-        elif age < settle:
-            done.unsettled.append(file.name)
-        else:
-            waiting.append(file)
-    for batch in batches(progress(waiting), BATCH):
-        done.add(register_files(database, batch, read_conditions))
-    return done
-
-
-def register_files(database: Database, batch: Iterable[Path], read_conditions: ReadConditions) -> Registered:
-    """Make a document for each of these data files that has none, in one request; nobody writes to them any more."""
-    done = Registered()
-    chosen = {}  # by id of the document
-    for file in batch:
-        if reason := _not_registrable(file):
-            done.failed[file.name] = reason
-        else:
-            chosen[file.stem] = file
-    present = database.existing(chosen) if chosen else {}
-    docs = []
-    for doc_id, file in chosen.items():
-        there = present.get(doc_id)
-        try:
-            # The reserved name of a run whose seeding was broken off is completed.
-            if there and there.get('status') != ACQUIRING:
-                if there.get('original_file') != str(file.resolve()) and there.get('md5sum') != files.md5_of(file):
-                    done.failed[file.name] = (
-                        f'{file}: document {doc_id} is that of another file of this name; rename one'
-                    )
-                else:
-                    done.known.append(file.name)
-                continue
-            conditions = read_conditions(file)
-            # One bad value (NaN, half a surrogate pair) would make the server refuse a whole batch.
-            json.dumps(conditions, allow_nan=False, ensure_ascii=False).encode()
-            doc = new_document(doc_id, runs.run_of(doc_id) or doc_id, file.resolve(), conditions)
-        except OSError as error:
-            done.failed[file.name] = f'{file} cannot be read: {error.strerror}'
-            continue
-        except ValueError as error:
-            done.failed[file.name] = f'{file}: its run conditions cannot be kept as JSON: {error}'
-            continue
-        docs.append({**doc, '_rev': there['_rev']} if there else doc)
-    refused = insert(database, docs)
-    done.new = len(docs) - len(refused)
-    done.failed |= {chosen[doc_id].name: reason for doc_id, reason in refused.items()}
-    return done
-
-
-def _not_registrable(file: Path) -> str | None:
-    """Why a file's name can be no document's id; None where it can."""
-    if file.name.startswith('_'):
-        return f'{file}: a document id cannot begin with an underscore; rename the file'
-    for text, what in ((file.name, 'a document id must be UTF-8; rename the file'), (file.resolve(), NOT_UTF8)):
-        try:
-            str(text).encode()
-        except UnicodeEncodeError:
-            return f'{os.fsencode(file)!r}: {what}'
-    return None
+def missing(database: Database, doc_ids: Iterable[str]) -> set[str]:
+    """Those of the ids that no document has."""
+    wanted = set(doc_ids)
+    for batch in batches(sorted(wanted), BATCH):
+        wanted -= database.existing(batch).keys()
+    return wanted

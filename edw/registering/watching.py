@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
 import stat
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, Unavailable
 from edw.inbox import Inbox, StopRequest
-from edw.registering import arrivals, catalogue
-from edw.registering.arrivals import Arrivals
-from edw.registering.catalogue import ReadConditions, Registered
-from edw.registering.settling import Settling
+from edw.registering import arrivals, catalogue, folders, names
+from edw.registering.arrivals import Arrival, Arrivals, Finished, LookAgain, Unwatched
+from edw.registering.folders import DataFile, Selection
+from edw.registering.registration import Registered, Registrar
+from edw.registering.settling import Settling, State
 
 SCAN_INTERVAL = 60.0  # seconds after which the folder is looked through whatever the system tells of it
 FOLDER_INTERVAL = 1.0  # seconds between two looks whether the folder is still the same; one `stat` each
@@ -28,36 +30,35 @@ log = logging.getLogger(__name__)
 Place = tuple[int, int]  # device and inode
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The system told that a file of the folder is finished."""
-
-    name: str
-
-
 class Watcher:
     """The loop of one folder.
 
     A file is registered when the system tells that it is finished. What it does not tell, of network file systems,
     or of what was there before, is found by looking through the folder at the start and every SCAN_INTERVAL; such
-    files are registered when they have not changed for the time to settle.
+    files are registered when they have not changed for the time to settle. Where acquisition writes marks, a file is
+    registered when its mark is there, whatever the system tells.
 
     What happens elsewhere, in the thread that the system tells of files, or in a signal handler, arrives in one
     inbox. Requests are made by the loop alone.
     """
 
-    def __init__(self, database: Database, folder: Path, settle: float, read_conditions: ReadConditions) -> None:
+    def __init__(
+        self, database: Database, registrar: Registrar, folder: Path, selection: Selection, settle: float
+    ) -> None:
         self._database = database
+        self._registrar = registrar
         self._folder = folder.absolute()
+        self._selection = selection
         self._settle = settle
         self._settling = Settling(settle)
-        self._read_conditions = read_conditions
         self._retry = Retry(self._wait, Outage(), believes_at_once=False)
-        self._inbox: Inbox[Finished | StopRequest] = Inbox()
+        self._inbox: Inbox[Arrival | StopRequest] = Inbox()
         self._arrivals: Arrivals | None = None
         self._place: Place | None = None  # None: the folder is not there
-        self._finished: dict[str, None] = {}  # names of files that the system told of, in their order
-        self._done: set[str] = set()  # names of files that need no further look
+        self._finished: dict[Path, None] = {}  # files that the system told of, in their order
+        self._done: dict[Path, State] = {}  # files that need no further look until they change
+        self._deletions: object = None  # of documents, as of the last scan
+        self._changed: set[Path] = set()  # that it was said of; of a file that grows, not at each look
         self._complaints: set[str] = set()  # that were made, so that no scan repeats them
         self._scan_due = -math.inf  # monotonic time
         self._stopping = False
@@ -68,7 +69,7 @@ class Watcher:
 
     def run(self) -> None:
         """Watch until told to stop. Raises EdwError where there is no such folder, and for permanent errors."""
-        catalogue.data_files(self._folder)
+        folders.look(self._folder, Selection())
         try:
             self._retry(self._database.info)
             while not self._stopping:
@@ -105,10 +106,10 @@ class Watcher:
         reason = 'this system does not tell when a file is closed'
         if arrivals.TOLD:
             try:
-                return Arrivals(self._folder, lambda name: self._inbox.put(Finished(name)))
+                return Arrivals(self._folder, self._selection.recursive, self._inbox.put)
             except OSError as error:
                 reason = error.strerror or str(error)
-        log.warning('%s: %s; looking through it every %.0f s', self._folder, reason, SCAN_INTERVAL)
+        self._say_unwatched(self._folder, reason)
         return None
 
     def _end_arrivals(self) -> None:
@@ -117,26 +118,46 @@ class Watcher:
             self._arrivals = None
 
     def _register_finished(self) -> None:
-        names = list(self._finished)[:SLICE]
-        for name in names:
-            del self._finished[name]
-        # Renamed or deleted since, or none of ours.
-        files = [self._folder / name for name in names if catalogue.is_data_file(self._folder / name)]
-        self._register(files)
+        paths = list(self._finished)[:SLICE]
+        for path in paths:
+            del self._finished[path]
+        if self._selection.done_mark is None:
+            # Renamed or deleted since, or none of ours.
+            found = [folders.data_file(path, self._selection) for path in paths]
+            self._register([file for file in found if file is not None])
+        else:
+            # Any of them may be the mark of another one.
+            beside = dataclasses.replace(self._selection, recursive=False)
+            for folder in dict.fromkeys(path.parent for path in paths):
+                try:
+                    marked = folders.look(folder, beside).files
+                except EdwError:
+                    continue  # gone since
+                self._register(self._to_do(marked))
 
     def _scan(self) -> None:
         """Register what is there, and what the system did not tell of."""
         first = self._scan_due == -math.inf
         try:
-            files = catalogue.data_files(self._folder)
-        except EdwError:
+            found = folders.look(self._folder, self._selection)
+        except EdwError as error:
+            if _place_of(self._folder) == self._place:
+                self._complain([str(error)])
+            self._scan_due = time.monotonic() + SCAN_INTERVAL
             return  # gone: the next look at the folder says so
-        self._done &= {file.name for file in files}
-        new = [file for file in files if file.name not in self._done]
-        settled = self._settling.settled(new)
-        wait = SCAN_INTERVAL if len(settled) == len(new) else min(SCAN_INTERVAL, max(FOLDER_INTERVAL, self._settle))
+        self._complain(found.failed.values())
+        present = {file.path for file in found.files}
+        self._done = {path: state for path, state in self._done.items() if path in present}
+        self._forget_deleted()
+        done, waiting = self._retry(self._registrar.sift, self._to_do(found.files))
+        self._note(done, found.files)
+        settled = waiting
+        if self._selection.done_mark is None:
+            paths = set(self._settling.settled({file.path: file.state for file in waiting}))
+            settled = [file for file in waiting if file.path in paths]
+        left = len(waiting) - len(settled)
+        wait = SCAN_INTERVAL if not left else min(SCAN_INTERVAL, max(FOLDER_INTERVAL, self._settle))
         self._scan_due = time.monotonic() + wait
-        done = Registered()
         for start in range(0, len(settled), SLICE):
             done.add(self._register(settled[start : start + SLICE]))
             self._handle_events(0.0)
@@ -144,36 +165,67 @@ class Watcher:
                 return
         if first:
             log.info(
-                'watching %s: registered %d files, %d had a document already, %d changed in the last %g s',
+                'watching %s: registered %d files, %d had a document already, %d may still change%s',
                 self._folder,
-                done.new,
+                len(done.new),
                 len(done.known),
-                len(new) - len(settled),
-                self._settle,
+                left + len(found.unmarked) + len(done.unsettled),
+                f'; passed over {folders.listed(found.passed)}' if found.passed else '',
             )
 
-    def _register(self, files: list[Path]) -> Registered:
+    def _to_do(self, files: Sequence[DataFile]) -> list[DataFile]:
+        return [file for file in files if self._done.get(file.path) != file.state]
+
+    def _forget_deleted(self) -> None:
+        """Have files whose documents were deleted looked at again: they get new ones, as by any other look."""
+        deletions = self._retry(catalogue.deletions, self._database)
+        if deletions != self._deletions:
+            ids = {names.id_of(path.name) for path in self._done}
+            missing = self._retry(catalogue.missing, self._database, ids)
+            self._done = {path: state for path, state in self._done.items() if names.id_of(path.name) not in missing}
+        self._deletions = deletions
+
+    def _register(self, files: list[DataFile]) -> Registered:
         if not files:
             return Registered()
-        done = self._retry(catalogue.register_files, self._database, files, self._read_conditions)
-        handled = [file.name for file in files if file.name not in done.failed]
-        if done.new:
-            new = [name for name in handled if name not in done.known]
-            more = f' and {len(new) - MAX_NAMED} more' if len(new) > MAX_NAMED else ''
-            log.info('registered %s%s', ', '.join(new[:MAX_NAMED]), more)
-        self._done.update(handled)
-        for complaint in done.failed.values():
+        done = self._retry(self._registrar.register, files)
+        for said, paths in (('registered', done.new), ('registered anew', done.anew)):
+            if paths:
+                named = [str(path.relative_to(self._folder)) for path in paths[:MAX_NAMED]]
+                more = f' and {len(paths) - MAX_NAMED} more' if len(paths) > MAX_NAMED else ''
+                log.info('%s %s%s', said, ', '.join(named), more)
+        if done.to_requeue:
+            log.warning('failed before, so requeue: python reprocess.py %s --failed', ' '.join(done.to_requeue))
+        self._note(done, files)
+        return done
+
+    def _note(self, done: Registered, files: Sequence[DataFile]) -> None:
+        handled = {*done.new, *done.anew, *done.known, *done.refused, *done.changed}
+        self._done.update({file.path: file.state for file in files if file.path in handled})
+        self._complain([*done.refused.values(), *done.failed.values()])
+        self._complain(text for path, text in done.changed.items() if path not in self._changed)
+        self._changed = (self._changed | done.changed.keys()).difference(done.new, done.anew, done.known)
+
+    def _complain(self, complaints: Iterable[str]) -> None:
+        for complaint in complaints:
             if complaint not in self._complaints:
                 log.error('%s', complaint)
-        self._complaints |= set(done.failed.values())
-        return done
+                self._complaints.add(complaint)
+
+    def _say_unwatched(self, folder: Path, reason: str) -> None:
+        log.warning('%s: %s; looking through it every %.0f s', folder, reason, SCAN_INTERVAL)
 
     def _handle_events(self, timeout: float) -> None:
         """Take note of all that has happened; wait up to `timeout` seconds for the first of it."""
         for event in self._inbox.take(timeout):
             match event:
-                case Finished(name):
-                    self._finished[name] = None
+                case Finished(path):
+                    self._finished[path] = None
+                case LookAgain():
+                    # A moment later: folders come in numbers.
+                    self._scan_due = min(self._scan_due, time.monotonic() + FOLDER_INTERVAL)
+                case Unwatched(folder, reason):
+                    self._say_unwatched(folder, reason)
                 case StopRequest():
                     self._stopping = True
                     log.info('stopping')

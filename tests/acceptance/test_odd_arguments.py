@@ -58,6 +58,10 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--seed': (('--events', '1', '--seed', ...), NUMBER),
         '--from': (('--from', ...), TEXT),
         '--settle': (('--from', '.', '--settle', ...), NUMBER),
+        '--pattern': (('--from', '/nowhere', '--pattern', ...), TEXT),
+        '--done-mark': (('--from', '/nowhere', '--done-mark', ...), (*TEXT, '{run}', '{', '{run', '{file}/', '{id}')),
+        '--recursive': (('--from', '/nowhere', '--recursive', ...), TEXT),
+        '--update': (('--from', '/nowhere', '--update', ...), TEXT),
         # Of a folder that can be watched it makes a watcher: tests/acceptance/test_watch.py
         '--watch': (('--watch', ...), tuple(text for text in TEXT if text not in ('', '.', '..', '/'))),
     },

@@ -12,7 +12,7 @@ import pytest
 
 from edw import files
 from edw.errors import Unprocessable
-from edw.registering import catalogue
+from edw.registering import folders
 from tests.scripts import ROOT
 
 LONGEST_NAME = 255  # bytes, of all usual file systems
@@ -88,5 +88,5 @@ def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, '-c', code, tmp_path / 'x.root'], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
-    assert fnmatch(left.name, files.TEMPORARY) and not catalogue.is_data_file(left)
-    assert catalogue.data_files(tmp_path) == [] and list(tmp_path.glob('*.root')) == []
+    assert fnmatch(left.name, files.TEMPORARY) and not folders.Selection(('*',)).chooses(left.name)
+    assert folders.look(tmp_path, folders.Selection()).files == [] and list(tmp_path.glob('*.root')) == []

@@ -1,0 +1,275 @@
+"""Data files get their documents: which are new, which are known, and which have changed since."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edw.database.client import Database, batches
+from edw.model.documents import ACQUIRING, GOOD, Document, number
+from edw.registering import catalogue, contents, folders, names, runs
+from edw.registering.contents import NoData, StillWritten, Verdict
+from edw.registering.folders import DataFile, Kind, Selection
+
+ReadConditions = Callable[[Path], dict[str, Any]]
+Waiting = dict[Path, tuple[DataFile, Document | None]]  # files to be registered, with the documents that they have
+
+
+@dataclass
+class Registered:
+    """What became of data files."""
+
+    new: list[Path] = field(default_factory=list)
+    anew: list[Path] = field(default_factory=list)  # their documents were made of what was there before
+    known: list[Path] = field(default_factory=list)
+    unsettled: list[Path] = field(default_factory=list)  # changed between two looks
+    unmarked: list[Path] = field(default_factory=list)
+    changed: dict[Path, str] = field(default_factory=dict)  # are not what their documents were made of, and may not be
+    refused: dict[Path, str] = field(default_factory=dict)  # until the file changes, or a document is deleted
+    failed: dict[Path, str] = field(default_factory=dict)  # another attempt may succeed
+    to_requeue: list[str] = field(default_factory=list)  # ids of documents that were made anew and had failed before
+    passed: Counter[Kind] = field(default_factory=Counter)
+
+    def add(self, other: Registered) -> None:
+        """What became of further files."""
+        self.new += other.new
+        self.anew += other.anew
+        self.known += other.known
+        self.unsettled += other.unsettled
+        self.unmarked += other.unmarked
+        self.changed |= other.changed
+        self.refused |= other.refused
+        self.failed |= other.failed
+        self.to_requeue += other.to_requeue
+        self.passed += other.passed
+
+    @property
+    def complaints(self) -> list[str]:
+        """Why files have no document, or one that is not of them; each names its file."""
+        return [*self.changed.values(), *self.refused.values(), *self.failed.values()]
+
+
+class Registrar:
+    """Makes documents for data files.
+
+    With `update`, a document is made anew where its file has changed and no step has begun on what it was.
+    """
+
+    def __init__(self, database: Database, read_conditions: ReadConditions, update: bool = False) -> None:
+        self._database = database
+        self._read_conditions = read_conditions
+        self._update = update
+
+    def sift(self, looked_at: Sequence[DataFile]) -> tuple[Registered, list[DataFile]]:
+        """What there is to say of files before anybody waits for them, and those that are to be registered.
+
+        `looked_at` are all files of a look: what two of them have in common is only seen where both are.
+        """
+        done, waiting = self._sift(looked_at)
+        return done, [file for file, _ in waiting.values()]
+
+    def register(self, chosen: Sequence[DataFile]) -> Registered:
+        """Make the documents of files that nobody writes to any more."""
+        done, waiting = self._sift(chosen)
+        for batch in batches(waiting.values(), catalogue.BATCH):
+            made: dict[str, tuple[DataFile, Document | None, Document]] = {}
+            for file, there in batch:
+                # On the revision that was sifted: a claim that came since makes it a conflict.
+                doc = self._document(file, there, done)
+                if doc is not None:
+                    made[file.doc_id] = file, there, doc
+            refused = catalogue.insert(self._database, [doc for _, _, doc in made.values()])
+            for doc_id, (file, there, doc) in made.items():
+                if doc_id in refused:
+                    done.failed[file.path] = f'{file.path}: {refused[doc_id]}'
+                elif _is_without_file(there):
+                    done.new.append(file.path)
+                else:
+                    done.anew.append(file.path)
+                    if doc.get('status') != GOOD:
+                        done.to_requeue.append(doc_id)
+        return done
+
+    def _sift(self, looked_at: Sequence[DataFile]) -> tuple[Registered, Waiting]:
+        done = Registered()
+        waiting: Waiting = {}
+        usable = []
+        for file in looked_at:
+            if reason := names.unusable(file.path, file.real):
+                done.refused[file.path] = reason
+            else:
+                usable.append(file)
+        touched: list[Document] = []
+        for batch in batches(usable, catalogue.BATCH):
+            present = self._database.existing(sorted({file.doc_id for file in batch}))
+            for file in batch:
+                there = present.get(file.doc_id)
+                if there is None or _is_without_file(there):
+                    waiting[file.path] = file, there
+                else:
+                    self._sift_known(file, there, done, waiting, touched)
+        _refuse_shared(usable, done, waiting)
+        for docs in batches(touched, catalogue.BATCH):
+            self._database.bulk_docs(docs)  # what is refused keeps its date, and is read again at the next look
+        return done, waiting
+
+    def _sift_known(
+        self,
+        file: DataFile,
+        there: Document,
+        done: Registered,
+        waiting: Waiting,
+        touched: list[Document],
+    ) -> None:
+        try:
+            verdict = contents.compare(
+                there, file.real, file.state, file.mtime, lambda: contents.read(file.real).md5sum
+            )
+        except FileNotFoundError:
+            return  # deleted since the look
+        except OSError as error:
+            done.failed[file.path] = f'{file.path}: cannot be read: {error.strerror or error}'
+        except StillWritten:
+            done.unsettled.append(file.path)
+        except NoData as error:
+            done.refused[file.path] = str(error)
+        else:
+            if verdict is Verdict.OTHER:
+                done.refused[file.path] = (
+                    f'{file.path}: document {file.doc_id} is that of another file of this name, '
+                    f'{there.get("original_file")}; rename one'
+                )
+            elif verdict is Verdict.CHANGED and not (self._update and _begun_with(there) is None):
+                done.changed[file.path] = _changed(file, there)
+            elif verdict is Verdict.CHANGED:
+                waiting[file.path] = file, there
+            else:
+                done.known.append(file.path)
+                # So that it is not read again at each look. A listener that is at it would have to write twice.
+                if verdict is Verdict.TOUCHED and self._update and there.get('claim') is None:
+                    touched.append({**there, 'modified': file.mtime})
+
+    def _document(self, file: DataFile, there: Document | None, done: Registered) -> Document | None:
+        """The document of a file, new or made anew; None where it can have none, which `done` says then."""
+        try:
+            contents.check(file.path)
+            conditions = self._read_conditions(file.path)
+            # One bad value (NaN, half a surrogate pair) would make the server refuse a whole batch.
+            json.dumps(conditions, allow_nan=False, ensure_ascii=False).encode()
+            doc = catalogue.new_document(file.doc_id, runs.run_of(file.doc_id) or file.doc_id, file.real, conditions)
+        except FileNotFoundError:
+            return None  # deleted since the look
+        except OSError as error:
+            done.failed[file.path] = f'{file.path}: cannot be read: {error.strerror or error}'
+            return None
+        except StillWritten:
+            done.unsettled.append(file.path)
+            return None
+        except NoData as error:
+            done.refused[file.path] = str(error)
+            return None
+        except ValueError as error:
+            done.refused[file.path] = f'{file.path}: its run conditions cannot be kept as JSON: {error}'
+            return None
+        if (doc['size'], doc['modified']) != (file.state.size, file.mtime):
+            done.unsettled.append(file.path)  # since the look that it was the same at
+            return None
+        if there is None:
+            return doc
+        if _is_without_file(there):
+            return {**doc, '_rev': there['_rev']}
+        of_the_file = ('size', 'modified', 'md5sum', *(['conditions'] if conditions else []))
+        return {**there, **{name: doc[name] for name in of_the_file}}
+
+
+def register(
+    registrar: Registrar,
+    folder: Path,
+    selection: Selection,
+    settle: float,
+    progress: Callable[[list[DataFile]], Iterable[DataFile]],
+    on_wait: Callable[[int], object],
+) -> Registered:
+    """Make a document for each data file of a folder that has none, and that nobody writes to.
+
+    Files that may get a document are looked at twice, `settle` seconds apart, whatever their dates are; those that
+    changed are left for the next call. Where acquisition writes marks, these say it instead, and nothing is waited
+    for. `on_wait` is called with the number of files before the time passes.
+    """
+    found = folders.look(folder, selection)
+    done, waiting = registrar.sift(found.files)
+    done.passed, done.unmarked = found.passed, found.unmarked
+    done.failed |= found.failed
+    if waiting and settle > 0 and selection.done_mark is None:
+        on_wait(len(waiting))
+        time.sleep(settle)
+        second = {file.path: file for file in waiting if _is_the_same(file, selection)}
+        done.unsettled += [file.path for file in waiting if file.path not in second and file.path.exists()]
+        waiting = list(second.values())
+    for batch in batches(progress(waiting), catalogue.BATCH):
+        done.add(registrar.register(batch))
+    return done
+
+
+def _is_the_same(file: DataFile, selection: Selection) -> bool:
+    now = folders.data_file(file.path, selection)
+    return now is not None and now.state == file.state
+
+
+def _refuse_shared(looked_at: list[DataFile], done: Registered, waiting: Waiting) -> None:
+    """Refuse what is ambiguous and no document has decided: one id for two files, or one file for two ids.
+
+    Whichever were taken, another order of looks would take another one.
+    """
+    by_id: defaultdict[str, list[DataFile]] = defaultdict(list)
+    by_real: defaultdict[Path, list[DataFile]] = defaultdict(list)
+    for file in looked_at:
+        by_id[file.doc_id].append(file)
+        by_real[file.real].append(file)
+    for path, (file, there) in list(waiting.items()):
+        if not _is_without_file(there):
+            continue
+        others = [other for other in by_id[file.doc_id] if other.real != file.real]
+        aliases = [other for other in by_real[file.real] if other.doc_id != file.doc_id]
+        if others:
+            del waiting[path]
+            done.refused[path] = (
+                f'{path}: document {file.doc_id} would be that of {others[0].path} too, another file; rename one'
+            )
+        elif aliases:
+            del waiting[path]
+            done.refused[path] = f'{path}: leads to the same file as {aliases[0].path}; remove one of the links'
+        elif path != by_real[file.real][0].path:
+            del waiting[path]  # the same name for the same file, in another folder
+            done.known.append(path)
+
+
+def _is_without_file(doc: Document | None) -> bool:
+    # The reserved name of a run whose seeding was broken off is completed.
+    return doc is None or doc.get('status') == ACQUIRING
+
+
+def _begun_with(doc: Document) -> str | None:
+    """What was begun on a document: the first step that is done, or that a listener is at; None where nothing was."""
+    process, claim = doc.get('process', []), doc.get('claim')
+    if claim is not None:
+        return str(claim.get('process')) if isinstance(claim, dict) else str(claim)
+    if not process:
+        return None
+    first = process[0] if isinstance(process, list) else None
+    return str(first.get('name')) if isinstance(first, dict) else 'a step'
+
+
+def _changed(file: DataFile, doc: Document) -> str:
+    before, now = doc.get('size'), file.state.size
+    sizes = 'other bytes' if number(before) in (None, now) else f'{before} bytes then, {now} now'
+    said = f'{file.path}: is not what document {file.doc_id} was made of ({sizes})'
+    step = _begun_with(doc)
+    if step is None:
+        return f'{said}; --update registers it anew'
+    return f'{said}, and {step} has begun on that: python reprocess.py {file.doc_id} --from {step}, then --update'
