@@ -110,6 +110,14 @@ class Looker:
                 return False
             return True
 
+    def canonical(self, url: str) -> str:
+        """The URL of the same file that no symbolic link is in, where its server tells. Raises TryLater."""
+        with self._asking(url) as (system, path):
+            if not hasattr(system, 'ftp'):
+                return url
+            real: str = system.ftp.normalize(path)
+            return f'{_host_of(url)}{real}'
+
     def close(self) -> None:
         """Close the connections."""
         for system in self._systems.values():
