@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -9,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from edw import files
+from edw import files, space
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
+from edw.keeping import forecast
 from edw.keeping.copies import Named
 from edw.keeping.deleting import Deleter, Originals
 from edw.keeping.looking import Looker
 from edw.keeping.planning import Candidate, Terms
+from edw.space import Usage
 from tests.integration import sshd
 from tests.programs import program
+from tests.scripts import Scripts
 
 
 @pytest.fixture
@@ -107,3 +111,48 @@ def test_a_copy_on_this_very_machine_must_be_another_file(
     copy.write_bytes(b'content')
     delete(database, host, looker, raw, str(copy))
     assert not original.exists() and database.get('x')['original_deleted']['hostname'] == 'here'
+
+
+def moved(doc_id: str, size: int | None, finished: float) -> dict[str, object]:
+    process = [{'name': 'move_to_sps', 'finished': finished}]
+    return {'_id': doc_id, 'status': 'good', 'size': size, 'process': process}
+
+
+def test_how_much_comes_in_a_day(database: Database) -> None:
+    now = time.time()
+    assert forecast.bytes_per_day(database, ['move_to_sps'], now) is None
+    docs = [
+        *(moved(f'day{index}', 3000, now - 86400 * (index + 0.1)) for index in range(4)),
+        moved('no size', None, now - 100),
+        moved('long ago', 10**9, now - 30 * 86400),
+        {'_id': 'of the original scripts', 'size': 10**9, 'process': [{'name': 'move_to_sps'}]},
+    ]
+    assert all(row.get('ok') for row in database.bulk_docs(docs))
+    found = forecast.bytes_per_day(database, ['no such step', 'move_to_sps'], now)
+    assert found == pytest.approx(5 * 3000 / 3.1, rel=0.01)
+
+
+def test_disks_that_hold_several_folders_fill_by_each_of_them(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert forecast.disks(database, ['move_to_sps']) == []  # there is no data on this machine
+    database.put(moved('x', 1000, time.time() - 60))
+    (tmp_path / 'raw').mkdir()
+    (tmp_path / 'sps').mkdir()
+    devices = {str(tmp_path / 'raw'): 1, str(tmp_path / 'sps'): 1}
+    monkeypatch.setattr(space, 'usage', lambda folder: Usage(8000, 100_000, devices.get(folder, 2)))
+    data, scratch = forecast.disks(database, ['move_to_sps'])
+    assert list(data.folders) == ['raw', 'sps'] and (data.free, data.total) == (8000, 100_000)
+    assert data.per_day == 2000 and data.full_in == 4 and data.is_filling
+    assert list(scratch.folders) == ['scratch'] and scratch.full_in is None and not scratch.is_filling
+
+
+def test_the_disks_are_shown(database: Database, scripts: Scripts, tmp_path: Path) -> None:
+    assert 'disk' not in scripts.call('show_status.py').stdout
+    database.put(moved('x', 1000, time.time() - 60))
+    (tmp_path / 'raw').mkdir()
+    shown = scripts.call('show_status.py').stdout.splitlines()
+    assert any(line.startswith('disk ') and line.endswith('full in') for line in shown)
+    assert any(line.startswith('raw') and '1 kB' in line for line in shown)
+    (first, *_) = json.loads(scripts.call('show_status.py', '--json').stdout)['disks']
+    assert first['folders']['raw'] == str(tmp_path / 'raw') and first['total'] > first['free'] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw import files
+from edw import files, space
 from edw.errors import StepError, TryLater
 from edw.keeping import checking
 from edw.keeping.checking import BAD, GOOD, MD5, MISSING, Finding, Looked, checked
 from edw.keeping.copies import ORIGINAL, Named, copies_of, files_of, mentioned
 from edw.keeping.looking import Looker, State, state_of
+from edw.keeping.planning import Candidate, Terms, needed, oldest_first, why_kept
 
 A, B = 'a' * 32, 'b' * 32
 ANY_JSON = st.recursive(
@@ -169,3 +171,33 @@ def test_bytes_are_read_again(tmp_path: Path) -> None:
     file = tmp_path / 'x'
     file.write_bytes(b'content')
     assert Looker().md5(str(file)) == files.md5_of(file)
+
+
+def test_a_file_system_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose server is gone: the call does not come back before the server does."""
+    back, asked = threading.Event(), []
+
+    def statvfs(folder: str) -> Any:
+        asked.append(folder)
+        back.wait()
+        return real(folder)
+
+    real = os.statvfs
+    monkeypatch.setattr(os, 'statvfs', statvfs)
+    assert space.usage('/', 0.01) is None and space.usage('/', 0.01) is None
+    assert asked == ['/']  # one thread that hangs, and not one for each look
+    back.set()
+    assert space.usage('/', 60.0) is not None
+
+
+def test_originals_are_chosen_oldest_first_and_no_more_than_needed() -> None:
+    made = oldest_first(Candidate(name, '1-x', 'r', f'/{name}', 10, age) for age, name in enumerate('cab'))
+    assert [one.doc_id for one in made] == ['c', 'a', 'b']
+    assert [len(needed(made, lacking)) for lacking in (-1, 0, 1, 10, 11, 1000)] == [0, 0, 1, 1, 2, 3]
+
+
+@given(
+    st.fixed_dictionaries({'status': st.just('good')}, optional={name: ANY_JSON for name in (*FIELDS, 'datecreated')})
+)
+def test_of_any_document_it_is_told_whether_its_original_is_kept(fields: dict[str, Any]) -> None:
+    assert why_kept({'_id': 'x', **fields}, Terms('step', 1e9, 1))
