@@ -76,7 +76,7 @@ def step_name(name: str) -> str:
 def size(count: float) -> str:
     """A number of bytes as people say it, in steps of a thousand."""
     for unit in UNITS[:-1]:
-        if abs(count) < 1000:
+        if abs(count) < 999.5:  # more would be rounded to 1e+03
             return f'{count:.0f} {unit}' if unit == UNITS[0] else f'{count:.3g} {unit}'
         count /= 1000
     return f'{count:.3g} {UNITS[-1]}'
