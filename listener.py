@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from edw import cli, config, logs
+from edw import cli, config, logs, space
 from edw.claiming import waits
 from edw.claiming.claimant import Claimant
 from edw.claiming.heartbeat import Heartbeat
@@ -413,17 +413,17 @@ def _listen(callback: Callback, step: Step, argv: Sequence[str] | None) -> int:
         batch=arguments.batch or settings.batch,
         once=arguments.once,
         timeout=arguments.timeout,
-        metrics=_exporter(step, *arguments.metrics) if arguments.metrics else UNHEARD,
+        metrics=_exporter(step, settings, *arguments.metrics) if arguments.metrics else UNHEARD,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.stop())
     return 1 if listener.run() and arguments.once else 0
 
 
-def _exporter(step: Step, host: str, port: int) -> Metrics:
+def _exporter(step: Step, settings: config.Settings, host: str, port: int) -> Metrics:
     from edw.listening import exporter  # a listener that nobody measures does without the package
 
-    metrics = exporter.Exporter(step)
+    metrics = exporter.Exporter(step, space.folders(settings))
     exporter.serve(metrics, host, port)
     return metrics
 

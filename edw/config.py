@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 LAST_PORT = 65535
 MOST = 1_000_000  # of anything that is counted; more is a slip of the pen
 MOST_WORKERS = 1000
+MOST_COPIES = 100
 LONGEST = 2e6  # seconds, about three weeks; poll() of the system counts milliseconds in 31 bits
 LEAST_BEATS = 2.0  # heartbeats in a lease
 WRITTEN_OPENLY = ('server', 'dbname', 'username')  # and all locations: what stands in them is no secret
@@ -209,6 +210,12 @@ class Settings:
         default='',
         location=True,
         rare=True,
+    )
+    copies: int = option(
+        'data',
+        partial(_count, most=MOST_COPIES),
+        'How many verified copies of an original there must be before `delete_originals.py` deletes it',
+        default='1',
     )
     workers: int = option(
         'listener', partial(_count, most=MOST_WORKERS), 'Callbacks that run at once; `--workers` overrides', default='1'

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from edw.operating import display
 from edw.operating.checks import is_left_alone, is_silent
 from edw.operating.display import is_ahead
 from edw.redact import redact
@@ -122,7 +123,13 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(
-    number=number, moment=moment, since=since, duration=duration, pretty_json=pretty_json, redact=redact
+    number=number,
+    moment=moment,
+    since=since,
+    duration=duration,
+    pretty_json=pretty_json,
+    redact=redact,
+    bytes=display.size,
 )
 _environment.globals.update(
     address=address,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIServer
 
+from edw import space
 from edw.claiming.results import Refused, Update
 from edw.database import views
 from edw.errors import EdwError, SettingsError
@@ -27,6 +28,8 @@ try:
         disable_created_metrics,
         start_http_server,
     )
+    from prometheus_client.core import GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
 except ImportError:
     raise SettingsError('--metrics needs the package prometheus_client: pip install -r requirements.txt') from None
 
@@ -45,7 +48,8 @@ class Exporter(Metrics):
 
     views = (views.WAITING,)
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, folders: Mapping[str, str] | None = None) -> None:
+        """`folders` whose disks are measured at each scrape, by name."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._step = step
@@ -109,6 +113,7 @@ class Exporter(Metrics):
             'failed alike, in seconds since the epoch; NaN where it does not',
         )
         self._waits.set(math.nan)
+        self.registry.register(_Disks(folders or {}))
         # Both are unknown until the first sweep.
         self._waiting.set(math.nan)
         self._oldest.set(math.nan)
@@ -159,6 +164,26 @@ class Exporter(Metrics):
         """Keep what the database says of the documents that wait."""
         self._waiting.set(waiting.documents)
         self._oldest.set(math.nan if waiting.since is None else waiting.since)
+
+
+class _Disks(Collector):
+    """How full disks are. Those that are not there, or do not answer, are left out of a scrape and do not delay it."""
+
+    def __init__(self, folders: Mapping[str, str]) -> None:
+        self._folders = folders
+
+    def collect(self) -> Iterator[Metric]:
+        free = GaugeMetricFamily(
+            'edw_disk_free_bytes', 'Bytes that may still be written to the disk of this folder', labels=['folder']
+        )
+        size = GaugeMetricFamily('edw_disk_size_bytes', 'Bytes of the disk of this folder', labels=['folder'])
+        for name, folder in self._folders.items():
+            found = space.usage(folder)
+            if found is not None:
+                free.add_metric([name], found.free)
+                size.add_metric([name], found.total)
+        yield free
+        yield size
 
 
 def serve(exporter: Exporter, host: str, port: int) -> WSGIServer:

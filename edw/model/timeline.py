@@ -13,6 +13,7 @@ from edw.model.documents import number
 from edw.redact import redact
 
 MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
+CHECKED, DELETED = 'checked', 'original deleted'
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Event:
     """Something that happened to a document.
 
     `what` is 'made', 'done' (an entry of `process`), 'failed' (an attempt), 'superseded' (an entry that was cut since),
-    'requeued' (the cut itself, to before `step`) or 'claimed' (now). `time` is in seconds since the epoch, of the end
+    'requeued' (the cut itself, to before `step`), 'checked' (its files, the last time), 'original deleted' or 'claimed'
+    (now). `time` is in seconds since the epoch, of the end
     where something took time; `duration` in seconds. None, or '', where the document does not tell.
     """
 
@@ -43,7 +45,8 @@ def timeline(doc: Any) -> list[Event]:
     if not isinstance(doc, dict):
         return []
     placed: list[tuple[float, Event]] = []
-    for record in (_made(doc), _entries(doc.get('process'), DONE), _failures(doc), _superseded(doc), _claim(doc)):
+    entries = _entries(doc.get('process'), DONE)
+    for record in (_made(doc), entries, _failures(doc), _superseded(doc), _checked(doc), _deleted(doc), _claim(doc)):
         last = -math.inf
         for event in record:
             last = last if event.time is None else max(last, event.time)
@@ -100,6 +103,29 @@ def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
         text = f'{len(entries)} {"entry" if len(entries) == 1 else "entries"} superseded'
         step, hostname = _text(cut.get('from')), _text(cut.get('hostname'))
         yield Event(number(cut.get('time')), REQUEUED, step, hostname, None, '', text)
+
+
+def _checked(doc: dict[str, Any]) -> Iterator[Event]:
+    checked = doc.get('checked')
+    if not isinstance(checked, dict):
+        return
+    wrong = [
+        f'{_text(found.get("file"))} {_text(found.get("text"))}'
+        for found in _list(checked.get('wrong'))
+        if isinstance(found, dict)
+    ]
+    how = ', every byte read' if checked.get('md5') is True else ''
+    text = '; '.join([_text(checked.get('result')) + how, *wrong])
+    yield Event(number(checked.get('time')), CHECKED, '', _text(checked.get('hostname')), None, '', text)
+
+
+def _deleted(doc: dict[str, Any]) -> Iterator[Event]:
+    deleted = doc.get('original_deleted')
+    if not isinstance(deleted, dict):
+        return
+    text = f'verified: {", ".join(map(_text, _list(deleted.get("copies"))))}'
+    file, hostname = _text(doc.get('original_file')), _text(deleted.get('hostname'))
+    yield Event(number(deleted.get('time')), DELETED, '', hostname, None, file, text)
 
 
 def _claim(doc: dict[str, Any]) -> Iterator[Event]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from edw.redact import redact
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
 FIRST_STEP = '(first step)'  # of new documents, where no step was ever done
 LONGEST_ERROR = 160  # characters of an error in a table
+UNITS = ('bytes', 'kB', 'MB', 'GB', 'TB', 'PB')
 AHEAD = 60.0  # seconds that the clocks of two machines may differ without a word
 
 
@@ -69,3 +71,19 @@ def number(count: int, noun: str) -> str:
 def step_name(name: str) -> str:
     """A step's name, safe; FIRST_STEP for ''."""
     return safe(name) or FIRST_STEP
+
+
+def size(count: float) -> str:
+    """A number of bytes as people say it, in steps of a thousand."""
+    for unit in UNITS[:-1]:
+        if abs(count) < 999.5:  # more would be rounded to 1e+03
+            return f'{count:.0f} {unit}' if unit == UNITS[0] else f'{count:.3g} {unit}'
+        count /= 1000
+    return f'{count:.3g} {UNITS[-1]}'
+
+
+def columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as plain text, safe, each column as wide as its widest cell."""
+    cells = [[safe(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ['  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]

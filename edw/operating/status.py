@@ -10,12 +10,14 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edw.claiming import waits
 from edw.database import design, views
 from edw.database.client import Database
+from edw.keeping import forecast
+from edw.keeping.forecast import Disk
 from edw.model import documents
 from edw.model.chain import Place, chain_of, lookalike
 from edw.operating import at_work
@@ -85,7 +87,8 @@ class Status:
 
     `documents` counts those that have a status, `finished` the free ones behind the last step of the chain, `failed`
     those that failed for good, also of kinds that are too many to be in `failures`. `others` counts the statuses that
-    are neither good nor a failure. `conflicts` and `unplaced` name the first NAMED documents.
+    are neither good nor a failure. `conflicts` and `unplaced` name the first NAMED documents. `disks` are those of the
+    machine that asks.
     """
 
     time: float
@@ -98,6 +101,7 @@ class Status:
     conflicts: list[str]
     unplaced: list[str]
     failed: int = 0
+    disks: list[Disk] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
@@ -185,6 +189,7 @@ def read(database: Database) -> Status:
         conflicts=[row['id'] for row in views.rows(database, views.CONFLICTS, reduce=False, limit=NAMED)],
         unplaced=[*design.unplaced(database, NAMED), *lookalikes][:NAMED],
         failed=sum(failed.values()),
+        disks=forecast.disks(database, [step for place, step in edges if place == 0]),
     )
 
 

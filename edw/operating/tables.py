@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from edw.database import views
+from edw.keeping.forecast import Disk
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event
 from edw.operating.at_work import ListenerStatus
 from edw.operating.checks import is_left_alone, is_silent, remarks
 from edw.operating.conflicts import Conflict
-from edw.operating.display import MINUTE, age, age_of, moment, number, safe, shortened, step_name
+from edw.operating.display import DAY, MINUTE, age, age_of, moment, number, safe, shortened, size, step_name
 from edw.operating.status import FailureKind, Status
 
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
@@ -49,6 +50,8 @@ def overview(status: Status, where: str, lease: float, width: int) -> Group:
         parts += [Text(), _listeners(status.listeners, status.time, lease)]
     if status.failures:
         parts += [Text(), _failures(status.failures, status.time)]
+    if status.disks:
+        parts += [Text(), _disks(status.disks)]
     return Group(*parts)
 
 
@@ -137,6 +140,17 @@ def _failures(failures: list[FailureKind], now: float) -> Table:
         newest = age_of(failure.newest, now)
         cells = (failure.count, step, shortened(failure.kind), newest, failure.doc_id, shortened(failure.error))
         _add(table, cells)
+    return table
+
+
+def _disks(disks: list[Disk]) -> Table:
+    table = _table([('disk', False), ('free', True), ('of', True), ('share', True), ('a day', True), ('full in', True)])
+    for disk in disks:
+        share = f'{100 * disk.free / max(1, disk.total):.0f} %'
+        a_day = '-' if disk.per_day is None else size(disk.per_day)
+        full_in = '-' if disk.full_in is None else age(DAY * disk.full_in)
+        cells = (', '.join(disk.folders), size(disk.free), size(disk.total), share, a_day, full_in)
+        _add(table, cells, 'red' if disk.is_filling else '')
     return table
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -143,3 +144,13 @@ def test_a_scrape_gets_the_text_and_a_taken_port_is_said() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_how_full_the_disks_are(settings: Settings, tmp_path: Path) -> None:
+    exported = Exporter(FIRST, {'raw': str(tmp_path), 'sps': str(tmp_path / 'nowhere')})
+    free, size = (
+        exported.registry.get_sample_value(name, {'folder': 'raw'})
+        for name in ('edw_disk_free_bytes', 'edw_disk_size_bytes')
+    )
+    assert free is not None and size is not None and 0 < free < size
+    assert exported.registry.get_sample_value('edw_disk_free_bytes', {'folder': 'sps'}) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.operating.display import age, moment, safe, shortened
+from edw.operating.display import age, columns, moment, safe, shortened, size
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -45,3 +45,15 @@ def test_ages(seconds: float | None, said: str) -> None:
 def test_extremes() -> None:
     assert age(sys.float_info.max) == '2e+303 days'
     assert moment(None) == '-' and moment(1e300) == '1e+300 s'
+
+
+@pytest.mark.parametrize(
+    ('count', 'text'),
+    [(0, '0 bytes'), (999, '999 bytes'), (1000, '1 kB'), (999_600, '1 MB'), (1.234e9, '1.23 GB'), (5e18, '5e+03 PB')],
+)
+def test_sizes(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def test_columns_are_as_wide_as_what_is_in_them_and_safe() -> None:
+    assert columns([('a', 'b'), ('\x1b', 'c')]) == ['a     b', '\\x1b  c']

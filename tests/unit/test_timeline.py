@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from edw.model.timeline import Event, timeline
 
-FIELDS = ('process', 'failures', 'superseded', 'claim', 'datecreated', 'original_file', 'run')
+FIELDS = (
+    *('process', 'failures', 'superseded', 'claim', 'datecreated', 'original_file', 'run'),
+    *('checked', 'original_deleted'),
+)
 PARTS = ('name', 'process', 'started', 'finished', 'time', 'since', 'hostname', 'file', 'log', 'error', 'attempt')
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8),
@@ -112,3 +115,22 @@ def test_a_duration_beyond_all_numbers_is_none() -> None:
     """It would be `Infinity` in the output of --json, which is no JSON."""
     (_, event) = timeline({'process': [{'name': 'x', 'started': -1.7e308, 'finished': 1.7e308}]})
     assert event.duration is None and event.time == 1.7e308
+
+
+def test_what_became_of_its_files() -> None:
+    doc = {
+        '_id': 'x',
+        'original_file': '/raw/x.root',
+        'checked': {
+            'time': 9.0,
+            'hostname': 'b',
+            'md5': True,
+            'result': 'bad',
+            'wrong': [{'file': '/sps/x', 'what': 'missing', 'text': 'is missing'}, 3],
+        },
+        'original_deleted': {'time': 5.0, 'hostname': 'a', 'copies': ['/sps/x']},
+    }
+    assert timeline(doc)[1:] == [
+        Event(5.0, 'original deleted', '', 'a', None, '/raw/x.root', 'verified: /sps/x'),
+        Event(9.0, 'checked', '', 'b', None, '', 'bad, every byte read; /sps/x is missing'),
+    ]

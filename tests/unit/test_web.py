@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from edw import config
 from edw.errors import LoginRefused
+from edw.keeping.forecast import Disk
 from edw.operating.outputs import output_of
-from edw.operating.status import RunStatus
+from edw.operating.status import RunStatus, Status
 from web import access, charts, render
 from web.blocking import Databases
 from web.spectra import STEP
@@ -151,3 +153,15 @@ def test_the_file_of_amplitudes_of_any_document(value: Any) -> None:
 def test_the_file_of_amplitudes_is_that_of_the_last_analysis() -> None:
     entries = [{'name': 'signal_processing', 'file': file} for file in ('/old', '/new')]
     assert output_of({'process': [*entries, {'name': 'other', 'file': '/x'}]}, STEP) == '/new'
+
+
+def test_disks_that_fill_are_marked() -> None:
+    disks = [
+        Disk({'raw': '/raw', 'sps': '/sps'}, 3 * 10**9, 10**12, 1e9, 3.0),
+        Disk({'scratch': '/tmp'}, 10**10, 10**11, None, None),
+    ]
+    status = Status(1.0, 0, 0, [], [], [], {}, [], [], disks=disks)
+    reading = SimpleNamespace(status=status, plot=charts.plot({}, [], 1.0), runs=[])
+    text = render.html('live.html', reading=reading, error=None, now=1.0, lease=1.0)
+    assert 'raw, sps' in text and '3 GB of 1 TB free' in text and 'full in 3 d, at 1 GB a day' in text
+    assert text.count('make room') == 1 and '10 GB of 100 GB free' in text

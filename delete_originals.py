@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+"""Make room: delete original files whose copies are verified again, every byte, at this moment.
+
+delete_originals.py --after signal_processing --days 30         those of documents that are so far, and so old
+delete_originals.py --after ... --days ... --keep-free 20%      only as many, oldest first, as it takes
+delete_originals.py --after ... --days ... --yes --watch        again and again, until Ctrl-C
+
+Run it on the machine that has the originals. It deletes in [data] raw, or in FOLDER, only what a document names as its
+original. `[data] copies` says how many verified copies there must be. Shows what would be deleted, and asks. Exit code
+1: some were kept that should go, or the answer was no.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from edw import cli, config, space
+from edw.config import Settings
+from edw.database.client import Database
+from edw.database.retry import Outage, Retry
+from edw.errors import EdwError, SettingsError, StepError, TryLater, Unavailable
+from edw.keeping import planning
+from edw.keeping.copies import is_deleted
+from edw.keeping.deleting import NO_FILE, Deleter, Originals
+from edw.keeping.looking import Looker
+from edw.keeping.pages import pages
+from edw.keeping.planning import DAY, Candidate, Terms
+from edw.operating.display import age_of, columns, number, safe, size
+from edw.transfer import is_url
+
+PERIOD = 600.0  # seconds between two rounds of --watch
+LONGEST_DAYS = 36500.0
+MAX_RUNS = 20  # lines of the table
+MAX_NAMED = 5  # documents named in one line
+NEVER = threading.Event()
+
+
+@dataclass
+class Plan:
+    """The originals that may be deleted, oldest first, of which `lacking` bytes are needed (None: all of them)."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)  # by the reason
+    lacking: float | None = None
+
+    @property
+    def chosen(self) -> list[Candidate]:
+        """Those that are deleted, if all of them can be."""
+        return self.candidates if self.lacking is None else planning.needed(self.candidates, self.lacking)
+
+
+@dataclass
+class Done:
+    """What was deleted, and by the reason what was not."""
+
+    files: int = 0
+    bytes: int = 0
+    kept: defaultdict[str, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
+    for_good: set[tuple[str, str]] = field(default_factory=set)  # of these: ids and revisions that no waiting mends
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    arguments = _arguments(argv)
+    settings = config.load(arguments.config)
+    if is_url(arguments.folder or settings.raw):
+        raise SettingsError('Originals are deleted on the machine that has them: give their FOLDER there.')
+    if arguments.watch is not None:
+        return _watch(settings, arguments)
+    if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
+        raise SettingsError('There is no terminal to ask at. Give --yes to delete, or --dry-run to look only.')
+    return _once(Database(settings), arguments)
+
+
+def _once(database: Database, arguments: argparse.Namespace) -> int:
+    terms = _terms(database.settings, arguments)
+    plan = look(database, arguments.folder, terms, arguments.keep_free)
+    show(plan, arguments.keep_free)
+    if arguments.dry_run or not plan.chosen:
+        return 0
+    if not (arguments.yes or _confirmed(len(plan.chosen), arguments.keep_free)):
+        print('nothing was deleted')
+        return 1
+    done = Done()
+    try:
+        delete(database, arguments.folder, terms, plan, arguments.keep_free, done)
+    except EdwError as error:
+        tell(done)
+        raise EdwError(f'{error}\nRun the same again for the others.') from None
+    tell(done)
+    return 1 if done.kept else 0
+
+
+def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
+    ended = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        ended.set()
+        signal.signal(number, signal.default_int_handler)  # the second time, without waiting for anything
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    database = Database(settings, Retry(ended.wait, Outage()))
+    aside: set[tuple[str, str]] = set()  # documents that are not looked at again before they change
+    said = ''
+    while not ended.is_set():
+        try:
+            terms = _terms(settings, arguments)
+            plan = look(database, arguments.folder, terms, arguments.keep_free, aside)
+            if plan.chosen:
+                done = Done()
+                try:
+                    delete(database, arguments.folder, terms, plan, arguments.keep_free, done, ended.is_set)
+                finally:
+                    aside |= done.for_good
+                    tell(done)
+            said = ''
+        except TryLater as error:
+            if str(error) != said:
+                print(f'error: {error}; waiting', file=sys.stderr)
+            said = str(error)
+        except Unavailable:
+            break  # it was told to end while the server was away
+        sys.stdout.flush()
+        ended.wait(arguments.watch)
+    return 0
+
+
+def look(
+    database: Database,
+    folder: str | None,
+    terms: Terms,
+    keep_free: float | None,
+    aside: set[tuple[str, str]] = frozenset(),
+) -> Plan:
+    """Find out what may be deleted; where there is room enough no document is read."""
+    plan = Plan()
+    originals = Originals(folder or database.settings.raw)
+    try:
+        if keep_free is not None:
+            plan.lacking = _lacking(originals, keep_free)
+            if plan.lacking <= 0:
+                return plan
+        # Quiet where stderr is not a terminal.
+        with tqdm(desc='looking', unit=' documents', disable=None) as bar:
+            for page in pages(database):
+                for doc in page:
+                    bar.update()
+                    file = doc.get('original_file')
+                    if not isinstance(file, str) or originals.parts(file) is None:
+                        continue
+                    reason = planning.why_kept(doc, terms)
+                    if reason is None:
+                        try:
+                            with originals.opened(file) as original:
+                                found = original.state.size
+                        except StepError as error:
+                            reason = 'deleted already' if is_deleted(doc) and str(error) == NO_FILE else str(error)
+                    if reason is not None:
+                        plan.kept[reason] += 1
+                    elif (doc['_id'], doc['_rev']) not in aside:
+                        run = str(doc.get('run', '-'))
+                        plan.candidates.append(
+                            Candidate(doc['_id'], doc['_rev'], run, file, found, float(doc['datecreated']))
+                        )
+    finally:
+        originals.close()
+    plan.candidates = planning.oldest_first(plan.candidates)
+    return plan
+
+
+def show(plan: Plan, keep_free: float | None) -> None:
+    """Print what would be deleted, by run, and what is kept."""
+    chosen = plan.chosen
+    if chosen:
+        runs: defaultdict[str, list[Candidate]] = defaultdict(list)
+        for candidate in chosen:
+            runs[candidate.run].append(candidate)
+        now = time.time()
+        lines = [
+            (run, str(len(them)), size(sum(one.size for one in them)), age_of(them[0].created, now))
+            for run, them in runs.items()
+        ]
+        print(*columns([('run', 'originals', 'size', 'oldest'), *lines[:MAX_RUNS]]), sep='\n')
+        if len(lines) > MAX_RUNS:
+            print(f'and {len(lines) - MAX_RUNS} more runs')
+        total = size(sum(one.size for one in chosen))
+        of_all = f', of {len(plan.candidates)} that may be' if len(chosen) < len(plan.candidates) else ''
+        print(f'{number(len(chosen), "original")} would be deleted{of_all}, {total}, if their copies are whole')
+    elif keep_free is not None and plan.lacking is not None and plan.lacking <= 0:
+        print(f'more than {100 * keep_free:g} % are free: there is nothing to delete')
+    else:
+        print('there is nothing to delete')
+    if keep_free is not None and plan.lacking is not None and sum(one.size for one in chosen) < plan.lacking:
+        print(f'that is not enough: for {100 * keep_free:g} % to be free, {size(plan.lacking)} are lacking')
+    for reason, count in plan.kept.most_common():
+        print(f'kept: {count}, {safe(reason)}')
+
+
+def delete(
+    database: Database,
+    folder: str | None,
+    terms: Terms,
+    plan: Plan,
+    keep_free: float | None,
+    done: Done,
+    is_ended: Callable[[], bool] = NEVER.is_set,
+) -> None:
+    """Delete, oldest first, until there is room enough; where a copy is bad, the next oldest takes its place."""
+    looker, originals = Looker(), Originals(folder or database.settings.raw)
+    deleter = Deleter(database, originals, terms, looker, socket.gethostname(), time.time)
+    try:
+        with tqdm(total=len(plan.chosen), desc='deleting', unit=' originals', disable=None) as bar:
+            for candidate in plan.candidates:
+                is_enough = plan.lacking is not None and (
+                    done.bytes >= plan.lacking or _lacking(originals, keep_free or 0.0) <= 0
+                )
+                if is_ended() or is_enough:
+                    break
+                try:
+                    done.bytes += deleter.delete(candidate)
+                    done.files += 1
+                    bar.update()
+                except StepError as error:
+                    done.kept[str(error)].append(candidate)
+                    if not isinstance(error, TryLater):
+                        done.for_good.add((candidate.doc_id, candidate.revision))
+    finally:
+        originals.close()
+        looker.close()
+
+
+def tell(done: Done) -> None:
+    """Print what was done."""
+    for reason, them in done.kept.items():
+        more = f' and {len(them) - MAX_NAMED} more' if len(them) > MAX_NAMED else ''
+        named = ', '.join(safe(one.doc_id) for one in them[:MAX_NAMED])
+        print(f'error: {named}{more}: kept: {safe(reason)}', file=sys.stderr)
+    print(f'deleted {number(done.files, "original")}, {size(done.bytes)}')
+
+
+def _lacking(originals: Originals, keep_free: float) -> float:
+    found = space.usage(originals.path)
+    if found is None:
+        raise TryLater(f'{originals.path}: its disk does not say how full it is')
+    return keep_free * found.total - found.free
+
+
+def _terms(settings: Settings, arguments: argparse.Namespace) -> Terms:
+    return Terms(arguments.after, time.time() - arguments.days * DAY, settings.copies)
+
+
+def _confirmed(count: int, keep_free: float | None) -> bool:
+    until = '' if keep_free is None else f', or others where copies are bad, until {100 * keep_free:g} % are free'
+    print(f'Delete {number(count, "original")}{until}? [y/N] ', end='', flush=True)
+    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= LONGEST_DAYS:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of days, 0 to {LONGEST_DAYS:g}')
+    return days
+
+
+def _share(text: str) -> float:
+    try:
+        percent = float(text.removesuffix('%')) if text.endswith('%') else -1.0
+    except ValueError:
+        percent = -1.0
+    if not 0 < percent < 100:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a share of the disk like 20%')
+    return percent / 100
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.parser(__doc__)
+    parser.add_argument('folder', nargs='?', metavar='FOLDER', help='where the originals are (default: [data] raw)')
+    parser.add_argument('--after', metavar='STEP', required=True, help='only of documents that STEP was done on')
+    parser.add_argument('--days', type=_days, metavar='N', required=True, help='only of documents older than N days')
+    parser.add_argument(
+        '--keep-free', type=_share, metavar='SHARE', help='only until so much of the disk is free, oldest first'
+    )
+    parser.add_argument(
+        '--watch',
+        type=cli.seconds,
+        nargs='?',
+        const=PERIOD,
+        metavar='S',
+        help=f'with --yes: again every S seconds (default {PERIOD:g}), until Ctrl-C',
+    )
+    asking = parser.add_mutually_exclusive_group()
+    asking.add_argument('--yes', action='store_true', help='do not ask; for scripts')
+    asking.add_argument('--dry-run', action='store_true', help='only show what would be deleted')
+    arguments = parser.parse_args(argv)
+    if arguments.watch is not None and not arguments.yes:
+        parser.error('--watch asks nobody: give --yes, too')
+    if not arguments.after:
+        parser.error('--after needs the name of a step')
+    if arguments.folder == '':
+        parser.error('FOLDER must not be empty')
+    return arguments
+
+
+if __name__ == '__main__':
+    sys.exit(cli.ending(main))

@@ -1,0 +1,116 @@
+"""The files that a document names, and which of them are copies of its original. Pure, and defined for any JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from edw.model.documents import Document
+from edw.transfer import is_url
+
+ORIGINAL = 'original'  # what the original is called where the files of others have their step's name
+
+MD5 = re.compile(r'[0-9a-f]{32}')
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file that a document names.
+
+    `role` is ORIGINAL, or the step that left it. `size` in bytes and `md5sum` are what it must have, None where the
+    document does not say; `hostname` is the machine that knew it by this path, '' where nobody says. `is_copy`: it has
+    the bytes of the original, as far as the document tells.
+    """
+
+    location: str
+    role: str
+    size: int | None
+    md5sum: str | None
+    hostname: str
+    is_copy: bool
+
+
+def files_of(doc: Document) -> list[Named]:
+    """The original, and the file of each entry of `process`. Of several entries with the same file the last one counts.
+
+    Entries of the original scripts have no md5: such a file is one of the original's bytes where it has its name.
+    """
+    size, md5sum = _size(doc.get('size')), md5_of_field(doc.get('md5sum'))
+    original = _text(doc.get('original_file'))
+    found: dict[str, Named] = {}
+    for entry in _entries(doc.get('process')):
+        location = _text(entry.get('file'))
+        if not location or location == original:
+            continue
+        own = md5_of_field(entry.get('md5sum'))
+        is_copy = md5sum is not None and (own == md5sum if own else location_name(location) in _names(doc))
+        found[location] = Named(
+            location,
+            _text(entry.get('name')),
+            size if is_copy else None,
+            md5sum if is_copy else own,
+            _text(entry.get('hostname')),
+            is_copy,
+        )
+    if not original:
+        return list(found.values())
+    return [Named(original, ORIGINAL, size, md5sum, _reader(doc), False), *found.values()]
+
+
+def copies_of(doc: Document) -> list[Named]:
+    """Those that have the original's bytes, as far as the document tells, without the original."""
+    return [file for file in files_of(doc) if file.is_copy]
+
+
+def mentioned(doc: Document) -> list[str]:
+    """All locations that a document holds, also of entries that were cut from `process`."""
+    locations = [file.location for file in files_of(doc)]
+    superseded = doc.get('superseded')
+    for cut in superseded if isinstance(superseded, list) else []:
+        if isinstance(cut, dict):
+            locations += filter(None, (_text(entry.get('file')) for entry in _entries(cut.get('entries'))))
+    return locations
+
+
+def is_deleted(doc: Document) -> bool:
+    """Whether the document says that its original was deleted, so that nobody misses it."""
+    return doc.get('original_deleted') is not None
+
+
+def md5_of_field(value: Any) -> str | None:
+    """An md5 as a document has it, in small letters; None for what is none."""
+    text = value.strip().lower() if isinstance(value, str) else ''
+    return text if MD5.fullmatch(text) else None
+
+
+def location_name(location: str) -> str:
+    """The name of the file at a path or URL."""
+    return PurePosixPath(urlsplit(location).path if is_url(location) else location).name
+
+
+def _names(doc: Document) -> set[str]:
+    """The names that a copy of the original has: the original's own, and its document's id with the same ending."""
+    name = location_name(_text(doc.get('original_file')))
+    return {name, f'{doc.get("_id")}{PurePosixPath(name).suffix}'} if name else set()
+
+
+def _reader(doc: Document) -> str:
+    """The machine that read the original by its path; '' where nobody has, or it was another that sent it on."""
+    first = next(iter(_entries(doc.get('process'))), {})
+    file = _text(first.get('file'))
+    return _text(first.get('hostname')) if file and not is_url(file) else ''
+
+
+def _entries(process: Any) -> list[dict[str, Any]]:
+    return [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+
+
+def _size(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ''
