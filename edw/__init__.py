@@ -1,6 +1,7 @@
 """What the scripts are built on, in packages; each imports only from those above it in this list.
 
 edw                 what step scripts may import: errors, files, transfer, config, cli, logs, redact
+edw.storage         where files are: SFTP, other kinds of URL
 edw.model           documents, the chain of steps, a document's timeline, names of listeners: pure functions
 edw.database        CouchDB over HTTP: client, login, retry, changes, views, the design document
 edw.claiming        whose a document is: claims, results, clusters, heartbeats, peers

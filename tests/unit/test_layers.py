@@ -15,7 +15,7 @@ SCRIPTS = {file.stem for file in ROOT.glob('*.py')}
 HEAVY = {'numpy', 'scipy', 'uproot', 'awkward', 'matplotlib'}
 
 # The rooms of edw/, lowest first; '' is edw itself. A module imports from its own room and from those before it.
-ROOMS = ('', 'model', 'database', 'claiming', 'listening', 'registering', 'operating')
+ROOMS = ('', 'storage', 'model', 'database', 'claiming', 'listening', 'registering', 'operating')
 # Entry points of a few lines, which only hand on to a room above their own: `python -m edw.heartbeat`.
 DOORS = {'edw.heartbeat'}
 DOOR_LINES = 20

@@ -1,0 +1,50 @@
+"""What every kind of storage can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+# Hears how many bytes more are in their place; those of an earlier copy, on which one goes on, come first.
+Progress = Callable[[int], None]
+
+
+class Storage(Protocol):
+    """Files on one server, for one thread.
+
+    A path is what follows the server in the URL, as it is: nothing in it is quoted or has a meaning. All methods raise
+    TryLater where the server, or what it keeps its files on, is away, and StepError for all else that fails.
+    """
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        raise NotImplementedError
+
+    def md5(self, path: str) -> str:
+        """The md5 of the whole file as it is there, in hexadecimal: by the server's own means, or by reading back."""
+        raise NotImplementedError
+
+    def get(self, path: str, target: Path, progress: Progress) -> None:
+        """Copy to a local file. What `target` holds is taken for the beginning of it: the copy goes on there."""
+        raise NotImplementedError
+
+    def put(self, source: Path, path: str, progress: Progress) -> None:
+        """Copy a local file there, and flush it to disk. It goes on where a part is there already, if it can."""
+        raise NotImplementedError
+
+    def rename(self, path: str, new: str) -> None:
+        """Rename a file. StepError where there is a `new` already: it is never replaced."""
+        raise NotImplementedError
+
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+        raise NotImplementedError
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those above it, unless they are there."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the connection. The next call of a method makes a new one."""
+        raise NotImplementedError
