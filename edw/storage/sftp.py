@@ -12,8 +12,7 @@ from typing import TypeVar
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.storage import sftp_protocol as protocol
-from edw.storage.kinds import Progress
-from edw.storage.places import is_away
+from edw.storage.kinds import Absent, Progress, local_errors, local_file
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
 from edw.storage.ssh import Address, Session, errno_in, quoted
 
@@ -35,7 +34,7 @@ class Sftp:
         """Bytes of a file; None where there is none."""
         try:
             found = self._do(path, lambda session: session.client.attributes(_encoded(path)))
-        except _Absent:
+        except Absent:
             return None
         if found.is_folder:
             raise StepError(f'{self._address}: {path} is a folder')
@@ -115,7 +114,7 @@ class Sftp:
     def _explained(self, session: Session, refused: Refused, path: str, write: bool) -> StepError:
         """SFTP has few words: a full disk and a stale mount are both "Failure". A shell there knows better ones."""
         if refused.code == protocol.NO_SUCH_FILE:
-            return _Absent(f'{self._address}: {path}: No such file or directory')
+            return Absent(f'{self._address}: {path}: No such file or directory')
         if refused.code == protocol.PERMISSION_DENIED:
             return StepError(f'{self._address}: {path}: Permission denied')
         reason = str(refused)
@@ -152,10 +151,6 @@ class Sftp:
         return None
 
 
-class _Absent(StepError):
-    """There is no such file."""
-
-
 def _encoded(path: str) -> bytes:
     return os.fsencode(path)
 
@@ -176,45 +171,31 @@ def _md5_read_back(client: Client, path: str) -> str:
 
 
 def _get(client: Client, path: str, target: Path, progress: Progress) -> None:
-    with client.opened(_encoded(path), protocol.OPEN_READ) as handle:
+    with client.opened(_encoded(path), protocol.OPEN_READ) as handle, local_file(target, 'ab') as stream:
         size = client.attributes_of(handle).size
-        try:
-            with open(target, 'ab', buffering=0) as stream:
-                start = stream.tell()
-                if start > size:
-                    stream.truncate(0)
-                    start = 0
-                if start:
-                    progress(start)
+        start = stream.tell()
+        if start > size:
+            stream.truncate(0)
+            start = 0
+        if start:
+            progress(start)
 
-                def sink(data: memoryview) -> None:
-                    while data:
-                        written = stream.write(data) or 0
-                        progress(written)
-                        data = data[written:]
+        def sink(data: memoryview) -> None:
+            while data:
+                with local_errors(target):
+                    written = stream.write(data)
+                progress(written)
+                data = data[written:]
 
-                client.read(handle, start, size, sink)
-                copied = os.fstat(stream.fileno()).st_size
-        except OSError as error:
-            raise _local(error, target) from error
-        now = client.attributes_of(handle).size
+        client.read(handle, start, size, sink)
+        now, copied = client.attributes_of(handle).size, os.fstat(stream.fileno()).st_size
         if not size == now == copied:
             raise StepError(f'{path} changed while it was read: it had {size} bytes, and then {now}')
 
 
 def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
-    try:
-        stream = open(source, 'rb', buffering=0)  # noqa: SIM115 - its errors are told apart from those of the server
-    except OSError as error:
-        raise _local(error, source) from error
-
-    def data(count: int) -> bytes:
-        try:
-            return stream.read(count) or b''
-        except OSError as error:
-            raise _local(error, source) from error
-
-    with stream, client.opened(_encoded(path), protocol.OPEN_WRITE | protocol.OPEN_CREATE) as handle:
+    flags = protocol.OPEN_WRITE | protocol.OPEN_CREATE
+    with local_file(source, 'rb') as stream, client.opened(_encoded(path), flags) as handle:
         start = client.attributes_of(handle).size
         if start > os.fstat(stream.fileno()).st_size:
             client.truncate(handle)
@@ -222,6 +203,11 @@ def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
         if start:
             progress(start)
         stream.seek(start)
+
+        def data(count: int) -> bytes:
+            with local_errors(source):
+                return stream.read(count)
+
         client.write(handle, start, data, progress)
         client.flush(handle)
 
@@ -249,8 +235,3 @@ def _probe(path: str, write: bool) -> bytes:
         return b'ls -ld %s > /dev/null && head -c 1 %s > /dev/null' % ((quoted(_encoded(path)),) * 2)
     other = quoted(_encoded(str(PurePosixPath(path).with_name(files.temporary_name()))))
     return b'head -c %d /dev/zero > %s; rm -f %s' % (PROBE, other, other)
-
-
-def _local(error: OSError, path: Path) -> StepError:
-    reason = is_away(error)
-    return TryLater(f'{path}: {reason}') if reason else StepError(f'{path}: {error.strerror or error}')

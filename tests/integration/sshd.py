@@ -34,10 +34,15 @@ class Server:
             self._process = subprocess.Popen(self._command, stderr=log, stdin=subprocess.DEVNULL)
         _wait_for_banner(self.port, self._process)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that waits for logins."""
+        assert self._process is not None
+        return self._process.pid
+
     def sessions(self) -> list[psutil.Process]:
         """The processes of those who are logged in."""
-        assert self._process is not None
-        return psutil.Process(self._process.pid).children(recursive=True)
+        return psutil.Process(self.pid).children(recursive=True)
 
     def kill_sessions(self) -> None:
         """Break all connections: those who are logged in hear nothing of the server any more."""
