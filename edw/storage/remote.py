@@ -19,8 +19,8 @@ from fsspec.registry import known_implementations
 
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
+from edw.storage import places
 from edw.storage.kinds import Absent, Progress, Storage, local_errors, local_file
-from edw.storage.places import is_away
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of, errno_in
 
@@ -62,21 +62,13 @@ XROOTD_ABSENT = '[3011]'  # kXR_NotFound
 
 
 def storage_for(url: str) -> Storage:
-    """The storage that a URL is on, kept for this thread until its end; the file's path there is `path_in(url)`.
-
-    Raises Unprocessable for what is no URL of a file, StepError where the package for this kind is not installed.
-    """
-    scheme, authority, _ = _parts(url)
-    key = os.getpid(), scheme, authority
-    kept = _kept()
+    """The storage that a URL is on, kept for this thread until its end. Raises Unprocessable for what is no URL."""
+    place = places.parse(url)
+    key = os.getpid(), place.scheme, place.authority
+    kept = _threads.storages
     if key not in kept:
-        kept[key] = _made(scheme, authority)
+        kept[key] = KINDS.get(place.scheme, Remote)(place.scheme, place.authority)
     return kept[key]
-
-
-def path_in(url: str) -> str:
-    """What follows the server in a URL, as it is. Raises Unprocessable for what is no URL of a file."""
-    return _parts(url)[2]
 
 
 class Remote:
@@ -286,27 +278,11 @@ class _Owner:
     """Is gone when its thread is."""
 
 
-def _kept() -> dict[tuple[int, str, str], Storage]:
-    return _threads.storages
-
-
 def _close_all(storages: dict[tuple[int, str, str], Storage]) -> None:
     for (process, _, _), storage in storages.items():
         # After a fork the connection is the parent's.
         if process == os.getpid():
             storage.close()
-
-
-def _parts(url: str) -> tuple[str, str, str]:
-    """Scheme, server and path, cut at the first places that can be meant, and nothing more read out of them."""
-    found = re.fullmatch(r'(?s)([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)', url)
-    if not found:
-        raise Unprocessable(f'{redact(url)!r} is not the URL of a file')
-    return found[1].lower(), found[2], found[3]
-
-
-def _made(scheme: str, authority: str) -> Storage:
-    return KINDS.get(scheme, Remote)(scheme, authority)
 
 
 def _class_of(scheme: str) -> Any:
@@ -334,7 +310,9 @@ def _checked(answer: tuple[Any, Any]) -> None:
 def _is_away(error: Exception, text: str) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     busy = isinstance(error, OSError) and error.errno == errno.EBUSY
-    return bool(is_away(error) or busy or names & AWAY_NAMES or AWAY_WORDS.search(text) or errno_in(text) is not None)
+    return bool(
+        places.is_away(error) or busy or names & AWAY_NAMES or AWAY_WORDS.search(text) or errno_in(text) is not None
+    )
 
 
 _threads = _Kept()

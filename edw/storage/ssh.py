@@ -7,7 +7,6 @@ Python, too. Neither asks anything of anybody, and neither accepts a host that i
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 import re
@@ -394,4 +393,4 @@ def quoted(path: bytes) -> bytes:
 
 def errno_in(text: str) -> int | None:
     """The error of a place that is away, as programs name it in English; None where there is none."""
-    return next((number for number in AWAY | {errno.EROFS} if os.strerror(number) in text), None)
+    return next((number for number in AWAY if os.strerror(number) in text), None)

@@ -21,7 +21,7 @@ from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import remote
 from edw.storage.kinds import Storage
-from edw.storage.remote import S3, XRootD, path_in, storage_for
+from edw.storage.remote import S3, XRootD, storage_for
 from tests.integration import sshd
 from tests.programs import program
 from tests.scripts import ROOT
@@ -316,14 +316,6 @@ def test_s3_that_is_away(account: None, monkeypatch: pytest.MonkeyPatch, source:
     for ask in (lambda: storage.size('/x'), lambda: storage.put(source, '/x', nothing)):
         with pytest.raises(TryLater, match=f's3://{BUCKET}/x: .*127.0.0.1:{port}'):
             ask()
-
-
-def test_the_path_in_a_url_is_taken_as_it_is() -> None:
-    assert path_in('sftp://a@b:1/c d/#e?f%20::g\nh//i') == '/c d/#e?f%20::g\nh//i'
-    assert path_in('root://host:1094//abs/x') == '//abs/x'
-    for url in ('/a/b', 'x', 'sftp://host', 's3:/a/b', 'simplecache::s3://b/x'):
-        with pytest.raises(Unprocessable):
-            path_in(url)
 
 
 def test_a_kind_that_nobody_knows_or_has_no_package_for(monkeypatch: pytest.MonkeyPatch) -> None:
