@@ -151,7 +151,7 @@ class Remote:
             kind = _class_of(self._scheme)
             example = f'{self._scheme}://{self._authority}/x'
             options = {**kind._get_kwargs_from_urls(example), **self._options()}
-            self._prefix = kind._strip_protocol(example).removesuffix('/x').removesuffix('x')
+            self._prefix = kind._strip_protocol(example).removesuffix('/x')
             self._opened = kind(skip_instance_cache=True, use_listings_cache=False, **options)
         return self._opened
 
@@ -311,7 +311,7 @@ def _is_away(error: Exception, text: str) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     busy = isinstance(error, OSError) and error.errno == errno.EBUSY
     return bool(
-        places.is_away(error) or busy or names & AWAY_NAMES or AWAY_WORDS.search(text) or errno_in(text) is not None
+        places.is_away(error) or busy or names & AWAY_NAMES or AWAY_WORDS.search(text) or errno_in(text) in places.AWAY
     )
 
 

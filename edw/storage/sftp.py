@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -10,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from edw import files
-from edw.errors import StepError, TryLater
+from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol as protocol
 from edw.storage.kinds import Absent, Progress, local_errors, local_file
+from edw.storage.places import AWAY
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
 from edw.storage.ssh import Address, Session, errno_in, quoted
 
@@ -117,19 +119,22 @@ class Sftp:
             return Absent(f'{self._address}: {path}: No such file or directory')
         if refused.code == protocol.PERMISSION_DENIED:
             return StepError(f'{self._address}: {path}: Permission denied')
-        reason = str(refused)
+        number, reason = None, str(refused)
         try:
             if write and session.client.free(_encoded(str(PurePosixPath(path).parent))) == 0:
-                return TryLater(f'{self._address}: {path}: No space left on device')
-            shell = session.shell()
-            if shell is not None:
+                number = errno.ENOSPC
+            elif (shell := session.shell()) is not None:
                 _, said = shell.run(_probe(path, write))
-                reason = said.strip().splitlines()[0] if said.strip() else reason
-                if errno_in(said) is not None:
-                    return TryLater(f'{self._address}: {path}: {reason}')
+                number = errno_in(said)
+                reason = said.strip() or reason
         except (ConnectionLost, Refused) as error:
             self.close()
             return TryLater(f'{self._address}: {path}: {reason}, and then: {error}')
+        if number in AWAY:
+            return TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+        if number == errno.ENAMETOOLONG or refused.code == protocol.BAD_MESSAGE:
+            long = files.name_size(PurePosixPath(path))
+            return Unprocessable(f'{self._address}: {path}: {os.strerror(errno.ENAMETOOLONG)}, {long}')
         kind = TryLater if isinstance(refused, RefusedData) else StepError
         return kind(f'{self._address}: {path}: {reason}')
 
@@ -144,8 +149,9 @@ class Sftp:
         found = re.match(r'[0-9a-f]{32}\b', said)
         if status == 0 and found:
             return found[0]
-        if errno_in(said) is not None:
-            raise TryLater(f'{self._address}: {path}: {said.strip()}')
+        number = errno_in(said)
+        if number in AWAY:
+            raise TryLater(f'{self._address}: {path}: {os.strerror(number)}')
         if status == NOT_FOUND:
             session.do_without_shell()
         return None

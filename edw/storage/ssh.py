@@ -7,6 +7,7 @@ Python, too. Neither asks anything of anybody, and neither accepts a host that i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import re
@@ -25,7 +26,6 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from edw.errors import StepError, TryLater, Unprocessable
-from edw.storage.places import AWAY
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Channel, Client, ConnectionLost
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class Paramiko:
             channel.invoke_subsystem('sftp')
         # paramiko's own errors, those of sockets, and EOFError, AttributeError and others of connections that end early
         except Exception as error:
-            self._error = str(error) or type(error).__name__
+            self._error = getattr(error, 'strerror', None) or str(error) or type(error).__name__
             raise ConnectionLost(self._error) from error
         return channel
 
@@ -392,5 +392,5 @@ def quoted(path: bytes) -> bytes:
 
 
 def errno_in(text: str) -> int | None:
-    """The error of a place that is away, as programs name it in English; None where there is none."""
-    return next((number for number in AWAY if os.strerror(number) in text), None)
+    """The error of the system that a program's English message ends with; None where it is none."""
+    return next((number for number in errno.errorcode if os.strerror(number) in text), None)
