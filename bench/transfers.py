@@ -3,7 +3,7 @@
     python -m bench.transfers [--folder FOLDER] [--large MB] [--small FILES] [--rounds N]
 
 Starts an sshd of its own, which must be installed. `verified` is with an md5 of what arrived, on the side where it
-arrived; the suite's figures are with the flush to disk that its `put` always does, those of scp and rsync without one.
+arrived; the suite's `put` always flushes what it wrote to disk, which scp and rsync do not: hence `scp, sync`.
 """
 
 from __future__ import annotations
@@ -80,6 +80,10 @@ def measure(server: sshd.Server, base: Path, title: str, count: int, size: int, 
         here, there = (f'{host}:{source}/', f'{target}/') if get else (f'{source}/', f'{host}:{target}/')
         run('rsync', '-r', '--whole-file', *options, '-e', f'ssh -p {port}', here, there)
 
+    def scp_flushed() -> None:
+        scp(get=False)
+        run('sync', '-f', str(target))
+
     def md5_there() -> None:
         run('ssh', '-p', port, host, f'md5sum {target}/*')
 
@@ -104,6 +108,8 @@ def measure(server: sshd.Server, base: Path, title: str, count: int, size: int, 
                 timed(verb, 'scp', lambda get=get: scp(get))
                 if shutil.which('rsync'):
                     timed(verb, 'rsync', lambda get=get: rsync(get))
+                if not get:
+                    timed(verb, 'scp, sync', scp_flushed)
                 timed(verb, 'suite', lambda get=get: ours(get, verified=False))
                 timed(f'{verb}, verified', 'scp, md5sum', lambda get=get, md5=md5: (scp(get), md5()))
                 timed(f'{verb}, verified', 'suite', lambda get=get: ours(get, verified=True))

@@ -172,10 +172,10 @@ class OpenSSH:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._channels: list[socket.socket] = []
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
-        folder = tempfile.gettempdir()
-        name = f'edw-ssh-{secrets.token_hex(8)}'
-        long = len(os.fsencode(folder)) + 1 + len(name) > LONGEST_SOCKET
-        self._socket = Path('/tmp' if long else folder, name)
+        folder, name = tempfile.gettempdir(), f'edw-ssh-{secrets.token_hex(8)}'
+        # ssh expands %, $ and ~ in it, and splits it at spaces.
+        fits = re.fullmatch(r'[A-Za-z0-9_./+-]+', folder) and len(folder) + len(name) < LONGEST_SOCKET
+        self._socket = Path(folder if fits else '/tmp', name)
 
     def sftp(self) -> Channel:
         """The connection's first session: when it ends, all end."""

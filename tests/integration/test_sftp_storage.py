@@ -344,18 +344,55 @@ def test_one_connection_for_all_and_nothing_left_at_the_end(
     assert [process for process in me.children() if process.name() == 'ssh'] == []
 
 
-def test_a_killed_process_leaves_no_ssh(server: sshd.Server, source: Path) -> None:
+def test_a_url_with_a_password_starts_no_program_and_tells_nobody(
+    server: sshd.Server, source: Path, there: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Sftp(address_of(server.url.replace('@', ':h%40sh@')))
+    try:
+        storage.put(source, f'{there}/x', nothing)
+        assert [process for process in psutil.Process().children() if process.name() == 'ssh'] == []
+        server.stop()
+        with pytest.raises(TryLater, match='Unable to connect') as error:
+            storage.size(f'{there}/x')
+    finally:
+        storage.close()
+    assert (there / 'x').read_bytes() == CONTENT and 'h@sh' not in f'{error.value} {caplog.text}'
+
+
+def test_a_disk_with_errors_there(storage: Sftp) -> None:
+    # The first page of a process's memory is never there: the system says Input/output error.
+    with pytest.raises(TryLater, match=r'127\.0\.0\.1:\d+: /proc/self/mem: Input/output error'):
+        storage.md5('/proc/self/mem')
+
+
+@pytest.mark.parametrize('name', ['a b', 'x' * 90, '50%', '$HOME'])
+def test_any_folder_for_temporary_files(
+    server: sshd.Server, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / name))
+    storage = Sftp(address_of(server.url))
+    assert storage.md5(str(source)) == files.md5_of(source)
+    storage.close()
+    assert len(server.log.read_text().split('Accepted publickey')) == 2
+
+
+def test_a_killed_process_leaves_no_ssh(server: sshd.Server, source: Path, tmp_path: Path) -> None:
     code = (
         'import sys; from edw.storage.sftp import Sftp; from edw.storage.ssh import address_of\n'
         'storage = Sftp(address_of(sys.argv[1])); storage.md5(sys.argv[2]); print("ready", flush=True); input()'
     )
     command = [sys.executable, '-c', code, server.url, str(source)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
+    temporary = tmp_path / 't'
+    temporary.mkdir()
+    environment = {**os.environ, 'TMPDIR': str(temporary)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment) as process:
         assert process.stdout is not None and process.stdout.readline() == b'ready\n'
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) == 2 and server.sessions()
         process.kill()
     assert psutil.wait_procs([*started, *server.sessions()], timeout=20)[1] == []
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(
