@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import fsspec
 
@@ -21,7 +20,10 @@ from edw import files
 from edw.errors import StepError, TryLater
 from edw.keeping.copies import Named
 from edw.redact import redact
-from edw.transfer import is_url, known_hosts_policy
+from edw.storage import places
+from edw.storage.places import is_url
+from edw.storage.remote import storage_for
+from edw.storage.ssh import known_hosts_policy
 
 NO_FILE = (errno.ENOENT, errno.ENOTDIR)
 
@@ -96,8 +98,8 @@ class Looker:
     def md5(self, location: str) -> str:
         """The md5 of every byte, of a local file read from its disk again. Raises as `state`."""
         if is_url(location):
-            with self._asking(location) as (system, path), system.open(path, 'rb') as stream:
-                return files.md5_of_stream(stream)
+            with self._asking(location):
+                return storage_for(location).md5(places.parse(location).path)
         with _reading(Path(location).parent), open(location, 'rb') as stream:
             return md5_from_disk(stream)
 
@@ -152,7 +154,8 @@ class Looker:
             if host not in self._systems:
                 self._systems[host] = self._connected(url)
             system = self._systems[host]
-            yield system, system._strip_protocol(url)
+            # As it stands in the URL, in which fsspec would take a part for something else.
+            yield system, places.parse(url).path if _is_sftp(url) else system._strip_protocol(url)
         except StepError:
             raise
         # File systems are other people's packages, each with errors of its own.
@@ -160,9 +163,9 @@ class Looker:
             raise TryLater(f'{redact(host)}: {_reason(error)}') from error
 
     def _connected(self, url: str) -> Any:
-        options = {'host_key_policy': known_hosts_policy()} if urlsplit(url).scheme in ('sftp', 'ssh') else {}
+        options = {'host_key_policy': known_hosts_policy()} if _is_sftp(url) else {}
         try:
-            return fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)[0]
+            return fsspec.core.url_to_fs(f'{_host_of(url)}/', skip_instance_cache=True, **options)[0]
         except Exception as error:
             host = _host_of(url)
             self._away[host] = TryLater(f'{redact(host)}: {_reason(error)}')
@@ -183,9 +186,13 @@ def is_this_machine(hostname: str) -> bool:
     return hostname.split('.')[0] == socket.gethostname().split('.')[0]
 
 
+def _is_sftp(url: str) -> bool:
+    return places.parse(url).scheme in ('sftp', 'ssh')
+
+
 def _host_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f'{parts.scheme}://{parts.netloc}'
+    place = places.parse(url)
+    return f'{place.scheme}://{place.authority}'
 
 
 def _reason(error: Exception) -> str:

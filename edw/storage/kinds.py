@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+from edw.errors import StepError, TryLater
+from edw.storage.places import is_away
 
 # Hears how many bytes more are in their place; those of an earlier copy, on which one goes on, come first.
 Progress = Callable[[int], None]
@@ -22,7 +26,7 @@ class Storage(Protocol):
         raise NotImplementedError
 
     def md5(self, path: str) -> str:
-        """The md5 of the whole file as it is there, in hexadecimal: by means of the server, or by reading it back."""
+        """The md5 of the whole file as it is there, in hexadecimal: by the server's own means, or by reading back."""
         raise NotImplementedError
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
@@ -30,7 +34,7 @@ class Storage(Protocol):
         raise NotImplementedError
 
     def put(self, source: Path, path: str, progress: Progress) -> None:
-        """Copy a local file there, and flush it to disk. It goes on where there is a part, if that can be done."""
+        """Copy a local file there, and flush it to disk. It goes on where a part is there already, if it can."""
         raise NotImplementedError
 
     def rename(self, path: str, new: str) -> None:
@@ -48,3 +52,26 @@ class Storage(Protocol):
     def close(self) -> None:
         """End the connection. The next call of a method makes a new one."""
         raise NotImplementedError
+
+
+class Absent(StepError):
+    """There is no such file."""
+
+
+@contextmanager
+def local_errors(path: Path) -> Iterator[None]:
+    """Errors of a local file in the block, as ours: apart from those of the server, which may be OSErrors too."""
+    try:
+        yield
+    except OSError as error:
+        reason = is_away(error)
+        raise (TryLater if reason else StepError)(f'{path}: {reason or error.strerror or error}') from error
+
+
+@contextmanager
+def local_file(path: Path, mode: str) -> Iterator[BinaryIO]:
+    """A local file, unbuffered, with `local_errors` at its opening."""
+    with local_errors(path):
+        stream = open(path, mode, buffering=0)  # noqa: SIM115 - closed below
+    with stream:
+        yield stream  # type: ignore[misc]  # a FileIO is one, as far as it is used here

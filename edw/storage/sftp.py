@@ -1,0 +1,243 @@
+"""Files over SFTP: one kept connection, checksums by the server itself, copies that go on where they stopped."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from edw import files
+from edw.errors import StepError, TryLater, Unprocessable
+from edw.storage import sftp_protocol as protocol
+from edw.storage.kinds import Absent, Progress, local_errors, local_file
+from edw.storage.places import AWAY
+from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
+from edw.storage.ssh import Address, Session, errno_in, quoted
+
+SLOWEST_MD5 = 1_000_000  # bytes/s at which md5sum is still waited for: it says nothing meanwhile
+NOT_FOUND = 127  # exit code of a shell: no such program
+PROBE = 1024 * 1024  # bytes that are written to hear why a server could not write
+
+T = TypeVar('T')
+
+
+class Sftp:
+    """Files on one server. For one thread: answers go to whoever asked on the same connection."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._session: Session | None = None
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        try:
+            found = self._do(path, lambda session: session.client.attributes(_encoded(path)))
+        except Absent:
+            return None
+        if found.is_folder:
+            raise StepError(f'{self._address}: {path} is a folder')
+        return found.size
+
+    def md5(self, path: str) -> str:
+        """By md5sum there, in the same login; else by reading back."""
+        return self._do(path, lambda session: self._md5_there(session, path) or _md5_read_back(session.client, path))
+
+    def get(self, path: str, target: Path, progress: Progress) -> None:
+        """Copy to a local file, from where it ends on."""
+        self._do(path, lambda session: _get(session.client, path, target, progress))
+
+    def put(self, source: Path, path: str, progress: Progress) -> None:
+        """Copy a local file there, from where the part that is there ends on."""
+        self._do(path, lambda session: _put(session.client, source, path, progress), write=True)
+
+    def rename(self, path: str, new: str) -> None:
+        """Rename a file, never over another."""
+
+        turns = 0
+
+        def rename(session: Session) -> None:
+            nonlocal turns
+            turns += 1
+            try:
+                session.client.rename(_encoded(path), _encoded(new))
+            except Refused as refused:
+                there = _is_there(session.client, new)
+                # A connection can break between the rename and its answer: then it is asked for a second time.
+                if there and refused.code == protocol.NO_SUCH_FILE and turns > 1:
+                    return
+                if there and refused.code == protocol.FAILURE:
+                    raise StepError(f'{self._address}: {path} is not renamed: {new} is there already') from None
+                raise
+
+        self._do(path, rename)
+
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+        self._do(path, lambda session: session.client.remove(_encoded(path)))
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those above it, unless they are there."""
+        self._do(path, lambda session: _make_folder(session.client, PurePosixPath(path)))
+
+    def close(self) -> None:
+        """End the connection. The next call makes a new one."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _do(self, path: str, action: Callable[[Session], T], write: bool = False) -> T:
+        """Do something over the connection, and once more over a new one if it broke."""
+        second = False
+        while True:
+            if self._session is None:
+                self._session = Session(self._address)
+            session = self._session
+            try:
+                return action(session)
+            except ConnectionLost as lost:
+                reason = session.login.last_words() or str(lost)
+                self.close()
+                if second:
+                    raise TryLater(f'{self._address}: the connection broke: {reason}') from lost
+                second = True
+            except Refused as refused:
+                raise self._explained(session, refused, path, write) from refused
+            except StepError:
+                raise
+            except BaseException:
+                # Answers that nobody waited for would be taken for those of the next request.
+                self.close()
+                raise
+
+    def _explained(self, session: Session, refused: Refused, path: str, write: bool) -> StepError:
+        """SFTP has few words: a full disk and a stale mount are both "Failure". A shell there knows better ones."""
+        if refused.code == protocol.NO_SUCH_FILE:
+            return Absent(f'{self._address}: {path}: No such file or directory')
+        if refused.code == protocol.PERMISSION_DENIED:
+            return StepError(f'{self._address}: {path}: Permission denied')
+        number, reason = None, str(refused)
+        try:
+            if write and session.client.free(_encoded(str(PurePosixPath(path).parent))) == 0:
+                number = errno.ENOSPC
+            elif (shell := session.shell()) is not None:
+                _, said = shell.run(_probe(path, write))
+                number = errno_in(said)
+                reason = said.strip() or reason
+        except (ConnectionLost, Refused) as error:
+            self.close()
+            return TryLater(f'{self._address}: {path}: {reason}, and then: {error}')
+        if number in AWAY:
+            return TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+        if number == errno.ENAMETOOLONG or refused.code == protocol.BAD_MESSAGE:
+            long = files.name_size(PurePosixPath(path))
+            return Unprocessable(f'{self._address}: {path}: {os.strerror(errno.ENAMETOOLONG)}, {long}')
+        kind = TryLater if isinstance(refused, RefusedData) else StepError
+        return kind(f'{self._address}: {path}: {reason}')
+
+    def _md5_there(self, session: Session, path: str) -> str | None:
+        shell = session.shell()
+        if shell is None:
+            return None
+        size = session.client.attributes(_encoded(path)).size
+        limit = ANSWER_LIMIT + size / SLOWEST_MD5
+        # Its input, not its argument: it would escape some names in what it prints.
+        status, said = shell.run(b'md5sum < %s' % quoted(_encoded(path)), limit)
+        found = re.match(r'[0-9a-f]{32}\b', said)
+        if status == 0 and found:
+            return found[0]
+        number = errno_in(said)
+        if number in AWAY:
+            raise TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+        if status == NOT_FOUND:
+            session.do_without_shell()
+        return None
+
+
+def _encoded(path: str) -> bytes:
+    return os.fsencode(path)
+
+
+def _is_there(client: Client, path: str) -> bool:
+    try:
+        client.attributes(_encoded(path))
+    except Refused:
+        return False
+    return True
+
+
+def _md5_read_back(client: Client, path: str) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with client.opened(_encoded(path), protocol.OPEN_READ) as handle:
+        client.read(handle, 0, client.attributes_of(handle).size, digest.update)
+    return digest.hexdigest()
+
+
+def _get(client: Client, path: str, target: Path, progress: Progress) -> None:
+    with client.opened(_encoded(path), protocol.OPEN_READ) as handle, local_file(target, 'ab') as stream:
+        size = client.attributes_of(handle).size
+        start = stream.tell()
+        if start > size:
+            stream.truncate(0)
+            start = 0
+        if start:
+            progress(start)
+
+        def sink(data: memoryview) -> None:
+            while data:
+                with local_errors(target):
+                    written = stream.write(data)
+                progress(written)
+                data = data[written:]
+
+        client.read(handle, start, size, sink)
+        now, copied = client.attributes_of(handle).size, os.fstat(stream.fileno()).st_size
+        if not size == now == copied:
+            raise StepError(f'{path} changed while it was read: it had {size} bytes, and then {now}')
+
+
+def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
+    flags = protocol.OPEN_WRITE | protocol.OPEN_CREATE
+    with local_file(source, 'rb') as stream, client.opened(_encoded(path), flags) as handle:
+        start = client.attributes_of(handle).size
+        if start > os.fstat(stream.fileno()).st_size:
+            client.truncate(handle)
+            start = 0
+        if start:
+            progress(start)
+        stream.seek(start)
+
+        def data(count: int) -> bytes:
+            with local_errors(source):
+                return stream.read(count)
+
+        client.write(handle, start, data, progress)
+        client.flush(handle)
+
+
+def _make_folder(client: Client, path: PurePosixPath) -> None:
+    try:
+        client.make_folder(_encoded(str(path)))
+    except Refused as refused:
+        if refused.code == protocol.NO_SUCH_FILE and path.parent != path:
+            _make_folder(client, path.parent)
+            _make_folder(client, path)
+            return
+        # There already; or somebody else made it at this moment. Not all servers say more than Failure then.
+        try:
+            found = client.attributes(_encoded(str(path)))
+        except Refused:
+            raise refused from None
+        if not found.is_folder:
+            raise StepError(f'the folder {path} cannot be made: a file is there') from None
+
+
+def _probe(path: str, write: bool) -> bytes:
+    """A command that fails as the server did."""
+    if not write:
+        return b'ls -ld %s > /dev/null && head -c 1 %s > /dev/null' % ((quoted(_encoded(path)),) * 2)
+    other = quoted(_encoded(str(PurePosixPath(path).with_name(files.temporary_name()))))
+    return b'head -c %d /dev/zero > %s; rm -f %s' % (PROBE, other, other)

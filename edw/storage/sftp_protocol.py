@@ -1,0 +1,298 @@
+"""SFTP version 3 over a channel that something else encrypts, with many requests under way at once.
+
+Of our own because of what it does not do: names are bytes and never parsed by a shell, or by a client's own language
+of commands; data passes through Python in pieces of 255 kB without threads; and every wait has an end.
+
+https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02, and OpenSSH's PROTOCOL file for its extensions.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, Protocol
+
+VERSION = 3
+PIECE = 32 * 1024  # bytes that every server takes in one request
+LARGEST_PIECE = 255 * 1024  # bytes, as OpenSSH's limit; larger ones are no faster
+UNDER_WAY = 4 * 1024 * 1024  # bytes asked for or sent before the first answer is waited for
+LARGEST_PACKET = 1024 * 1024  # bytes; more is no answer, but what a login script printed
+ANSWER_LIMIT = 120.0  # seconds that a server may be silent
+
+INIT, VERSION_IS, OPEN, CLOSE, READ, WRITE = 1, 2, 3, 4, 5, 6
+FSTAT, FSETSTAT, REMOVE, MAKE_FOLDER, STAT, RENAME = 8, 10, 13, 14, 17, 18
+STATUS, HANDLE, DATA, ATTRIBUTES, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 105, 200, 201
+OPEN_READ, OPEN_WRITE, OPEN_CREATE = 0x1, 0x2, 0x8
+HAS_SIZE, HAS_OWNER, HAS_MODE = 0x1, 0x2, 0x4
+OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = 0, 1, 2, 3, 4, 5
+
+
+class Channel(Protocol):
+    """Where bytes go to the server and come from it: a socket, or paramiko's Channel."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it."""
+
+    def recv(self, count: int, /) -> bytes:
+        """Up to `count` bytes; none at the end."""
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """How long each of these may take, before it raises TimeoutError."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class ConnectionLost(Exception):
+    """The server is not there any more, or silent."""
+
+
+class Refused(Exception):
+    """The server's answer is no; `code` is one of the protocol's few."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text or f'SFTP error {code}')
+        self.code = code
+
+
+class RefusedData(Refused):
+    """A file that was opened cannot be read or written: that is no matter of its name or its rights."""
+
+
+class Attributes(NamedTuple):
+    """What is known of a file."""
+
+    size: int
+    is_folder: bool
+
+
+class Client:
+    """One SFTP session. Methods raise Refused and ConnectionLost, after which it is of no use."""
+
+    def __init__(self, channel: Channel, limit: float) -> None:
+        """Greet the server, which has `limit` seconds to answer: it may log in meanwhile."""
+        self._channel = channel
+        self._number = 0
+        self._answers: dict[int, tuple[int, bytes]] = {}
+        channel.settimeout(limit)
+        self._send_packet(INIT, struct.pack('>I', VERSION))
+        kind, body = self._receive_packet()
+        if kind != VERSION_IS:
+            raise ConnectionLost('what answers is no SFTP server')
+        channel.settimeout(ANSWER_LIMIT)
+        self._extensions = set(_strings(body[4:])[::2])
+        self._read_piece, self._write_piece = self._pieces()
+
+    def attributes(self, path: bytes) -> Attributes:
+        """Of what is at a path, through symbolic links."""
+        return _attributes(self._ask(STAT, _string(path), expect=ATTRIBUTES))
+
+    @contextmanager
+    def opened(self, path: bytes, flags: int) -> Iterator[bytes]:
+        """A handle for the block. An error of what was written may be told only at the end."""
+        handle = _strings(self._ask(OPEN, _string(path) + struct.pack('>II', flags, 0), expect=HANDLE))[0]
+        try:
+            yield handle
+        except ConnectionLost:
+            raise
+        except Exception:
+            with suppress(Refused):
+                self._ask(CLOSE, _string(handle))
+            raise
+        with _of_data():
+            self._ask(CLOSE, _string(handle))
+
+    def attributes_of(self, handle: bytes) -> Attributes:
+        """Of an open file."""
+        return _attributes(self._ask(FSTAT, _string(handle), expect=ATTRIBUTES))
+
+    def truncate(self, handle: bytes) -> None:
+        """Make an open file empty."""
+        self._ask(FSETSTAT, _string(handle) + struct.pack('>IQ', HAS_SIZE, 0))
+
+    def remove(self, path: bytes) -> None:
+        """Delete a file."""
+        self._ask(REMOVE, _string(path))
+
+    def make_folder(self, path: bytes) -> None:
+        """Make one folder."""
+        self._ask(MAKE_FOLDER, _string(path) + struct.pack('>I', 0))
+
+    def rename(self, path: bytes, new: bytes) -> None:
+        """Rename. In this version of the protocol that fails where there is a `new`."""
+        self._ask(RENAME, _string(path) + _string(new))
+
+    def flush(self, handle: bytes) -> None:
+        """Have an open file written to the server's disk, if the server can do that."""
+        if b'fsync@openssh.com' in self._extensions:
+            with _of_data():
+                self._ask(EXTENDED, _string(b'fsync@openssh.com') + _string(handle))
+
+    def free(self, path: bytes) -> int | None:
+        """Bytes that are free where a path is; None if the server cannot say."""
+        if b'statvfs@openssh.com' not in self._extensions:
+            return None
+        numbers = self._ask(EXTENDED, _string(b'statvfs@openssh.com') + _string(path), expect=EXTENDED_REPLY)
+        _, fragment, _, _, available, _, _, inodes = struct.unpack_from('>8Q', numbers)
+        return int(fragment * available) if inodes else 0
+
+    def read(self, handle: bytes, start: int, end: int, sink: Callable[[memoryview], None]) -> None:
+        """Give all bytes from `start` to `end`, in their order, or to the end of the file, to `sink`."""
+        under_way: deque[tuple[int, int]] = deque()  # number, length
+        asked = given = start
+        with self._drained(under_way), _of_data():
+            while under_way or asked < end:
+                while asked < end and len(under_way) < UNDER_WAY // self._read_piece:
+                    length = min(self._read_piece, end - asked)
+                    under_way.append((self._read(handle, asked, length), length))
+                    asked += length
+                number, length = under_way.popleft()
+                # What a server gives short is asked for again at once: the pieces behind it wait for their turn.
+                while length:
+                    try:
+                        data = memoryview(self._answer(number, DATA))[4:]
+                    except Refused as refused:
+                        if refused.code == END_OF_FILE:
+                            return  # pieces behind it may have bytes, if somebody goes on writing, but no place
+                        raise
+                    sink(data)
+                    given, length = given + len(data), length - len(data)
+                    if length:
+                        number = self._read(handle, given, length)
+
+    def write(self, handle: bytes, start: int, source: Callable[[int], bytes], sent: Callable[[int], None]) -> None:
+        """Write what `source` gives, from `start` on, until it gives nothing; `sent` hears what is written."""
+        under_way: deque[tuple[int, int]] = deque()  # number, length
+        position = start
+        more = True
+        with self._drained(under_way), _of_data():
+            while under_way or more:
+                while more and len(under_way) < UNDER_WAY // self._write_piece:
+                    data = source(self._write_piece)
+                    more = bool(data)
+                    if more:
+                        under_way.append((self._write(handle, position, data), len(data)))
+                        position += len(data)
+                if under_way:
+                    number, length = under_way.popleft()
+                    self._answer(number, STATUS)
+                    sent(length)
+
+    @contextmanager
+    def _drained(self, under_way: deque[tuple[int, int]]) -> Iterator[None]:
+        """Take the answers that nobody waits for any more, which would stay in memory else."""
+        try:
+            yield
+        except ConnectionLost:
+            raise
+        except Exception:
+            self._drain(under_way)
+            raise
+        self._drain(under_way)
+
+    def _drain(self, under_way: deque[tuple[int, int]]) -> None:
+        while under_way:
+            with suppress(Refused):
+                self._answer(under_way.popleft()[0], expect=None)
+
+    def _pieces(self) -> tuple[int, int]:
+        """Bytes that the server takes in one request, to read and to write."""
+        if b'limits@openssh.com' not in self._extensions:
+            return PIECE, PIECE
+        numbers = self._ask(EXTENDED, _string(b'limits@openssh.com'), expect=EXTENDED_REPLY)
+        _, read, write, _ = struct.unpack_from('>4Q', numbers)
+        return min(read or PIECE, LARGEST_PIECE), min(write or PIECE, LARGEST_PIECE)
+
+    def _read(self, handle: bytes, offset: int, length: int) -> int:
+        return self._send(READ, _string(handle) + struct.pack('>QI', offset, length))
+
+    def _write(self, handle: bytes, offset: int, data: bytes) -> int:
+        return self._send(WRITE, _string(handle) + struct.pack('>QI', offset, len(data)), data)
+
+    def _ask(self, kind: int, body: bytes, expect: int = STATUS) -> bytes:
+        return self._answer(self._send(kind, body), expect)
+
+    def _send(self, kind: int, body: bytes, data: bytes = b'') -> int:
+        self._number = (self._number + 1) % 2**32
+        self._send_packet(kind, struct.pack('>I', self._number) + body, data)
+        return self._number
+
+    def _answer(self, number: int, expect: int | None) -> bytes:
+        """The answer to a request, without its number. Servers may give them in any order."""
+        while number not in self._answers:
+            kind, body = self._receive_packet()
+            if len(body) < 4:
+                raise ConnectionLost('half an answer')
+            self._answers[struct.unpack_from('>I', body)[0]] = kind, body[4:]
+        kind, body = self._answers.pop(number)
+        if kind == STATUS:
+            code = struct.unpack_from('>I', body)[0]
+            if code != OK:
+                words = _strings(body[4:])
+                raise Refused(code, words[0].decode('utf-8', 'replace') if words else '')
+        elif expect not in (kind, None):
+            raise ConnectionLost(f'an answer of the kind {kind} instead of {expect}')
+        return body
+
+    def _send_packet(self, kind: int, body: bytes, data: bytes = b'') -> None:
+        packet = struct.pack('>IB', 1 + len(body) + len(data), kind) + body
+        try:
+            self._channel.sendall(packet + data)
+        except TimeoutError:
+            raise ConnectionLost('nothing can be sent: the server does not read') from None
+        except OSError as error:
+            raise ConnectionLost(error.strerror or str(error)) from None
+
+    def _receive_packet(self) -> tuple[int, bytes]:
+        length = struct.unpack('>I', self._receive(4))[0]
+        if not 0 < length <= LARGEST_PACKET:
+            raise ConnectionLost('what answers is no SFTP server: does a login script print something?')
+        packet = self._receive(length)
+        return packet[0], packet[1:]
+
+    def _receive(self, count: int) -> bytes:
+        chunks = []
+        while count:
+            try:
+                chunk = self._channel.recv(count)
+            except TimeoutError:
+                raise ConnectionLost('no answer in time') from None
+            except OSError as error:
+                raise ConnectionLost(error.strerror or str(error)) from None
+            if not chunk:
+                raise ConnectionLost('the connection was closed')
+            chunks.append(chunk)
+            count -= len(chunk)
+        return b''.join(chunks)
+
+
+@contextmanager
+def _of_data() -> Iterator[None]:
+    try:
+        yield
+    except Refused as refused:
+        raise RefusedData(refused.code, str(refused)) from refused
+
+
+def _string(text: bytes) -> bytes:
+    return struct.pack('>I', len(text)) + text
+
+
+def _strings(body: bytes) -> list[bytes]:
+    found = []
+    while len(body) >= 4:
+        length = struct.unpack_from('>I', body)[0]
+        found.append(body[4 : 4 + length])
+        body = body[4 + length :]
+    return found
+
+
+def _attributes(body: bytes) -> Attributes:
+    flags = struct.unpack_from('>I', body)[0]
+    size = struct.unpack_from('>Q', body, 4)[0] if flags & HAS_SIZE else 0
+    mode_at = 4 + 8 * bool(flags & HAS_SIZE) + 8 * bool(flags & HAS_OWNER)
+    mode = struct.unpack_from('>I', body, mode_at)[0] if flags & HAS_MODE else 0
+    return Attributes(size, stat.S_ISDIR(mode))
