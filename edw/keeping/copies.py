@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edw.model.documents import Document
-from edw.transfer import is_url
+from edw.storage.places import is_url
 
 ORIGINAL = 'original'  # what the original is called where the files of others have their step's name
 

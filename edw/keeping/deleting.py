@@ -27,7 +27,7 @@ from edw.keeping.looking import Looker, State, md5_from_disk, state_of
 from edw.keeping.planning import Candidate, Terms, why_kept
 from edw.model.documents import Document
 from edw.redact import redact
-from edw.transfer import is_url
+from edw.storage.places import is_url
 
 CHANGED = 'the document was changed or deleted meanwhile'
 NO_FILE = 'there is no such file'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edw import files
 from edw.redact import redact
-from edw.transfer import is_url
+from edw.storage.places import is_url
 
 # Seconds. A file is there before its document, or its entry, is; and a copy of a large file takes its time.
 YOUNG = 3600.0
