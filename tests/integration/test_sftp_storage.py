@@ -23,7 +23,7 @@ from tests.programs import program
 from tests.scripts import ROOT
 
 CONTENT = bytes(range(256)) * 2000
-LARGE = 48 * 1024 * 1024  # bytes; more than can be under way at once
+LARGE = 20 * 1024 * 1024  # bytes; more than can be under way at once
 WAYS = ('ssh', 'paramiko')
 ODD_NAMES = [
     'a b',
