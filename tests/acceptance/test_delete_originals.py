@@ -21,6 +21,7 @@ from edw.database.client import Database
 from edw.keeping import deleting
 from edw.keeping.looking import Looker
 from edw.space import Usage
+from tests.programs import program
 from tests.scripts import ROOT, Scripts, wait_until
 
 TERMS = ('--after', 'move_to_sps', '--days', '1')
@@ -432,6 +433,31 @@ def test_only_as_much_as_is_needed_oldest_first(
     assert done.returncode == 1 and 'e: kept: ' in done.stderr
     assert [file.stem for file in sorted(archive.raw.iterdir())] == ['a', 'b', 'e']
     assert 'that is not enough' in run(scripts, '--keep-free', '90%').stdout
+
+
+def test_room_on_a_disk_that_is_really_full(scripts: Scripts, archive: Archive, tmp_path: Path) -> None:
+    """On a real file system of 64 kB, in a mount namespace of the test's own; each file takes a page of 4 kB on it."""
+    for age, doc_id in enumerate('abcdef'):
+        archive.add(doc_id, age=age)
+    archive.raw.rename(tmp_path / 'saved')
+    archive.raw.mkdir()
+    mount = (
+        f'mount -t tmpfs -o size=64k none {archive.raw} && cp {tmp_path}/saved/* {archive.raw} && '
+        f'! cat /dev/zero 2>/dev/null > {archive.raw}/filler && "$@"; code=$?; ls {archive.raw}; exit $code'
+    )
+    namespace = [program('unshare', package='util-linux'), '--mount', '--map-root-user']
+    if subprocess.run([*namespace, 'mount', '-t', 'tmpfs', 'none', archive.raw], check=False).returncode:
+        pytest.skip('this machine lets nobody mount a file system of their own')
+    script = [sys.executable, ROOT / 'delete_originals.py', '--config', scripts.config, *TERMS, '--yes']
+    done = subprocess.run(
+        [*namespace, 'sh', '-c', mount, 'sh', *script, '--keep-free', '20%'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'deleted 4 originals' in done.stdout
+    assert done.stdout.splitlines()[-3:] == ['a.root', 'b.root', 'filler']
 
 
 def test_a_watch_goes_on_until_it_is_told_to_end(scripts: Scripts, archive: Archive) -> None:
