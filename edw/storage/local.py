@@ -176,7 +176,8 @@ def part(target: Path, name: str | None = None) -> Iterator[Path]:
     except BaseException as error:
         away = isinstance(error, TryLater) or places.is_away(error) is not None
         ended = not isinstance(error, Exception)
-        keep = name is not None and (ended or (away and not places.is_full(error)))
+        has_begun = os.fstat(number).st_size > 0
+        keep = name is not None and has_begun and (ended or (away and not places.is_full(error)))
         raise
     finally:
         if not keep:

@@ -151,7 +151,7 @@ class Remote:
             kind = _class_of(self._scheme)
             example = f'{self._scheme}://{self._authority}/x'
             options = {**kind._get_kwargs_from_urls(example), **self._options()}
-            self._prefix = kind._strip_protocol(example).removesuffix('/x')
+            self._prefix = kind._strip_protocol(example).removesuffix('x').removesuffix('/')
             self._opened = kind(skip_instance_cache=True, use_listings_cache=False, **options)
         return self._opened
 

@@ -17,14 +17,14 @@ from edw import config, files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import local, places
-from edw.storage.kinds import Storage
+from edw.storage.kinds import Absent, Storage
 from edw.storage.local import Local
 from edw.storage.places import Place
 from edw.storage.remote import storage_for
 
 LARGE = 100_000_000  # bytes of a file whose progress is logged
 STEPS = 10  # lines of it
-MOST_LOOKS = 3  # at a target that comes and goes
+MOST_LOOKS = 10  # at a target that comes and goes
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
             if found == md5sum:  # somebody else has done the same meanwhile
                 storage.remove(target.beside(part).path)
                 return aside
-            aside = _set_aside(storage, target, found)
+            aside = _set_aside(storage, target, found) or aside
         try:
             storage.rename(target.beside(part).path, target.path)
         except StepError:
@@ -194,11 +194,19 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
 
 
 def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
-    """Give another name to a file that is in the way; returns its location."""
+    """Give another name to a file that is in the way, with this md5; returns its location, or nothing if it is gone."""
     number = 0
     while storage.size((aside := target.beside(places.aside_name(target.name, md5sum, number))).path) is not None:
         number += 1
-    storage.rename(target.path, aside.path)
+    try:
+        storage.rename(target.path, aside.path)
+    except (FileNotFoundError, Absent):
+        return ''  # somebody else has set it aside
+    if storage.md5(aside.path) != md5sum:
+        # Somebody else has set it aside, and put the right one there, since its md5 was read: back with that.
+        with contextlib.suppress(StepError):  # there is another one already
+            storage.rename(aside.path, target.path)
+        return ''
     log.warning(
         '%s was there already with another md5: it is set aside as %s', redact(target.location), redact(aside.location)
     )

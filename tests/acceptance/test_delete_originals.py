@@ -21,6 +21,7 @@ from edw.database.client import Database
 from edw.keeping import deleting
 from edw.keeping.looking import Looker
 from edw.space import Usage
+from edw.transfer import make_new_folder
 from tests.programs import program
 from tests.scripts import ROOT, Scripts, wait_until
 
@@ -351,6 +352,7 @@ def test_the_second_copy_of_the_documentation(scripts: Scripts, database: Databa
     text = (ROOT / 'docs' / 'data-files.md').read_text(encoding='utf-8').split('<!-- archive -->')[1].split('```')[1]
     script = tmp_path / 'listen_archive.py'
     script.write_text(text.removeprefix('python\n').replace('/mnt/archive', str(tmp_path / 'archive')))
+    make_new_folder(tmp_path / 'archive' / 'edwexample')
     terms = ('--after', 'signal_processing', '--days', '0', '--yes')
     assert scripts.call('make_metadata.py', '2', '--events', '3').returncode == 0
     for step in ('listen_newfiles.py', 'listen_analysis1.py'):

@@ -96,8 +96,9 @@ class XRootDServer:
 def xrootd_server(tmp_path: Path, checksums: str) -> Iterator[XRootDServer]:
     pytest.importorskip('XRootD.client', reason='the Python package xrootd is not here', exc_type=ImportError)
     # The server's user reads below it.
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.owner() == Path.home().owner() and folder.stat().st_mode & 0o777 == 0o700:
+            folder.chmod(0o755)
     server = XRootDServer(tmp_path / 'xrootd', checksums)
     server.start()
     try:

@@ -252,4 +252,4 @@ def put_in_memory(content: bytes) -> None:
     """A file of fsspec's own storage in memory, in place of another machine."""
     from fsspec.implementations.memory import MemoryFileSystem
 
-    MemoryFileSystem().pipe_file('/x.root', content)
+    MemoryFileSystem().pipe_file('/host/x.root', content)

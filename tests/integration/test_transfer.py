@@ -125,7 +125,7 @@ def test_wrong_md5_leaves_nothing(source: Path, sps: Path) -> None:
     [
         ('/nowhere/x.root', 'No such file'),
         ('gopher://host/x.root', 'gopher'),
-        ('sftp://me:hush@127.0.0.1:1/x.root', 'cannot be moved'),
+        ('sftp://me:hush@127.0.0.1:1/x.root', '127.0.0.1:1: no login'),
     ],
 )
 def test_sources_that_cannot_be_read(sps: Path, location: str, says: str) -> None:
