@@ -1,6 +1,7 @@
 # make demo   the whole chain on an embedded server, from nothing to finished documents
 # make check  style, types and unit tests, in seconds: while you write
-# make test   the same, and all other tests, in minutes; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
+# make test   the same, and all other tests but the long ones, in minutes; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
+# make test-long  the long ones: odd values everywhere, storage of other machines, clocks that are set
 # make bench  speed and cost beside the original's pattern and the floor; SERVER=http://HOST:5984 for another server
 # make bench-peers  the same beside Celery and Procrastinate, which it installs with their servers, on Debian, as root
 # make chaos  ten minutes of everything going wrong at once; EDW_CHAOS_SEED=N repeats the choices of a run
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 # Threads of the linear algebra in each of them would only wait for each other.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --max-worker-restart 0
 
-.PHONY: demo check unit test style bench bench-peers chaos clean
+.PHONY: demo check unit test test-long style bench bench-peers chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
@@ -25,7 +26,10 @@ unit: $(VENV)/ready-dev
 	@$(PYTEST) --hypothesis-profile check tests/unit
 
 test: style
-	@$(PYTEST)
+	@$(PYTEST) -m 'not long'
+
+test-long: $(VENV)/ready-dev
+	@$(PYTEST) -m long
 
 style: $(VENV)/ready-dev
 	@$(BIN)/ruff check --quiet .

@@ -19,7 +19,7 @@ from edw.config import Settings
 from edw.database import design
 from edw.database.client import Database
 from tests.scripts import Scripts
-from tests.sharing import Sharing
+from tests.sharing import Sharing, is_long
 from upload_design import DESIGN_FILE
 
 # Nothing of the caller's own settings may reach a test.
@@ -50,6 +50,13 @@ retry_pause = 0.1
 heartbeat = 1
 lease = 3
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves out."""
+    for item in items:
+        if is_long(item.nodeid):
+            item.add_marker('long')
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:

@@ -25,6 +25,26 @@ GROUPS = {
 }
 
 
+# What takes long for what it shows: odd values of every option of every script, storage of other machines, clocks that
+# are set, kills at each step. `make test` leaves it out, `make test-long` runs it, and CI runs both.
+LONG = (
+    'tests/acceptance/test_clock.py',
+    'tests/acceptance/test_delete_originals.py',
+    'tests/acceptance/test_odd_arguments.py',
+    'tests/acceptance/test_odd_documents.py',
+    'tests/acceptance/test_streams.py',
+    'tests/acceptance/test_watch.py',
+    'tests/integration/test_remote_storage.py',
+    'tests/integration/test_sftp_storage.py',
+    'tests/integration/test_watching.py',
+)
+
+
+def is_long(nodeid: str) -> bool:
+    """Whether a test is left out of `make test`."""
+    return nodeid.startswith(LONG)
+
+
 class Sharing(LoadScopeScheduling):
     """Hands out groups as a whole, the largest first, and then single tests."""
 

@@ -103,6 +103,19 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         'RUN|FILE': ((...,), TEXT),
         '-o': (('x', '-o', ...), TEXT),
     },
+    'check_files.py': {
+        '--md5': (('--md5', ...), TEXT),
+        '--json': (('--json', ...), TEXT),
+    },
+    'delete_originals.py': {
+        '--after': (('--days', '1', '--dry-run', '--after', ...), TEXT),
+        '--days': (('--after', 'x', '--dry-run', '--days', ...), NUMBER),
+        '--keep-free': (('--after', 'x', '--days', '1', '--dry-run', '--keep-free', ...), TEXT + NUMBER),
+        # Without --yes it is refused: it would go on for ever.
+        '--watch': (('--after', 'x', '--days', '1', '--watch', ...), NUMBER),
+        '--yes': (('--after', 'x', '--days', '1', '--yes', ...), TEXT),
+        '--dry-run': (('--after', 'x', '--days', '1', '--dry-run', ...), TEXT),
+    },
     'demo.py': {},
     'local_couchdb.py': {
         '--port': (('--dir', '/sys/kernel/edw', '--port', ...), NUMBER),
@@ -152,7 +165,7 @@ def test_odd_values_of_options(call: Callable[..., str | None], database: Databa
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_no_option_is_left_out(scripts: Scripts, script: str) -> None:
-    named = set(re.findall(r'^  (--[a-z-]+|-o|ID|N|RUN\|FILE)\b', scripts.call(script, '--help').stdout, re.MULTILINE))
+    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|ID|N|RUN\|FILE)\b', scripts.call(script, '--help').stdout, re.MULTILINE))
     assert named - {'--config', '--version'} == set(OPTIONS[script])
 
 
