@@ -28,7 +28,7 @@ unit: $(VENV)/ready-dev
 test: style
 	@$(PYTEST) -m 'not long'
 
-test-long: $(VENV)/ready-dev
+test-long: $(VENV)/ready-long
 	@$(PYTEST) -m long
 
 style: $(VENV)/ready-dev
@@ -58,6 +58,11 @@ $(VENV)/ready: requirements.txt
 $(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
 	@echo 'installing the test tools into $(VENV), once'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/ready-long: requirements-long.txt $(VENV)/ready-dev
+	@echo 'installing the packages of the long tests into $(VENV), once'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-long.txt
 	@touch $@
 
 clean:

@@ -165,7 +165,8 @@ def test_odd_values_of_options(call: Callable[..., str | None], database: Databa
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_no_option_is_left_out(scripts: Scripts, script: str) -> None:
-    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|ID|N|RUN\|FILE)\b', scripts.call(script, '--help').stdout, re.MULTILINE))
+    shown = scripts.call(script, '--help').stdout
+    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|ID|N|RUN\|FILE)\b', shown, re.MULTILINE))
     assert named - {'--config', '--version'} == set(OPTIONS[script])
 
 
