@@ -22,6 +22,7 @@ import local_couchdb
 from edw import config
 from edw.database import design
 from edw.database.client import Database
+from edw.transfer import make_new_folder
 from tests.conftest import Server
 from tests.scripts import LIMIT, ROOT, Scripts, wait_until
 from upload_design import DESIGN_FILE
@@ -64,6 +65,7 @@ def test_a_listener_at_work_then_paused(scripts: Scripts, database: Database, jo
 
 
 def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
+    make_new_folder(Path(database.settings.sps))
     new_document(database, 'nameless')
     new_document(database, 'gone', original_file='/nowhere/gone.root', md5sum='0' * 32)
     assert scripts.call('listen_newfiles.py', '--once').returncode == 1
