@@ -26,7 +26,8 @@ GROUPS = {
 
 
 # What takes long for what it shows: odd values of every option of every script, storage of other machines, clocks that
-# are set, kills at each step. `make test` leaves it out, `make test-long` runs it: before a release, and after changes to what they are about.
+# are set, kills at each step. `make test` leaves it out; `make test-long` runs it, before a release and after changes
+# to what it is about.
 LONG = (
     'tests/acceptance/test_clock.py',
     'tests/acceptance/test_delete_originals.py',
