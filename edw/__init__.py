@@ -7,6 +7,7 @@ edw.database        CouchDB over HTTP: client, login, retry, changes, views, the
 edw.claiming        whose a document is: claims, results, clusters, heartbeats, peers
 edw.listening       the parts of a listener: feed, intake, policy, waiting, what is in flight, steps, engines, metrics
 edw.registering     new documents for data files: the catalogue, runs, watching a folder
+edw.keeping         the files that documents name: whether they are whole, which may be deleted, how soon disks are full
 edw.operating       what operators look at and change: status, tables, checks, reprocessing
 
 `edw.heartbeat` and `edw.transfer` are no modules but doors: `python -m edw.heartbeat` is the process that listeners

@@ -43,8 +43,12 @@ class Poll:
         try:
             answer = self._database.longpoll(since, **query)
         except Unavailable as error:
-            pause = max(next(self._pauses), error.retry_after or 0.0)
-            if time.monotonic() - began < SHORT and self._retry.wait(pause):
+            if time.monotonic() - began >= SHORT:
+                self._pauses, pause = pauses(), 0.0
+            else:
+                pause = max(next(self._pauses), error.retry_after or 0.0)
+            # Asked without a pause, too: for one that has been ended meanwhile nobody is to be told of an outage.
+            if self._retry.wait(pause):
                 raise
             return self._retry(self._database.changes, since, **query)
         self._pauses = pauses()

@@ -23,7 +23,7 @@ from edw import files
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping.copies import Named, copies_of, md5_of_field
-from edw.keeping.looking import Looker, State, md5_from_disk, state_of
+from edw.keeping.looking import Looker, State, md5_from_disk, reading, state_of
 from edw.keeping.planning import Candidate, Terms, why_kept
 from edw.model.documents import Document
 from edw.redact import redact
@@ -126,7 +126,7 @@ class Deleter:
         with self._folder.opened(candidate.file) as original:
             copies = self._verified_copies(doc, original)
             # The file that is there now may be another than the one that was registered.
-            with _reading(candidate.file):
+            with reading(candidate.file):
                 md5sum = md5_from_disk(original.stream)
             if md5sum != md5_of_field(doc.get('md5sum')):
                 raise StepError(f'it has the md5 {md5sum}, not that of the document: the catalogue does not know it')
@@ -241,11 +241,3 @@ class Deleter:
         if 'original_deleted' in before:
             version['original_deleted'] = before['original_deleted']
         self._database.bulk_docs([version])
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TryLater(f'{path}: {error.strerror}') from error

@@ -77,7 +77,7 @@ class Looker:
         if not file.location.startswith('/') or '\0' in file.location:
             raise StepError('is no absolute path or URL')
         path = Path(file.location)
-        with _reading(path.parent):
+        with reading(path.parent):
             try:
                 found = path.stat()
             except OSError as error:
@@ -100,7 +100,7 @@ class Looker:
         if is_url(location):
             with self._asking(location):
                 return storage_for(location).md5(places.parse(location).path)
-        with _reading(Path(location).parent), open(location, 'rb') as stream:
+        with reading(Path(location).parent), open(location, 'rb') as stream:
             return md5_from_disk(stream)
 
     def exists(self, url: str) -> bool:
@@ -205,12 +205,15 @@ def _forget(stream: BinaryIO) -> None:
 
 
 @contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    """What the system says of a file that it cannot read is said of its folder, so that it is one line for all."""
+def reading(place: Path | str) -> Iterator[None]:
+    """Has what the system says of a file that it cannot read be said of `place`, as TryLater.
+
+    Of its folder, so that it is one line for all files there, or of one file.
+    """
     try:
         yield
     except OSError as error:
-        raise TryLater(f'{folder}: {error.strerror}') from error
+        raise TryLater(f'{place}: {error.strerror}') from error
 
 
 def _absence(folder: Path) -> str | None:

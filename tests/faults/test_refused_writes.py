@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,23 +11,11 @@ import pytest
 from edw.config import Settings
 from edw.database.client import Database
 from edw.listening import in_flight
-from tests.conftest import Server
 from tests.faults.gateway import Gateway
 from tests.loops import Running, names, once, seed
 from tests.scripts import wait_until
 
 PASSING = ['os_process_error', 'timeout', 'internal_server_error', 'unknown_error']
-
-
-@pytest.fixture
-def gateway(server: Server) -> Iterator[Gateway]:
-    with Gateway(server.url) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def through(settings: Settings, gateway: Gateway) -> Settings:
-    return dataclasses.replace(settings, server=gateway.url)
 
 
 def refusal(error: str) -> dict[str, Any]:

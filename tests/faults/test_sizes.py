@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,24 +11,12 @@ import pytest
 from edw.config import Settings
 from edw.database.bulk import UNANSWERED
 from edw.database.client import Database
-from edw.errors import TooDeep, Unavailable, Unstorable
+from edw.errors import Unstorable
 from edw.listening import in_flight
-from tests.conftest import Server
 from tests.faults.gateway import RESET, Answer, Gateway, Request
 from tests.loops import names, once, seed
 
 MOST = 10  # documents of a write that get through
-
-
-@pytest.fixture
-def gateway(server: Server) -> Iterator[Gateway]:
-    with Gateway(server.url) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def through(settings: Settings, gateway: Gateway) -> Settings:
-    return dataclasses.replace(settings, server=gateway.url)
 
 
 def large(answer: Answer) -> Callable[[Request], Answer | None]:
@@ -129,4 +117,3 @@ def test_a_result_that_is_nested_beyond_a_hundred_is_a_failed_attempt(database: 
         nested = [nested]
     assert once(lambda doc: {'x': nested}, dataclasses.replace(database.settings, retry_pause=0.0)) == 1
     assert 'nested deeper than 100 levels' in database.get(doc_id)['failures'][0]['error']
-    assert not isinstance(TooDeep('x'), Unavailable)

@@ -332,7 +332,7 @@ def test_one_connection_for_all_and_nothing_left_at_the_end(
     server: sshd.Server, either: Sftp, source: Path, there: Path
 ) -> None:
     me = psutil.Process()
-    others = set(ssh_processes())
+    others, threads = set(ssh_processes()), set(threading.enumerate())
     before = me.num_fds(), me.num_threads()
     first = 0
     for number in range(50):
@@ -343,9 +343,8 @@ def test_one_connection_for_all_and_nothing_left_at_the_end(
     logins = server.log.read_text().count('Accepted publickey')
     assert logins == 1
     either.close()
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread():
-            thread.join(5)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
     assert me.num_fds() <= before[0] and me.num_threads() <= before[1]  # those of other tests may end meanwhile
     assert set(ssh_processes()) <= others
 

@@ -95,9 +95,7 @@ def test_people_are_told(database: Database, place: Place, scripts: Scripts) -> 
     assert waits.read(database) == []  # it ended, and does not wait any more
 
 
-def test_of_a_listener_that_was_killed_while_it_waited_nothing_is_told_for_long(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_listener_that_was_killed_while_it_waited_nothing_is_told_for_long(database: Database) -> None:
     waits.tell(database, waits.Wait('gone', 'first', 0, REASON, 1.0), again=5.0)
     waits.tell(database, waits.Wait('there', 'first', 0, REASON, 2.0), again=1e12)
     assert [wait.listener for wait in waits.read(database)] == ['there']

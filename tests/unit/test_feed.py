@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from edw.database.retry import Outage
 from edw.errors import EdwError, Forbidden, LoginRefused, NoDatabase, NotFound
 from edw.inbox import Inbox
 from edw.listening.feed import Feed
+from tests.scripts import wait_until
 from tests.socket_server import RESET, answering, http
 
 CHANGE = http('200 OK', b'{"results":[\n{"seq":"5-x","id":"a","changes":[]}\n],"last_seq":"5-x"}')
@@ -95,6 +97,22 @@ def test_one_that_is_cut_is_no_outage_and_goes_on_from_where_the_server_had_look
         assert event(inbox).changes[0]['id'] == 'a'
     assert ['feed=longpoll' in request for request in seen] == [True, False, True]
     assert ['since=3-x' in request for request in seen] == [True, True, False] and 'since=4-x' in seen[2]
+    assert caplog.records == []
+
+
+def test_one_that_was_ended_tells_of_no_outage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr('edw.database.changes.SHORT', 0.1)
+    others, seen = set(threading.enumerate()), []
+    with answering(None, seen=seen) as silent:
+        _, feed = polled(silent)
+        wait_until(lambda: seen)
+        feed.end()
+        for thread in set(threading.enumerate()) - others:
+            if thread.name == 'feed':
+                thread.join(LIMIT)
+                assert not thread.is_alive()
     assert caplog.records == []
 
 
