@@ -37,16 +37,18 @@ from edw.claiming.waits import Wait
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
+from edw.engines.callbacks import Callback
+from edw.engines.engine import Engine, Running, Tell, Workers
+from edw.engines.processes import Processes
+from edw.engines.threads import Threads
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.inbox import Inbox, StopRequest
-from edw.listening.engines import Engine, Running, Threads
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import FIRST_REST, Intake
 from edw.listening.metrics import UNHEARD, Metrics, waiting
 from edw.listening.policy import NEVER, NOW, Policy
-from edw.listening.processes import Processes
-from edw.listening.steps import Callback, Step
+from edw.listening.steps import Step
 from edw.logs import short_sequence
 from edw.model import listeners
 
@@ -134,18 +136,16 @@ class Listener:
         self._database = Database(settings)
         outage = Outage(metrics.outage, metrics.reached)
         self._retry = Retry(self._wait_for_server, outage, believes_at_once=False)
-        self._inbox: Inbox[Page | FeedFailed | Running | StopRequest] = Inbox()
+        self._inbox: Inbox[Page | FeedFailed | Running | StopRequest | Workers] = Inbox()
         name = listeners.new_name()
         # One that ends when nothing waits any more cannot leave documents to others.
-        self._policy = Policy(
-            name, workers, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once
-        )
+        self._policy = Policy(name, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once)
         self._feed = Feed(Database(settings), step.after, outage, self._inbox)
         # One that ends when nothing waits any more tries each document once.
         self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        engine = _engine(callback, settings, workers, timeout)
+        engine = _engine(callback, settings, workers, timeout, self._inbox.put)
         self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()
@@ -232,6 +232,8 @@ class Listener:
                 case Future():
                     if (put_off := self._in_flight.finish(event)) is not None:
                         self._intake.rest(put_off)
+                case Workers(number):
+                    self._policy.workers_are(number)
                 case FeedFailed(error):
                     self._doubt(error)
                 case StopRequest():
@@ -395,10 +397,10 @@ class Listener:
             log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.name, error)
 
 
-def _engine(callback: Callback, settings: config.Settings, workers: int, timeout: float | None) -> Engine:
+def _engine(callback: Callback, settings: config.Settings, workers: int, timeout: float | None, tell: Tell) -> Engine:
     if timeout is None:
-        return Threads(callback, settings, workers)
-    return Processes(callback, settings, workers, timeout)
+        return Threads(callback, settings, workers, tell)
+    return Processes(callback, settings, workers, timeout, tell)
 
 
 def _listen(callback: Callback, step: Step, argv: Sequence[str] | None) -> int:

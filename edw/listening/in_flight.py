@@ -11,9 +11,9 @@ from typing import Any
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
 from edw.config import Settings
+from edw.engines.engine import Engine, NotRun, Running
 from edw.inbox import Inbox
 from edw.listening import steps
-from edw.listening.engines import Engine, Running
 from edw.listening.metrics import Metrics
 from edw.listening.policy import NEVER, Load, Policy
 from edw.listening.steps import Step
@@ -135,6 +135,10 @@ class InFlight:
         if doc is None:
             return None  # withdrawn meanwhile
         error = running.exception()
+        if isinstance(error, NotRun):
+            log.warning('%s goes back: %s', doc['_id'], error)
+            self._release(doc)
+            return None
         if error is not None:
             self._fail(doc, f'{type(error).__name__}: the step could not be run', final=False)
             return None

@@ -57,7 +57,6 @@ class Policy:
     def __init__(
         self,
         listener: str,
-        workers: int,
         batch: int,
         *,
         clock: Callable[[], float],
@@ -69,8 +68,8 @@ class Policy:
         `may_back_off`: whether it may leave documents to others, or to later, at all.
         """
         self._listener = listener
-        self._workers = workers
-        self._batch = max(batch, workers)
+        self._workers = 0  # until the engine tells
+        self._most = batch
         self._clock = clock
         self._uniform = uniform
         self._may_back_off = may_back_off
@@ -83,6 +82,10 @@ class Policy:
         self.wait = StepWait(clock, may_wait=may_back_off)
 
     # Facts.
+
+    def workers_are(self, number: int) -> None:
+        """So many callbacks run at once from now on."""
+        self._workers = number
 
     def callback_took(self, seconds: float) -> None:
         """A callback ended, in whatever way."""
@@ -111,6 +114,10 @@ class Policy:
     # Decisions.
 
     @property
+    def _batch(self) -> int:
+        return max(self._most, self._workers)
+
+    @property
     def target(self) -> int:
         """How many to have claimed at once: about WORK_AHEAD's work, and one for each worker at least."""
         pace = self._workers / max(self._seconds_each, 1e-6)
@@ -122,7 +129,7 @@ class Policy:
         Slow callbacks leave work for other machines; fast ones go in bulk.
         """
         if self.wait.reason is not None:
-            return 0 if load.running or load.unwritten else 1  # one document at a time tries
+            return 0 if load.running or load.unwritten else min(1, self._workers)  # one document at a time tries
         missing = min(self.target, self._batch - load.resting) - load.running
         # Not for a few at a time while the workers have enough: a request costs the same for one as for many. What is
         # unwritten counts, too, or half a batch of fast results would be written as soon as it has come.
@@ -138,6 +145,8 @@ class Policy:
         """When to poll the feed, if nothing is known to wait."""
         # Each page makes the server pass over all that has changed since the last one, mostly what this listener wrote
         # itself; and what has changed twice by then counts once.
+        if not self._workers:
+            return NEVER
         ends_soon = 0 < load.running * self._seconds_each / self._workers < SOON
         return max(self._claim_due, self._claimed_at + WRITE_DELAY if ends_soon else NOW)
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from edw.claiming.results import Refused
+from edw.engines.callbacks import Outcome
+from edw.engines.engine import NotRun, Running
 from edw.inbox import Inbox
-from edw.listening.engines import Running
 from edw.listening.in_flight import PATIENCE, InFlight
 from edw.listening.metrics import UNHEARD
 from edw.listening.policy import NEVER, NOW, Load, Policy
-from edw.listening.steps import Outcome, Step
+from edw.listening.steps import Step
 from edw.model import documents
 from edw.model.documents import Document
 from tests.loops import names
@@ -26,7 +27,6 @@ class Engine:
     """Has callbacks end when it is told to."""
 
     def __init__(self) -> None:
-        self.workers = 1
         self.given: dict[str, Running] = {}
         self.ended = False
 
@@ -52,7 +52,8 @@ class Bench:
     def __init__(self) -> None:
         self.engine = Engine()
         self.inbox: Inbox[Any] = Inbox()
-        self.policy = Policy(NAME, 1, 500, clock=time.monotonic, uniform=lambda low, high: high)
+        self.policy = Policy(NAME, 500, clock=time.monotonic, uniform=lambda low, high: high)
+        self.policy.workers_are(1)
         step = Step('first', 0, 'first failed')
         self.in_flight = InFlight(self.engine, step, SETTINGS, self.policy, UNHEARD, self.inbox)
 
@@ -96,6 +97,15 @@ def test_the_pace_is_told_to_the_policy(bench: Bench) -> None:
     bench.engine.given['a'].set_result(Outcome(1.0, 1.0, 0.0, entry={}))
     bench.happen()
     assert bench.policy.target > 1
+
+
+def test_what_the_engine_could_not_run_goes_back_and_no_attempt_is_counted(bench: Bench) -> None:
+    bench.claim('a')
+    bench.engine.begin('a')
+    bench.engine.given['a'].set_exception(NotRun('the node is gone'))
+    bench.happen()
+    (version,) = bench.write()
+    assert 'claim' not in version and 'failures' not in version and len(bench.in_flight) == 0
 
 
 def test_a_failure_rests_and_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

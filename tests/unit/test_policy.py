@@ -33,7 +33,8 @@ def longest(low: float, high: float) -> float:
 
 
 def policy(workers: int = 1, batch: int = 500, seconds: float | None = None, **options: object) -> Policy:
-    made = Policy('here:1:abc', workers, batch, **{'clock': Clock(), 'uniform': longest, **options})
+    made = Policy('here:1:abc', batch, **{'clock': Clock(), 'uniform': longest, **options})
+    made.workers_are(workers)
     if seconds is not None:
         for _ in range(20):
             made.callback_took(seconds)
@@ -57,6 +58,17 @@ def policy(workers: int = 1, batch: int = 500, seconds: float | None = None, **o
 def test_about_a_seconds_work_is_claimed(workers: int, batch: int, seconds: float | None, target: int) -> None:
     made = policy(workers, batch, seconds)
     assert target <= made.target <= target * 1.01
+
+
+def test_without_workers_nothing_is_claimed_and_the_feed_is_not_polled() -> None:
+    made = policy(seconds=0.01)
+    made.workers_are(0)
+    assert made.room(Load()) == 0 and made.poll_due(Load()) == NEVER
+    made.wait.place_away('disk full')
+    assert made.room(Load()) == 0
+    made.workers_are(2)
+    made.wait.done()
+    assert made.room(Load()) == 200 and made.poll_due(Load()) == NOW
 
 
 def test_three_fast_callbacks_are_enough_to_know_the_pace() -> None:

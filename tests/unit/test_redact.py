@@ -17,8 +17,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edw import cli, config, logs, redact
+from edw.engines.callbacks import run_callback
 from edw.errors import StepError
-from edw.listening.engines import run_callback
 from edw.redact import is_common, keep_secret
 
 USER = 'edw'

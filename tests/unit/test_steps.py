@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from edw.engines.callbacks import MAX_ERROR_LENGTH, run_callback
 from edw.errors import StepError, Unprocessable
-from edw.listening.steps import MAX_ERROR_LENGTH, run_callback
 from edw.redact import keep_secret
 
 

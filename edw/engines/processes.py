@@ -22,9 +22,9 @@ from multiprocessing.process import BaseProcess
 
 from edw import logs
 from edw.config import Settings, current, hide_secrets
+from edw.engines.callbacks import Callback, Outcome, describe, run_callback
+from edw.engines.engine import Running, Tell, Workers
 from edw.errors import SettingsError
-from edw.listening.engines import Running
-from edw.listening.steps import Callback, Outcome, describe, run_callback
 from edw.model.documents import Document
 
 SPAWN = multiprocessing.get_context('spawn')
@@ -43,7 +43,7 @@ class Processes:
     has imported the step and gets the document.
     """
 
-    def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float) -> None:
+    def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float, tell: Tell) -> None:
         try:
             pickle.dumps(callback)
         except (pickle.PicklingError, AttributeError, TypeError):
@@ -51,7 +51,6 @@ class Processes:
                 'with a time limit the callback must be a function at the top level of its script, '
                 f'so that another process finds it: {callback!r} is not.'
             ) from None
-        self.workers = workers
         self._start_arguments = (callback, settings, logging.getLogger('edw').level)
         self._timeout = timeout
         self._jobs: deque[tuple[Running, Document]] = deque()
@@ -60,6 +59,7 @@ class Processes:
         self._lock = threading.Lock()  # over the jobs, the list of children, and whether it has ended
         self._woken, self._wake = SPAWN.Pipe(duplex=False)
         threading.Thread(target=self._serve, name='processes', daemon=True).start()
+        tell(Workers(workers))
 
     def submit(self, doc: Document) -> Running:
         """Run the callback as soon as a process is free."""

@@ -1,41 +1,17 @@
-"""Engines: where callbacks run. One interface, in the terms of `concurrent.futures`, and the engine of threads."""
+"""The engine of threads: for callbacks that wait, as for a copy of a file."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-from concurrent.futures import Future
-from typing import Protocol
 
 from edw.config import Settings, current
-from edw.listening.steps import Callback, Outcome, run_callback
+from edw.engines.callbacks import Callback, run_callback
+from edw.engines.engine import Running, Tell, Workers
 from edw.model.documents import Document
 
 log = logging.getLogger(__name__)
-
-Running = Future[Outcome]  # of a document that was given to an engine
-
-
-class Engine(Protocol):
-    """Runs the callback on `workers` documents at once."""
-
-    @property
-    def workers(self) -> int:
-        """How many callbacks run at once."""
-        raise NotImplementedError
-
-    def submit(self, doc: Document) -> Running:
-        """Run the callback as soon as a worker is free.
-
-        The future can be cancelled until then. It has an exception where the engine could not run the callback at all;
-        what the callback itself raises is in the Outcome.
-        """
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Break off what runs, as far as that is possible. Futures that are not done by now may never be."""
-        raise NotImplementedError
 
 
 class Threads:
@@ -44,13 +20,14 @@ class Threads:
     They are daemons, so that a callback that hangs cannot hold the process.
     """
 
-    def __init__(self, callback: Callback, settings: Settings, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, callback: Callback, settings: Settings, workers: int, tell: Tell) -> None:
+        self._workers = workers
         self._callback = callback
         self._settings = settings
         self._jobs: queue.SimpleQueue[tuple[Running, Document] | None] = queue.SimpleQueue()
         for index in range(workers):
             threading.Thread(target=self._work, name=f'callback-{index}', daemon=True).start()
+        tell(Workers(workers))
 
     def submit(self, doc: Document) -> Running:
         """Run the callback as soon as a thread is free."""
@@ -60,7 +37,7 @@ class Threads:
 
     def end(self) -> None:
         """Let the threads end that run nothing; others are left to the end of the process."""
-        for _ in range(self.workers):
+        for _ in range(self._workers):
             self._jobs.put(None)
 
     def _work(self) -> None:

@@ -1,0 +1,1 @@
+"""Where callbacks run: threads, or processes that can be ended."""

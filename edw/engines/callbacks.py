@@ -1,0 +1,83 @@
+"""Running a callback on a document: whatever it returns or raises becomes an outcome."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edw.database import storable
+from edw.errors import StepError, TryLater, Unprocessable
+from edw.model.documents import Document
+from edw.redact import redact
+
+DEEPEST_ENTRY = 100  # levels of lists and dicts in an entry
+MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[Document], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a callback made of a document: either `entry`, or `error` with whether another attempt is of use.
+
+    `seconds` is what it took by a clock that nobody sets; `started` and `finished` are that far apart, in seconds since
+    the epoch by the clock as it is at the end.
+    """
+
+    started: float
+    finished: float
+    seconds: float
+    entry: dict[str, Any] | None = None
+    error: str = ''
+    final: bool = False
+    away: str = ''  # which place is away, where it is no fault of the document
+
+
+def run_callback(callback: Callback, doc: Document) -> Outcome:
+    """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
+    began = time.perf_counter()
+    entry: dict[str, Any] | None = None
+    error, final, away = '', False, ''
+    try:
+        entry = checked_entry(callback(json.loads(json.dumps(doc))))
+    # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
+    except (Exception, SystemExit) as raised:
+        expected = isinstance(raised, StepError)
+        log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
+        error, final = describe(raised), isinstance(raised, Unprocessable)
+        away = (shown(str(raised)) or error) if isinstance(raised, TryLater) else ''
+    seconds, finished = time.perf_counter() - began, time.time()
+    return Outcome(finished - seconds, finished, seconds, entry, error, final, away)
+
+
+def checked_entry(entry: Any) -> dict[str, Any]:
+    """The entry, if it is a dict that the database can keep.
+
+    Checked here, because one bad value (NaN, an array, half a surrogate pair) would make the server refuse
+    a whole batch of results.
+    """
+    if not isinstance(entry, dict):
+        raise StepError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
+    try:
+        checked: dict[str, Any] = json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
+    if (fault := storable.fault(checked, DEEPEST_ENTRY)) is not None:
+        raise StepError(f'the callback returned what no database can keep: {fault}')
+    return checked
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error, without secrets, fit for a document."""
+    return shown(f'{type(error).__name__}: {error}')
+
+
+def shown(text: str) -> str:
+    """A text without secrets, fit for a document."""
+    return redact(text)[:MAX_ERROR_LENGTH].encode('utf-8', 'replace').decode('utf-8')

@@ -1,0 +1,44 @@
+"""What a listener's loop knows of the engine that runs its callbacks, in the terms of `concurrent.futures`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from edw.engines.callbacks import Outcome
+from edw.errors import EdwError
+from edw.model.documents import Document
+
+Running = Future[Outcome]  # of a document that was given to an engine
+
+
+@dataclass(frozen=True)
+class Workers:
+    """So many callbacks run at once from now on; with 0 nothing is to be claimed. Told by an engine to its loop."""
+
+    number: int
+
+
+Tell = Callable[[Workers], None]
+
+
+class NotRun(EdwError):
+    """The engine could not have the callback run to its end, which is nobody's attempt: the document goes back."""
+
+
+class Engine(Protocol):
+    """Runs the callback on several documents at once. Tells of how many whenever that changes, the first time too."""
+
+    def submit(self, doc: Document) -> Running:
+        """Run the callback as soon as a worker is free.
+
+        The future can be cancelled until then. It has an exception where the engine could not run the callback at all,
+        NotRun where that is nobody's attempt; what the callback itself raises is in the Outcome.
+        """
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Break off what runs, as far as that is possible. Futures that are not done by now may never be."""
+        raise NotImplementedError
