@@ -103,7 +103,7 @@ app.use(
   expressPouchDB(PouchDB, {
     mode: 'minimumForPouchDB',
     overrideMode: {
-      include: ['routes/ddoc-info'],
+      include: ['routes/ddoc-info', 'routes/find'],
       exclude: ['compression'],
     },
   }),

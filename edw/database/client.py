@@ -34,9 +34,10 @@ from edw.redact import redact
 
 CONNECT_TIMEOUT = 10.0  # seconds; requests has no default
 READ_TIMEOUT = 90.0  # seconds; CouchDB itself gives up on a view that is being built after 60
+FIND_TIMEOUT = 600.0  # seconds; CouchDB says nothing until a document matches, and looks at some 20,000 a second
 FEED_HEARTBEAT = 10.0  # seconds between the newlines of a quiet feed
 FEED_SILENCE = 2.5 * FEED_HEARTBEAT  # seconds without even a newline, after which the feed is dead
-LISTS = ('rows', 'results')  # fields of answers
+LISTS = ('rows', 'results', 'docs')  # fields of answers
 LONGEST_IN_PATH = 2000  # bytes of a quoted id; CouchDB's own limit for a whole line is 8,192
 LOCKED_OUT = 'temporarily locked'  # in CouchDB's reason, after five wrong passwords from one address
 LOCKOUT_PAUSE = 60.0  # seconds; the lock ends five minutes after the last wrong one
@@ -203,6 +204,15 @@ class Database:
         """Revisions of the other leaves of those documents that have any, by id."""
         rows = self._rows_of(doc_ids, {'include_docs': 'true', 'conflicts': 'true'})
         return {row['id']: row['doc']['_conflicts'] for row in rows if (row.get('doc') or {}).get('_conflicts')}
+
+    def find(self, selector: dict[str, Any], *, fields: list[str], limit: int) -> list[Document]:
+        """Those fields of the first documents, by their ids, that a Mango selector lets through.
+
+        The selector has a condition on `_id`. The server may have to look at all documents: it is waited for.
+        """
+        body = {'selector': selector, 'fields': fields, 'limit': limit, 'sort': [{'_id': 'asc'}]}
+        found = self._request_with('docs', 'POST', '_find', None, body, read_timeout=FIND_TIMEOUT)['docs']
+        return [doc for doc in found if isinstance(doc, dict) and '_id' in doc]
 
     def view(self, viewname: str, **query: Any) -> dict[str, Any]:
         """Answer of a view, `_design/NAME/_view/NAME`; query values are given as Python objects.

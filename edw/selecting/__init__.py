@@ -1,0 +1,1 @@
+"""Selecting documents and their files: for `list_files.py`, for notebooks."""

@@ -1,0 +1,142 @@
+"""Which documents are wanted: by run, step, status, what people said of them, time, conditions. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edw.errors import SettingsError
+from edw.model import documents
+from edw.model.documents import Document
+from edw.selecting.conditions import Condition
+
+ANY = 'any'
+UNKNOWN = 'unknown'  # quality of a document of which nobody has said anything
+WILDCARDS = '*?['
+LAST_CHARACTER = '\uffff'  # sorts behind all that names of runs have
+# Fields that the rows of a selection are made of, beside those that conditions name.
+FIELDS = ('_id', 'run', 'status', 'process', 'datecreated', 'size', 'md5sum', 'original_file', 'conditions')
+SAID = ('condition', 'tags', 'quality')
+
+
+@dataclass(frozen=True)
+class Runs:
+    """One run, a range of them (`ma22a000..ma22b013`, both ends included) or a pattern (`ma22a*`)."""
+
+    first: str
+    last: str
+    pattern: str | None = None
+
+    def has(self, run: str) -> bool:
+        """Whether a run is one of them."""
+        is_between = self.first <= run <= self.last
+        return is_between and (self.pattern is None or fnmatch.fnmatchcase(run, self.pattern))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a document must be like. Times are in seconds since the epoch; an empty or None field asks for nothing."""
+
+    runs: tuple[Runs, ...] = ()
+    step: str | None = None
+    step_version: str | None = None
+    status: str = documents.GOOD
+    tags: tuple[str, ...] = ()
+    quality: str | None = None
+    condition: str | None = None
+    since: float | None = None
+    until: float | None = None
+    where: tuple[Condition, ...] = ()
+
+    def matches(self, doc: Document) -> bool:
+        """Whether a document is wanted."""
+        run, created = doc.get('run'), documents.number(doc.get('datecreated'))
+        entry = entry_of(doc, self.step)
+        return (
+            isinstance(run, str)
+            and (not self.runs or any(runs.has(run) for runs in self.runs))
+            and (self.status == ANY or doc.get('status') == self.status)
+            and (self.step is None or entry is not None)
+            and (self.step_version is None or version_of(entry) == self.step_version)
+            and set(self.tags) <= set(tags_of(doc))
+            and (self.quality is None or quality_of(doc) == self.quality)
+            and (self.condition is None or doc.get('condition') == self.condition)
+            and (self.since is None or (created is not None and created >= self.since))
+            and (self.until is None or (created is not None and created < self.until))
+            and all(condition.holds(doc) for condition in self.where)
+        )
+
+    @property
+    def selector(self) -> dict[str, Any]:
+        """A Mango selector that lets all pass that `matches`, and few others."""
+        parts: list[dict[str, Any]] = [{'run': {'$type': 'string'}}]
+        if self.runs:
+            parts.append({'$or': [{'run': {'$gte': runs.first, '$lte': runs.last}} for runs in self.runs]})
+        if self.status != ANY:
+            parts.append({'status': self.status})
+        if self.condition is not None:
+            parts.append({'condition': self.condition})
+        if self.since is not None:
+            parts.append({'datecreated': {'$gte': self.since}})
+        if self.until is not None:
+            parts.append({'datecreated': {'$lt': self.until}})
+        if self.step is not None:
+            parts.append({'process': {'$elemMatch': {'name': self.step}}})
+        parts += [{'tags': {'$elemMatch': {'name': tag}}} for tag in self.tags]
+        parts += [condition.selector for condition in self.where if condition.selector is not None]
+        return {'$and': parts}
+
+    @property
+    def fields(self) -> list[str]:
+        """Fields of a document that are needed."""
+        return sorted({*FIELDS, *SAID, *(condition.field.partition('.')[0] for condition in self.where)})
+
+
+def runs(text: str) -> Runs:
+    """`RUN`, `FIRST..LAST` or a pattern with `*`, `?` and `[...]`. Raises SettingsError."""
+    first, dots, last = text.partition('..')
+    if dots and first and last:
+        if first > last:
+            raise SettingsError(f'{text!r}: {first} comes after {last}')
+        return Runs(first, last)
+    if dots or not text:
+        raise SettingsError(f'{text!r} is no run, no range like ma22a000..ma22b013 and no pattern like ma22a*')
+    start = next((place for place, char in enumerate(text) if char in WILDCARDS), None)
+    if start is None:
+        return Runs(text, text)
+    return Runs(text[:start], text[:start] + LAST_CHARACTER, text)
+
+
+def entry_of(doc: Document, step: str | None) -> dict[str, Any] | None:
+    """The last entry of a step, or the last of all; None where there is none."""
+    process = doc.get('process')
+    entries = [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+    return next((entry for entry in reversed(entries) if step is None or entry.get('name') == step), None)
+
+
+def version_of(entry: dict[str, Any] | None) -> str | None:
+    """The step's own version that an entry names."""
+    software = (entry or {}).get('software')
+    version = software.get('step') if isinstance(software, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def tags_of(doc: Document) -> list[str]:
+    """Names of a document's tags."""
+    tags = doc.get('tags')
+    named = [tag.get('name') if isinstance(tag, dict) else tag for tag in tags] if isinstance(tags, list) else []
+    return [name for name in named if isinstance(name, str)]
+
+
+def quality_of(doc: Document) -> str:
+    """What people said of a document's quality; UNKNOWN where nobody did."""
+    quality = doc.get('quality')
+    value = quality.get('value') if isinstance(quality, dict) else quality
+    return value if isinstance(value, str) else UNKNOWN
+
+
+def union(texts: Sequence[str]) -> tuple[Runs, ...]:
+    """Several of what `runs` takes."""
+    return tuple(runs(text) for text in texts)
