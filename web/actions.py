@@ -1,10 +1,11 @@
-"""What changes something: login, logout, and reprocessing. None of it is served where no password is set."""
+"""What changes something: login, logout, reprocessing, notes. None of it is served where no password is set."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import time
+from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -13,6 +14,8 @@ from starlette.responses import RedirectResponse, Response
 
 from edw.errors import EdwError
 from edw.model.documents import Document
+from edw.operating import annotations
+from edw.operating.annotations import Said
 from edw.operating.reprocessing import Change, Outcome, Selection, cut_before, requeue, requeued, select_documents
 from edw.redact import redact
 from web import access, pages, render
@@ -22,6 +25,7 @@ MOST_FIELDS = 8  # of a form
 LONGEST_FORM = 20_000  # bytes; ids and names are what it holds
 MOST_NAMED = 3  # documents that a message names
 LONGEST_MESSAGE = 300  # characters
+LONGEST_NAME = 60  # characters of who says something
 
 
 async def login_form(request: Request) -> Response:
@@ -58,15 +62,45 @@ async def log_out(request: Request) -> Response:
 
 async def reprocess(request: Request) -> Response:
     """Requeue documents: one by its id, or all of a kind of failure. The page before then says what became of it."""
-    form = await _checked_form(request)
-    if not request.app.state.access.holds(request.session.get('login')):
-        raise HTTPException(403, 'Log in first')
+    form = await _form_of_login(request)
     try:
         result = await _requeue(request, form)
         request.session['message'] = _in_words(result)
     except EdwError as error:
         request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'[:LONGEST_MESSAGE]
     return _on_to(_text(form, 'then'))
+
+
+async def annotate(request: Request) -> Response:
+    """Write a note into one document, or all of a run. The page before then says what became of it."""
+    form = await _form_of_login(request)
+    by = _text(form, 'by').strip()[:LONGEST_NAME]
+    request.session['by'] = by
+    try:
+        result = await _annotate(request, form, by or 'dashboard')
+        request.session['message'] = _in_words(result, 'changed')
+    except EdwError as error:
+        request.session['message'] = f'Not done, or not all of it: {redact(str(error))}'[:LONGEST_MESSAGE]
+    return _on_to(_text(form, 'then'))
+
+
+@in_thread
+def _annotate(request: Request, form: FormData, by: str) -> Outcome:
+    text, said = _text(form, 'text'), Said(by, time.time())
+    asked: dict[str, Any] = {
+        'hold': {'reason': text},
+        'release': {'is_released': True},
+        'comment': {'text': text},
+        'tag': {'tags': [text]},
+        'untag': {'without': [text]},
+        **{quality: {'quality': quality} for quality in annotations.QUALITIES},
+    }
+    what = _text(form, 'what')
+    if what not in asked:
+        raise HTTPException(400, f'There is no note of the kind {what!r}')
+    change = annotations.changes(said, **asked[what])
+    with request.app.state.databases.lent() as database:
+        return annotations.annotate(database, annotations.ids_of(database, [_text(form, 'name')]), change)
 
 
 @in_thread
@@ -98,8 +132,8 @@ def _cut(step: str) -> Change:
     return change
 
 
-def _in_words(result: Outcome) -> str:
-    parts = [f'{len(result.done)} document{"s" * (len(result.done) != 1)} requeued'] if result.done else []
+def _in_words(result: Outcome, done: str = 'requeued') -> str:
+    parts = [f'{len(result.done)} document{"s" * (len(result.done) != 1)} {done}'] if result.done else []
     for ids, text in (
         (result.unchanged, 'as wanted already'),
         (result.claimed, 'left alone, a listener is at it'),
@@ -111,6 +145,14 @@ def _in_words(result: Outcome) -> str:
             parts.append(f'{len(ids)} {text} ({", ".join(ids[:MOST_NAMED])}{more})')
     # The cookie that carries it has room for little.
     return '; '.join(parts)[:LONGEST_MESSAGE] or 'Nothing to do: no document is in this state any more'
+
+
+async def _form_of_login(request: Request) -> FormData:
+    """The form of somebody who is logged in."""
+    form = await _checked_form(request)
+    if not request.app.state.access.holds(request.session.get('login')):
+        raise HTTPException(403, 'Log in first')
+    return form
 
 
 async def _checked_form(request: Request) -> FormData:

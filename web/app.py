@@ -53,6 +53,7 @@ def application(databases: Databases, live: Live, host: str, public_names: tuple
             Route('/login', actions.log_in, methods=['POST']),
             Route('/logout', actions.log_out, methods=['POST']),
             Route('/reprocess', actions.reprocess, methods=['POST']),
+            Route('/annotate', actions.annotate, methods=['POST']),
         ]
 
     @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from edw.model.documents import ACQUIRING
+from edw.model.documents import ACQUIRING, HELD
 from edw.operating.status import RunStatus
 
 HOURS = 12  # that the plot shows
@@ -143,4 +143,4 @@ def _kind(state: str, steps: list[str]) -> str:
         return DONE if state == steps[-1] else PART
     if state == NEW:
         return NEW
-    return OTHER if state == ACQUIRING or not steps else BAD
+    return OTHER if state in (ACQUIRING, HELD) or not steps else BAD

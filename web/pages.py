@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from edw.model import documents
 from edw.model.documents import Document
 from edw.model.timeline import timeline
 from edw.operating import status
+from edw.operating.annotations import QUALITIES, notes
 from edw.operating.conflicts import conflict
 from edw.operating.outputs import output_of
 from edw.operating.reprocessing import failed_step, is_failed
@@ -101,10 +102,17 @@ def run(request: Request) -> Response:
     name = _asked(request, 'name')
     with request.app.state.databases.lent() as database:
         rows = status.documents_of_run(database, name)
+        docs = database.existing(row['id'] for row in rows[:MOST_DOCUMENTS])
     if not rows:
         raise HTTPException(404, f'No document belongs to a run {name!r}')
     return render.page(
-        'run.html', **frame(request, name), run=name, rows=rows[:MOST_DOCUMENTS], total=len(rows), most=MOST_DOCUMENTS
+        'run.html',
+        **frame(request, name),
+        **_notes(request, docs.values()),
+        run=name,
+        rows=rows[:MOST_DOCUMENTS],
+        total=len(rows),
+        most=MOST_DOCUMENTS,
     )
 
 
@@ -118,6 +126,7 @@ def document(request: Request) -> Response:
     return render.page(
         'document.html',
         **frame(request, doc_id),
+        **_notes(request, [doc]),
         doc={'_id': doc_id, **doc},  # whose place in the answer depends on the server
         doc_id=doc_id,
         run=doc.get('run') if isinstance(doc.get('run'), str) else None,
@@ -225,6 +234,11 @@ def _asked(request: Request, name: str) -> str:
     if value is None:
         raise HTTPException(404, f'The address of this page has no {name}')
     return value
+
+
+def _notes(request: Request, docs: Iterable[Document]) -> dict[str, Any]:
+    """What people said of documents, and what the form for more needs."""
+    return {'notes': notes(docs), 'qualities': QUALITIES, 'by': request.session.get('by', '')}
 
 
 def _facts(doc: Document) -> list[tuple[str, str]]:

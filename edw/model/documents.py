@@ -9,6 +9,7 @@ Document = dict[str, Any]
 
 GOOD = 'good'
 ACQUIRING = 'acquiring'  # status of the document that holds a run's name while its files are being written
+HELD = 'held'  # status of a document that somebody holds back; the one of before stands in `hold`
 LONGEST_CHAIN = 16  # steps up to which the selector is exact
 
 
@@ -58,7 +59,7 @@ def number(value: Any) -> float | None:
 
 def is_failed_status(status: Any) -> bool:
     """Whether a status is that of a document that a step failed on for good, as the view `failed` has it."""
-    return isinstance(status, str) and status not in (GOOD, ACQUIRING)
+    return isinstance(status, str) and status not in (GOOD, ACQUIRING, HELD)
 
 
 def is_free(doc: Document | None, after: str | int) -> bool:

@@ -13,6 +13,7 @@ from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event
+from edw.operating.annotations import notes
 from edw.operating.at_work import ListenerStatus
 from edw.operating.checks import is_left_alone, is_silent, remarks
 from edw.operating.conflicts import Conflict
@@ -65,7 +66,18 @@ def history(doc: Document, events: list[Event]) -> Group:
         short = event.duration is not None and event.duration < MINUTE
         took = f'{event.duration:.3f} s' if short else age(event.duration)
         _add(table, (moment(event.time), event.what, event.step, event.hostname, took, text), style)
-    return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(status))}'), Text(), table)
+    said = [Text(line) for line in _said(doc)]
+    return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(status))}'), *said, Text(), table)
+
+
+def _said(doc: Document) -> list[str]:
+    """What people said of a document, a line each."""
+    found = notes([doc])
+    lines = [f'held: {shortened(reason)}' for reason in found.holds]
+    lines += [f'quality: {safe(quality)}' for quality in found.qualities]
+    if found.tags:
+        lines.append(f'tags: {", ".join(map(safe, found.tags))}')
+    return lines + [f'{moment(time)} {safe(who)}: {safe(text)}' for time, who, text in found.comments]
 
 
 def conflict(found: Conflict) -> Group:

@@ -7,7 +7,8 @@ from typing import Any
 
 from edw.model import documents
 from edw.model.documents import Document
-from edw.selecting.wanted import entry_of, quality_of, tags_of
+from edw.operating.annotations import quality_of, tags_of
+from edw.selecting.wanted import UNKNOWN, entry_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def row_of(doc: Document, step: str | None) -> Row:
         done=documents.number(entry.get('finished')),
         condition=doc.get('condition'),
         conditions=doc.get('conditions'),
-        quality=quality_of(doc),
+        quality=quality_of(doc) or UNKNOWN,
         tags=tuple(tags_of(doc)),
         software=entry.get('software'),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document
+from edw.operating.annotations import quality_of, tags_of
 from edw.selecting.conditions import Condition
 
 ANY = 'any'
@@ -61,7 +62,7 @@ class Wanted:
             and (self.step is None or entry is not None)
             and (self.step_version is None or version_of(entry) == self.step_version)
             and set(self.tags) <= set(tags_of(doc))
-            and (self.quality is None or quality_of(doc) == self.quality)
+            and (self.quality is None or (quality_of(doc) or UNKNOWN) == self.quality)
             and (self.condition is None or doc.get('condition') == self.condition)
             and (self.since is None or (created is not None and created >= self.since))
             and (self.until is None or (created is not None and created < self.until))
@@ -121,20 +122,6 @@ def version_of(entry: dict[str, Any] | None) -> str | None:
     software = (entry or {}).get('software')
     version = software.get('step') if isinstance(software, dict) else None
     return version if isinstance(version, str) else None
-
-
-def tags_of(doc: Document) -> list[str]:
-    """Names of a document's tags."""
-    tags = doc.get('tags')
-    named = [tag.get('name') if isinstance(tag, dict) else tag for tag in tags] if isinstance(tags, list) else []
-    return [name for name in named if isinstance(name, str)]
-
-
-def quality_of(doc: Document) -> str:
-    """What people said of a document's quality; UNKNOWN where nobody did."""
-    quality = doc.get('quality')
-    value = quality.get('value') if isinstance(quality, dict) else quality
-    return value if isinstance(value, str) else UNKNOWN
 
 
 def union(texts: Sequence[str]) -> tuple[Runs, ...]:

@@ -173,25 +173,48 @@ def test_the_headers_of_events_alone_leave_the_connection_to_others(site: Site, 
     assert get(site, '/runs', visitor).status_code == 200
 
 
-def test_nothing_is_changed_without_login_token_and_origin(site: Site, visitor: requests.Session) -> None:
+@pytest.mark.parametrize('path', ['/reprocess', '/annotate'])
+def test_nothing_is_changed_without_login_token_and_origin(site: Site, visitor: requests.Session, path: str) -> None:
     before = site.database.get('ma22a000_003')
     form = {'id': 'ma22a000_003', 'action': 'failed', 'then': '/'}
+    form |= {'name': 'ma22a000_003', 'what': 'tag', 'text': 'golden', 'by': 'anna'}
     other = {'Origin': 'https://evil.example'}
-    assert post(site, '/reprocess', visitor, {**form, 'csrf': ''}).status_code == 403
-    assert post(site, '/reprocess', visitor, {**form, 'csrf': token(site, visitor)}).status_code == 403
+    assert post(site, path, visitor, {**form, 'csrf': ''}).status_code == 403
+    assert post(site, path, visitor, {**form, 'csrf': token(site, visitor)}).status_code == 403
     log_in(site, visitor)
     good = {**form, 'csrf': token(site, visitor)}
     with requests.Session() as stranger:
         foreign = token(site, stranger)
-    assert post(site, '/reprocess', visitor, form).status_code == 403
-    assert post(site, '/reprocess', visitor, {**form, 'csrf': foreign}).status_code == 403
-    assert post(site, '/reprocess', visitor, good, headers=other).status_code == 403
-    assert post(site, '/reprocess', visitor, good, headers={'Origin': 'null'}).status_code == 403
-    assert post(site, '/reprocess', visitor, good, headers={'Origin': None}).status_code == 403
-    assert post(site, '/reprocess', visitor, {**good, 'then': 'x' * 30_000}).status_code == 413
+    assert post(site, path, visitor, form).status_code == 403
+    assert post(site, path, visitor, {**form, 'csrf': foreign}).status_code == 403
+    assert post(site, path, visitor, good, headers=other).status_code == 403
+    assert post(site, path, visitor, good, headers={'Origin': 'null'}).status_code == 403
+    assert post(site, path, visitor, good, headers={'Origin': None}).status_code == 403
+    assert post(site, path, visitor, {**good, 'then': 'x' * 30_000}).status_code == 413
     assert post(site, '/logout', visitor, {}).status_code == 403
-    assert get(site, '/reprocess', visitor).status_code == 405
+    assert get(site, path, visitor).status_code == 405
     assert site.database.get('ma22a000_003') == before
+
+
+def test_notes_are_written_and_shown(site: Site, visitor: requests.Session) -> None:
+    doc_id = 'ma22a000_003'
+    before = site.database.get(doc_id)
+    log_in(site, visitor)
+    form = {'csrf': token(site, visitor), 'name': doc_id, 'then': f'/document?id={doc_id}', 'by': '<b>anna</b>'}
+    for what, text in (('comment', '<i>mains</i>'), ('tag', 'golden'), ('bad', ''), ('hold', 'warm')):
+        assert post(site, '/annotate', visitor, {**form, 'what': what, 'text': text}).status_code == 303
+    shown = get(site, f'/document?id={doc_id}').text
+    assert '&lt;i&gt;mains&lt;/i&gt;' in shown and '&lt;b&gt;anna&lt;/b&gt;' in shown and '<i>mains' not in shown
+    assert 'golden' in get(site, f'/run?name={before["run"]}').text
+    held = site.database.get(doc_id)
+    assert held['status'] == 'held' and held['hold']['reason'] == 'warm' and held['quality']['value'] == 'bad'
+    assert post(site, '/annotate', visitor, {**form, 'what': 'comment', 'text': ' '}).status_code == 303
+    assert 'a comment has 1 to' in get(site, '/', visitor).text
+    assert post(site, '/annotate', visitor, {**form, 'what': 'nonsense', 'text': 'x'}).status_code == 400
+    for what, text in (('release', ''), ('untag', 'golden')):
+        assert post(site, '/annotate', visitor, {**form, 'what': what, 'text': text}).status_code == 303
+    after = site.database.get(doc_id)
+    assert after['status'] == before['status'] and after['tags'] == [] and len(after['comments']) == 1
 
 
 def test_a_logout_ends_the_login_for_copies_of_its_cookie_too(site: Site, visitor: requests.Session) -> None:
