@@ -23,7 +23,7 @@ import local_couchdb
 from edw import cli, config
 from edw.database.client import Database
 from edw.errors import EdwError, Unavailable
-from edw.model.documents import GOOD, Document
+from edw.model.documents import GOOD, Document, is_run
 
 HERE = Path(__file__).resolve().parent
 DOCUMENTS = 3
@@ -110,7 +110,7 @@ def _finished(database: Database, events: Events) -> list[Document]:
     threading.Thread(target=follow, args=(database.info()['update_seq'],), daemon=True).start()
     while True:
         rows = database.all_docs(include_docs=True)
-        docs = [row['doc'] for row in rows if not row['id'].startswith('_')]
+        docs = [row['doc'] for row in rows if not row['id'].startswith('_') and not is_run(row['doc'])]
         for doc in docs:
             if doc['status'] != GOOD:
                 raise EdwError(f'{doc["_id"]}: {doc["status"]}: {doc.get("failures")}')

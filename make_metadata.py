@@ -5,6 +5,7 @@ make_metadata.py [N]        a simulated acquisition writes N data files (default
                             [data] raw of edw.ini, and each gets a document
 make_metadata.py --from DIR each data file in DIR that has no document gets one, if it does not change meanwhile
 make_metadata.py --watch DIR  the same, and from then on each data file as soon as it is finished, until Ctrl-C
+make_metadata.py --close RUN  no more files of this run are to come: its document is made
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from tqdm import tqdm
 
 from detector import acquisition
 from edw import cli, config, files, logs
+from edw.database import design, views
 from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
 from edw.model.documents import Document
@@ -51,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--seed', type=_seed, metavar='N', help='the same seed gives the same events')
     there = parser.add_mutually_exclusive_group()
     there.add_argument('--from', dest='folder', type=Path, metavar='DIR', help='register the data files in DIR')
+    there.add_argument('--close', metavar='RUN', help='no more files of this run are to come')
     there.add_argument('--watch', type=Path, metavar='DIR', help='register them, and those that come')
     parser.add_argument(
         '--settle',
@@ -85,9 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f'--{name} goes with --from DIR and --watch DIR')
     if arguments.settle is not None and arguments.done_mark is not None:
         parser.error('--settle and --done-mark are two ways to tell that a file is finished: give one')
-    if folder is not None and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
-        parser.error('N, --events and --seed are for simulated files, not for --from DIR or --watch DIR')
+    if (folder or arguments.close) and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
+        parser.error('N, --events and --seed are for simulated files, not for --from DIR, --watch DIR or --close RUN')
     database = Database(config.load(arguments.config))
+    if arguments.close is not None:
+        return close(database, arguments.close)
     if folder is not None:
         settle = SETTLE if arguments.settle is None else arguments.settle
         patterns = tuple(arguments.patterns or Selection.patterns)
@@ -142,9 +148,21 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
             way_out = f'Register what is missing with: python make_metadata.py --from {raw} --settle 0'
             raise EdwError(f'{error}\nAt least {uploaded} of {number} documents were uploaded. {way_out}') from None
     _complain(refused.values())
+    catalogue.close_run(database, run, time.time())
     print('uploaded', number - len(refused), 'documents of run', run)
     _print_sequence(database)
     return 1 if refused else 0
+
+
+def close(database: Database, run: str) -> int:
+    """Close a run."""
+    design.check(database, views=(views.RUNS,))
+    if not views.total(database, views.RUNS, startkey=[run], endkey=[run, views.LAST]):
+        raise EdwError(f'{database.url} has no documents of a run {run!r}')
+    print(
+        f'run {run} is closed' if catalogue.close_run(database, run, time.time()) else f'run {run} was closed already'
+    )
+    return 0
 
 
 def _make_sps(sps: str) -> None:

@@ -10,6 +10,7 @@ edw.listening       the parts of a listener: feed, intake, policy, waiting, what
 edw.registering     new documents for data files: the catalogue, runs, watching a folder
 edw.keeping         the files that documents name: whether they are whole, which may be deleted, how soon disks are full
 edw.operating       what operators look at and change: status, tables, checks, reprocessing
+edw.completing      runs as documents: when they are complete
 edw.selecting       which documents, and which files of them: conditions, finding, data frames
 
 `edw.heartbeat` and `edw.transfer` are no modules but doors: `python -m edw.heartbeat` is the process that listeners

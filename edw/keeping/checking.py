@@ -51,7 +51,7 @@ class Report:
 
     def add(self, looked: Looked) -> None:
         """Count a document."""
-        self.documents += 1
+        self.documents += looked.files > 0  # a run's document may have none
         self.files += looked.files
         self.wrong += looked.wrong
 

@@ -10,6 +10,9 @@ Document = dict[str, Any]
 GOOD = 'good'
 ACQUIRING = 'acquiring'  # status of the document that holds a run's name while its files are being written
 HELD = 'held'  # status of a document that somebody holds back; the one of before stands in `hold`
+CLOSED = 'closed'  # status of the document of a run until the run is complete
+RUN = 'run'  # type of the document of a run
+RUN_COMPLETE = 'run_complete'  # name of its first entry; steps of runs come after it, and no step of files does
 LONGEST_CHAIN = 16  # steps up to which the selector is exact
 
 
@@ -59,7 +62,12 @@ def number(value: Any) -> float | None:
 
 def is_failed_status(status: Any) -> bool:
     """Whether a status is that of a document that a step failed on for good, as the view `failed` has it."""
-    return isinstance(status, str) and status not in (GOOD, ACQUIRING, HELD)
+    return isinstance(status, str) and status not in (GOOD, ACQUIRING, HELD, CLOSED)
+
+
+def is_run(doc: Document) -> bool:
+    """Whether a document is that of a run, and not of a file."""
+    return doc.get('type') == RUN
 
 
 def is_free(doc: Document | None, after: str | int) -> bool:

@@ -177,7 +177,7 @@ def read(database: Database) -> Status:
     lookalikes = [
         f'{waiting[place]} behind {place!a} (which only looks like {step!a})' for place, step in alike.items()
     ]
-    ended -= alike.keys()
+    ended -= alike.keys() | _places_of_runs(edges)
     return Status(
         time=now,
         documents=views.total(database, views.STATUS),
@@ -247,6 +247,16 @@ def _failures(database: Database) -> list[FailureKind]:
             newest = documents.number(row['key'][2])
             kinds.append(FailureKind(step, redact(kind), group['value'], newest, row['id'], redact(error)))
     return kinds
+
+
+def _places_of_runs(edges: Iterable[tuple[Place, str]]) -> set[Place]:
+    """The places of documents of runs: behind the entry that begins them, and behind the steps that follow it."""
+    found: set[Place] = set()
+    new: set[Place] = {documents.RUN_COMPLETE}
+    while new:
+        found |= new
+        new = {step for place, step in edges if place in new and step not in found}
+    return found
 
 
 def _place_before(database: Database, step: str) -> Place | None:

@@ -1,4 +1,4 @@
-"""Documents of data files: one each, in the form that the listeners process."""
+"""Documents of data files: one each, in the form that the listeners process; and those of closed runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edw.database.client import Database, batches
-from edw.errors import Conflict
-from edw.model.documents import ACQUIRING, GOOD, Document
+from edw.errors import Conflict, EdwError
+from edw.model.documents import ACQUIRING, CLOSED, GOOD, RUN, Document, is_run
 from edw.registering import contents, runs
 
 BATCH = 1000  # documents in one request
@@ -71,6 +71,26 @@ def insert(database: Database, docs: list[Document], on_batch: Callable[[int], o
         if on_batch:
             on_batch(len(batch))
     return refused
+
+
+def run_document(run: str, now: float) -> Document:
+    """The document of a run that was closed at the time `now`, in seconds since the epoch.
+
+    Its id is the run's name. It has no field `run`, which is of files, and until the run is complete its status keeps
+    every listener away.
+    """
+    return {'_id': run, 'type': RUN, 'status': CLOSED, 'datecreated': now, 'process': []}
+
+
+def close_run(database: Database, run: str, now: float) -> bool:
+    """Close a run. False where it was closed already. Raises EdwError where a file's document has its name."""
+    try:
+        database.put(run_document(run, now))
+    except Conflict:
+        if not is_run(database.get(run)):
+            raise EdwError(f'document {run} is that of a file: a run of this name cannot be closed') from None
+        return False
+    return True
 
 
 def deletions(database: Database) -> object:

@@ -18,6 +18,7 @@ import uproot
 from detector import acquisition
 from edw import files
 from edw.database.client import Database
+from edw.model.documents import is_run
 from edw.transfer import make_new_folder
 from tests.conftest import Server
 from tests.scripts import ROOT, Scripts, wait_until
@@ -33,7 +34,9 @@ def done_with(database: Database, step: str) -> int:
 
 
 def documents(database: Database) -> list[dict]:
-    return [row['doc'] for row in database.all_docs(include_docs=True) if not row['id'].startswith('_')]
+    """Those of files."""
+    docs = (row['doc'] for row in database.all_docs(include_docs=True))
+    return [doc for doc in docs if not doc['_id'].startswith('_') and not is_run(doc)]
 
 
 def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:

@@ -3,10 +3,13 @@ function(doc) {
   if (!Array.isArray(doc.process)) {
     return;
   }
-  var before = 0;
+  // That of runs begins with an entry that comes after no step: after the files.
+  var before = doc.type === 'run' ? null : 0;
   doc.process.forEach(function(entry) {
     if (entry !== null && typeof entry === 'object' && typeof entry.name === 'string') {
-      emit([before, entry.name], 1);
+      if (before !== null) {
+        emit([before, entry.name], 1);
+      }
       before = entry.name;
     }
   });

@@ -1,7 +1,8 @@
 function(doc) {
   // Documents that a step gave up, by step, kind and time of their last failure; its text is the value. Those of the
-  // original scripts tell only their status. A run that is being written has not failed, nor has what is held.
-  if (typeof doc.status !== 'string' || doc.status === 'good' || doc.status === 'acquiring' || doc.status === 'held') {
+  // original scripts tell only their status. Not what is being
+  // written, held, or a run that is closed.
+  if (typeof doc.status !== 'string' || ['good', 'acquiring', 'held', 'closed'].indexOf(doc.status) >= 0) {
     return;
   }
   var failures = Array.isArray(doc.failures) ? doc.failures : [];

@@ -1,5 +1,5 @@
 function(doc) {
-  if (doc.status !== undefined) {
+  if (doc.status !== undefined && doc.type !== 'run') {
     emit(doc.status, 1);
   }
 }

@@ -1,0 +1,6 @@
+function(doc) {
+  // The documents of runs.
+  if (doc.type === 'run') {
+    emit(doc._id, 1);
+  }
+}
