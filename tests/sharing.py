@@ -34,10 +34,8 @@ LONG = (
     'tests/acceptance/test_odd_arguments.py',
     'tests/acceptance/test_odd_documents.py',
     'tests/acceptance/test_streams.py',
-    'tests/acceptance/test_watch.py',
     'tests/integration/test_remote_storage.py',
     'tests/integration/test_sftp_storage.py',
-    'tests/integration/test_watching.py',
 )
 
 
