@@ -10,9 +10,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Tests run in as many processes as there are processors, each with an embedded server of its own; see tests/sharing.py.
+# Where it is set, as in many images of containers, each of hundreds of processes would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Tests run in several processes, each with an embedded server of its own; see tests/sharing.py, and tests/conftest.py for
+# their number. Unit tests do not wait: they have as many as there are processors.
 # Threads of the linear algebra in each of them would only wait for each other.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --max-worker-restart 0
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --max-worker-restart 0
 
 .PHONY: demo check unit test test-long style bench bench-peers chaos clean
 
@@ -23,7 +27,7 @@ check: $(VENV)/ready-dev
 	@$(MAKE) --no-print-directory --jobs 2 style unit
 
 unit: $(VENV)/ready-dev
-	@$(PYTEST) --hypothesis-profile check tests/unit
+	@$(PYTEST) -n logical --hypothesis-profile check tests/unit
 
 test: style
 	@$(PYTEST) -m 'not long'

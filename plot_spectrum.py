@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from detector import spectrum
 from detector.pulses import FloatArray
 from detector.spectrum import Spectrum
-from detector.spectrum_plot import figure
 from detector.traces import DataFileError
 from edw import cli, config, files
 from edw.database.client import Database
@@ -94,6 +93,9 @@ def _table(found: Spectrum) -> str:
 
 
 def _write(spectra: list[Spectrum], title: str, output: Path) -> None:
+    # Imported here: Matplotlib takes half of the start, and what is wrong with runs and files is told without it.
+    from detector.spectrum_plot import figure
+
     try:
         with files.replacing(output) as temporary:
             figure(spectra, title).savefig(temporary, format=output.suffix[1:].lower(), dpi=DOTS_PER_INCH)

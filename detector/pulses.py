@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -84,6 +83,9 @@ def _smoothed_pulse(model: DetectorModel, times: FloatArray) -> FloatArray:
 
 
 def _smoothed_decay(times: FloatArray, tau: float) -> FloatArray:
+    # Imported here: SciPy takes a third of the start of scripts that only read files.
+    from scipy.special import log_ndtr
+
     # Logarithms, because long before the arrival one factor overflows where the other vanishes.
     return np.exp(SMOOTHING**2 / (2 * tau**2) - times / tau + log_ndtr(times / SMOOTHING - SMOOTHING / tau))
 

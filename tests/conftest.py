@@ -59,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker('long')
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """For `-n auto`: one process more than there are processors, because tests with a server often wait for it."""
+    return (os.cpu_count() or 1) + 1 if config.getoption('numprocesses') == 'auto' else None
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:
     """Share the tests out as tests/sharing.py says, unless another way is asked for."""
     return Sharing(config, log) if config.getvalue('dist') == 'load' else None

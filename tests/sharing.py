@@ -25,19 +25,17 @@ GROUPS = {
 }
 
 
-# What takes long for what it shows: odd values of every option of every script, storage of other machines, clocks that
-# are set, kills at each step. `make test` leaves it out; `make test-long` runs it, before a release and after changes
-# to what it is about.
+# What takes long for what it shows, or needs a large package: odd values of every option of every script, storage of
+# other machines, clocks that are set, ROOT. `make test` leaves it out; `make test-long` runs it, before a release and
+# after changes to what it is about.
 LONG = (
     'tests/acceptance/test_clock.py',
-    'tests/acceptance/test_delete_originals.py',
     'tests/acceptance/test_odd_arguments.py',
     'tests/acceptance/test_odd_documents.py',
     'tests/acceptance/test_streams.py',
-    'tests/acceptance/test_watch.py',
+    'tests/integration/test_hadd.py',
     'tests/integration/test_remote_storage.py',
     'tests/integration/test_sftp_storage.py',
-    'tests/integration/test_watching.py',
 )
 
 

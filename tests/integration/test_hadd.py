@@ -1,10 +1,12 @@
 """ROOT itself on files of this suite, and this suite on what ROOT makes of them.
 
-ROOT is in no Debian package; `pip install root`, in an environment of its own, has its programs in ROOT/bin.
+ROOT is in no Debian package. The package `root` of requirements-long.txt has its programs in ROOT/bin.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,9 +25,11 @@ COMPRESSIONS = {'none': '0', 'zlib': '101', 'lzma': '207', 'lz4': '404', 'zstd':
 
 @pytest.fixture(scope='module')
 def hadd() -> str:
-    found = shutil.which('hadd')
+    package = importlib.util.find_spec('ROOT')
+    folders = [f'{folder}/bin' for folder in (package and package.submodule_search_locations) or ()]
+    found = shutil.which('hadd', path=os.pathsep.join([os.environ.get('PATH', os.defpath), *folders]))
     if found is None:
-        pytest.skip('hadd is not here; it is a program of ROOT, which is in no Debian package (pip install root)')
+        pytest.skip('hadd of ROOT is not here; make test-long installs it on Linux (requirements-long.txt)')
     return found
 
 

@@ -35,6 +35,8 @@ from pathlib import Path
 import uproot.sink.file
 from detector.acquisition import write_file
 
+# What is imported and computed once is there before the first fork.
+write_file(Path(sys.argv[1]) / 'warm', 1, 3)
 write = uproot.sink.file.FileSink.write
 
 def write_or_die(self, *arguments):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.sharing import GROUPS, Sharing, group_of
+from tests.sharing import GROUPS, LONG, Sharing, group_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -17,8 +17,8 @@ def test_what_measures_time_is_together() -> None:
     assert group_of('tests/unit/test_files.py::test_x') is None
 
 
-def test_groups_name_what_is_there() -> None:
-    for beginning in (beginning for beginnings in GROUPS.values() for beginning in beginnings):
+def test_what_is_named_is_there() -> None:
+    for beginning in (*(beginning for beginnings in GROUPS.values() for beginning in beginnings), *LONG):
         file, _, test = beginning.partition('::')
         assert (ROOT / file).exists() and f'def {test}' in ((ROOT / file).read_text() if test else 'def ')
 
