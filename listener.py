@@ -290,15 +290,16 @@ class Listener:
 
     # 2. Claim them, and write what callbacks have made of those before, in one request.
 
-    def _claim_due(self) -> float:
-        return self._policy.claim_due if self._intake.has_waiting and self._room() else NEVER
+    def _claim_due(self, writes: bool = False) -> float:
+        return self._policy.claim_due if self._intake.has_waiting and self._room(writes) else NEVER
 
     def _exchange_due(self) -> float:
         return min(self._in_flight.write_due, self._claim_due())
 
     def _exchange(self) -> None:
-        may_claim = self._claim_due() <= time.monotonic()
-        wanted = self._intake.take(self._room(), self._in_flight.ids) if may_claim else []
+        now = time.monotonic()
+        writes = self._in_flight.write_due <= now
+        wanted = self._intake.take(self._room(writes), self._in_flight.ids) if self._claim_due(writes) <= now else []
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
@@ -396,9 +397,9 @@ class Listener:
         if held is not None and (lost := self._in_flight.keep(held)):
             log.warning('%d documents that waited here are no longer claimed by this listener', lost)
 
-    def _room(self) -> int:
-        """How many documents may be claimed now."""
-        return 0 if self._stopping else int(min(self._policy.room(self._in_flight.load), self._left))
+    def _room(self, writes: bool = False) -> int:
+        """How many documents may be claimed now, in a request that is made anyway to write results or not."""
+        return 0 if self._stopping else int(min(self._policy.room(self._in_flight.load, writes), self._left))
 
     def _check_design(self) -> None:
         needed = (self._settings.lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
