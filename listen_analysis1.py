@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name='signal_processing',
         after='move_to_sps',
         failed='signal processing failure',
+        engine='processes',
         argv=argv,
     )
 

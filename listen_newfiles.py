@@ -24,7 +24,9 @@ def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    return listener.main(move_to_sps, name='move_to_sps', after=0, failed='failed move to sps', argv=argv)
+    return listener.main(
+        move_to_sps, name='move_to_sps', after=0, failed='failed move to sps', engine='threads', argv=argv
+    )
 
 
 if __name__ == '__main__':

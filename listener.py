@@ -17,7 +17,6 @@ or replayed can cost time, but never a document.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import math
@@ -28,7 +27,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from edw import cli, config, logs, space
+from edw import cli, config, logs
 from edw.claiming import waits
 from edw.claiming.claimant import Claimant
 from edw.claiming.heartbeat import Heartbeat
@@ -37,12 +36,12 @@ from edw.claiming.waits import Wait
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
+from edw.engines import choice
 from edw.engines.callbacks import Callback
-from edw.engines.engine import Engine, Running, Tell, Workers
-from edw.engines.processes import Processes
-from edw.engines.threads import Threads
+from edw.engines.engine import CannotRun, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.inbox import Inbox, StopRequest
+from edw.listening import options
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import FIRST_REST, Intake
@@ -56,16 +55,28 @@ SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the 
 MAX_NAMED = 5  # documents that one warning names
 FEED_PATIENCE = 60.0  # seconds in which the feed may fail for good once, if the database itself has no objection
 
+# What batch systems send before they kill. Counted once: beyond its soft limit a process gets SIGXCPU every second.
+BATCH_SIGNALS = (signal.SIGUSR1, signal.SIGXCPU)
+
 log = logging.getLogger('listener')
 
 
-def main(callback: Callback, *, name: str, after: str | int, failed: str, argv: Sequence[str] | None = None) -> int:
+def main(
+    callback: Callback,
+    *,
+    name: str,
+    after: str | int,
+    failed: str,
+    engine: str = config.THREADS,
+    argv: Sequence[str] | None = None,
+) -> int:
     """Run a step as a script: read the command line, listen until a signal, return the exit code.
 
     `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
     `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on for good.
+    `engine` is where callbacks run by default: in `threads`, or in `processes`.
     """
-    return cli.ending(lambda: _listen(callback, Step(name, after, failed), argv))
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed), engine, argv))
 
 
 def run(
@@ -78,12 +89,13 @@ def run(
     workers: int | None = None,
     batch: int | None = None,
     once: bool = False,
+    engine: str | None = None,
     timeout: float | None = None,
 ) -> int:
     """The same as `main` for callers in Python: no command line, no signals, and errors are raised.
 
-    `timeout` is in seconds; with it callbacks run in processes. Returns how many documents the step failed on. Raises
-    EdwError for permanent errors.
+    `timeout` is in seconds, and for processes. Returns how many documents the step failed on. Raises EdwError for
+    permanent errors.
     """
     settings = settings or config.load()
     return Listener(
@@ -93,6 +105,7 @@ def run(
         workers=workers or settings.workers,
         batch=batch or settings.batch,
         once=once,
+        engine=choice.engine_of(config.THREADS, engine, timeout, settings.engine),
         timeout=timeout,
     ).run()
 
@@ -126,9 +139,16 @@ class Listener:
         workers: int,
         batch: int,
         once: bool,
+        engine: str = config.THREADS,
         timeout: float | None = None,
+        duration: float = math.inf,
+        limit: float = math.inf,
         metrics: Metrics = UNHEARD,
     ) -> None:
+        """0 `workers` are as many as the engine makes by itself.
+
+        Nothing is claimed after `duration` seconds, or when `limit` documents were.
+        """
         self._step = step
         self._settings = settings
         self._once = once
@@ -136,7 +156,7 @@ class Listener:
         self._database = Database(settings)
         outage = Outage(metrics.outage, metrics.reached)
         self._retry = Retry(self._wait_for_server, outage, believes_at_once=False)
-        self._inbox: Inbox[Page | FeedFailed | Running | StopRequest | Workers] = Inbox()
+        self._inbox: Inbox[Page | FeedFailed | Running | StopRequest | Workers | CannotRun] = Inbox()
         name = listeners.new_name()
         # One that ends when nothing waits any more cannot leave documents to others.
         self._policy = Policy(name, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once)
@@ -145,18 +165,22 @@ class Listener:
         self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        engine = _engine(callback, settings, workers, timeout, self._inbox.put)
-        self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
+        made = choice.start(engine, callback, settings, workers, timeout, self._inbox.put)
+        self._in_flight = InFlight(made, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()
         self._feed_failed_at = -NEVER  # monotonic time
         self._unplaced: list[str] = []
         self._waits: Wait | None = None  # as it was told last, with when a document tries again
         self._told_of_wait: tuple[str | None, float] = (None, NOW)
+        self._end_at = time.monotonic() + duration
+        self._left = limit  # documents that may be claimed
         self._stopping = False
+        self._told_to_stop = False
         # In the order in which a document goes through them: what one brings is met by the next in the same turn. The
         # feed is polled last: what can be written is written before the server has to look for more.
         self._parts: tuple[tuple[Callable[[], float], Callable[[], None]], ...] = (
+            (self._end_due, self._take_nothing_new),
             (self._sweep_due, self._sweep),
             (self._rest_due, self._in_flight.resume),
             (self._wake_due, self._intake.wake),
@@ -236,13 +260,22 @@ class Listener:
                     self._policy.workers_are(number)
                 case FeedFailed(error):
                     self._doubt(error)
+                case CannotRun(error):
+                    raise error
                 case StopRequest():
-                    if self._stopping:
+                    if self._told_to_stop:
                         raise BrokenOff
-                    self._stopping = True
-                    self._in_flight.close()
-                    running = self._in_flight.load.running
-                    log.info('stopping%s', f', after the {running} that still run' if running else '')
+                    self._told_to_stop = True
+                    self._take_nothing_new()
+
+    def _end_due(self) -> float:
+        return NEVER if self._stopping else self._end_at
+
+    def _take_nothing_new(self) -> None:
+        self._stopping = True
+        self._in_flight.close()
+        running = self._in_flight.load.running
+        log.info('stopping%s', f', after the {running} that still run' if running else '')
 
     # 1. Ask the view for documents that wait, and drop what is no longer free.
 
@@ -257,18 +290,20 @@ class Listener:
 
     # 2. Claim them, and write what callbacks have made of those before, in one request.
 
-    def _claim_due(self) -> float:
-        return self._policy.claim_due if self._intake.has_waiting and self._room() else NEVER
+    def _claim_due(self, writes: bool = False) -> float:
+        return self._policy.claim_due if self._intake.has_waiting and self._room(writes) else NEVER
 
     def _exchange_due(self) -> float:
         return min(self._in_flight.write_due, self._claim_due())
 
     def _exchange(self) -> None:
-        may_claim = self._claim_due() <= time.monotonic()
-        wanted = self._intake.take(self._room(), self._in_flight.ids) if may_claim else []
+        now = time.monotonic()
+        writes = self._in_flight.write_due <= now
+        wanted = self._intake.take(self._room(writes), self._in_flight.ids) if self._claim_due(writes) <= now else []
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
+        self._left -= len(exchanged.won)
         self._policy.claimed(len(exchanged.won), len(exchanged.lost), len(exchanged.refused))
         self._intake.leave_alone(exchanged.refused)
         self._in_flight.settle(exchanged.written, self._claimant.name)
@@ -362,9 +397,9 @@ class Listener:
         if held is not None and (lost := self._in_flight.keep(held)):
             log.warning('%d documents that waited here are no longer claimed by this listener', lost)
 
-    def _room(self) -> int:
-        """How many documents may be claimed now."""
-        return 0 if self._stopping else self._policy.room(self._in_flight.load)
+    def _room(self, writes: bool = False) -> int:
+        """How many documents may be claimed now, in a request that is made anyway to write results or not."""
+        return 0 if self._stopping else int(min(self._policy.room(self._in_flight.load, writes), self._left))
 
     def _check_design(self) -> None:
         needed = (self._settings.lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
@@ -380,7 +415,7 @@ class Listener:
         return False
 
     def _may_end(self) -> bool:
-        return self._stopping and not self._in_flight
+        return (self._stopping or self._left <= 0) and not self._in_flight
 
     def _break_off(self) -> None:
         """Release all that is claimed, in one request, and no more than that."""
@@ -397,68 +432,29 @@ class Listener:
             log.error('%d documents stay claimed by %s: %s', len(updates), self._claimant.name, error)
 
 
-def _engine(callback: Callback, settings: config.Settings, workers: int, timeout: float | None, tell: Tell) -> Engine:
-    if timeout is None:
-        return Threads(callback, settings, workers, tell)
-    return Processes(callback, settings, workers, timeout, tell)
-
-
-def _listen(callback: Callback, step: Step, argv: Sequence[str] | None) -> int:
-    arguments = _parser(step).parse_args(argv)
-    logs.set_up(arguments.level)
-    settings = config.load(arguments.config)
+def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | None) -> int:
+    given = options.parser(step, engine).parse_args(argv)
+    logs.set_up(given.level)
+    settings = config.load(given.config)
     listener = Listener(
         callback,
         step,
         settings,
-        workers=arguments.workers or settings.workers,
-        batch=arguments.batch or settings.batch,
-        once=arguments.once,
-        timeout=arguments.timeout,
-        metrics=_exporter(step, settings, *arguments.metrics) if arguments.metrics else UNHEARD,
+        workers=given.workers or settings.workers,
+        batch=given.batch or settings.batch,
+        once=given.once,
+        engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
+        timeout=given.timeout,
+        duration=given.duration or math.inf,
+        limit=given.limit or math.inf,
+        metrics=options.metrics_of(step, settings, given.metrics),
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: listener.stop())
-    return 1 if listener.run() and arguments.once else 0
+    for number in (signal.SIGTERM, signal.SIGINT, *BATCH_SIGNALS):
+        signal.signal(number, partial(_stop, listener))
+    return 1 if listener.run() and given.once else 0
 
 
-def _exporter(step: Step, settings: config.Settings, host: str, port: int) -> Metrics:
-    from edw.listening import exporter  # a listener that nobody measures does without the package
-
-    metrics = exporter.Exporter(step, space.folders(settings))
-    exporter.serve(metrics, host, port)
-    return metrics
-
-
-def _parser(step: Step) -> argparse.ArgumentParser:
-    where = 'new documents' if step.after == 0 else f'documents whose last step is {step.after}'
-    command = cli.parser(f'Wait for {where}, run the step {step.name} on each, and record the result in it.')
-    command.add_argument(
-        '--workers', type=cli.workers, metavar='N', help='callbacks that run at once (default: as edw.ini says)'
-    )
-    command.add_argument(
-        '--batch', type=cli.count, metavar='N', help='most documents to claim at once (default: as edw.ini says)'
-    )
-    command.add_argument(
-        '--timeout',
-        type=cli.seconds,
-        metavar='S',
-        help='break a callback off after S seconds, and count that as a failed attempt. Callbacks run in processes '
-        'then, not in threads: the callback must be a function at the top level of its script, the script must call '
-        'listener.main under if __name__ == "__main__", and nothing that it keeps in memory is shared. A callback '
-        'that ends its process costs that attempt, not the listener',
-    )
-    command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
-    command.add_argument(
-        '--metrics',
-        type=cli.address,
-        metavar='[HOST:]PORT',
-        help='answer Prometheus on this port, of 127.0.0.1 unless HOST says otherwise; 0 takes a free port',
-    )
-    loudness = command.add_mutually_exclusive_group()
-    for flag, level, text in (
-        ('-v', logging.DEBUG, 'say more, and name each document of a burst'),
-        ('-q', logging.WARNING, 'say only what is wrong'),
-    ):
-        loudness.add_argument(flag, dest='level', action='store_const', const=level, default=logging.INFO, help=text)
-    return command
+def _stop(listener: Listener, number: int, _: object) -> None:
+    if number in BATCH_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    listener.stop()

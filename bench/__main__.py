@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import local_couchdb
-from bench import analysis, resources, speed, transfer
+from bench import analysis, chain, resources, speed
 from bench.contenders import Contender
 from bench.contenders.task_queues import task_queues
 from bench.report import percentiles, rates, values
 from bench.store import Login
+from bench.transfers import local
 from edw import cli, config
 
+CHAIN_FILES = 300
+SINGLE_FILES, SINGLE_RATE = 40, 2.0  # that come one by one, and how many a second
 LATENCY_DOCUMENTS = 400
 LATENCY_RATE = 20.0  # documents a second
 LISTENERS = (1, 4)  # for each step
@@ -51,6 +54,17 @@ class Bench:
         """
         left_out = {'floor', 'original'} if listeners > 1 else {'original'} if number > MOST_OF_ORIGINAL else set()
         return [name for name in self.names if name not in left_out]
+
+    def chain(self) -> Iterator[Any]:
+        """Real files through the real steps."""
+        found, cpu = chain.measure(self.login, CHAIN_FILES, self.rounds)
+        rates(f'{CHAIN_FILES} files of 1 MB through both steps, {chain.WORKERS} workers: files/s', found)
+        for name, of_it in cpu.items():
+            values(f'{name}: CPU ms a file', of_it)
+        with chain.chain(self.login, SINGLE_FILES) as made:
+            single = made.latency(SINGLE_RATE)
+        percentiles(f'{SINGLE_RATE:g} files a second, one by one: ms to the end', {'suite': single})
+        yield {'files': CHAIN_FILES, 'files/s': found, 'CPU ms': cpu, 'seconds': single}
 
     def throughput(self) -> Iterator[Any]:
         """Documents a second through two steps."""
@@ -99,12 +113,12 @@ class Bench:
     def transfer(self) -> Iterator[Any]:
         """Moving files on this machine."""
         for number, size in FILES:
-            found = transfer.measure(number, size, self.rounds)
+            found = local.measure(number, size, self.rounds)
             rates(f'{number} file(s) of {size / 1e6:g} MB, on one disk: MB/s', found)
             yield {'files': number, 'bytes': size, 'MB/s': found}
 
 
-WHAT = ('throughput', 'latency', 'rest', 'backlog', 'analysis', 'transfer')
+WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'transfer')
 WITHOUT_SERVER = {'analysis', 'transfer'}
 EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
 COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}

@@ -43,7 +43,7 @@ class Processes:
 
         It is ready when it has said `ready`.
         """
-        log = self._folder / f'{len(self.started)}.log'
+        log = self.log_of(len(self.started))
         with open(log, 'wb') as stream:
             process = subprocess.Popen(
                 command,
@@ -56,6 +56,10 @@ class Processes:
         self.started.append(process)
         wait_for(process, log, ready)
         return process
+
+    def log_of(self, number: int) -> Path:
+        """The file with the output of the process that was started as the first (0), second, ..."""
+        return self._folder / f'{number}.log'
 
     def wait_for_times(self, said: re.Pattern[str], ids: set[str], limit: float) -> dict[str, float]:
         """Wait until something was said of each of the documents.

@@ -51,9 +51,14 @@ def latency(
     found = {}
     for name in names:
         with _contender(login, queues, name) as contender:
-            seconds = sorted(contender.latencies(WARM_UP + number, rate, listeners)[WARM_UP:])
-        found[name] = {label: seconds[int(part * (len(seconds) - 1))] for label, part in PERCENTILES.items()}
+            found[name] = percentiles_of(contender.latencies(WARM_UP + number, rate, listeners)[WARM_UP:])
     return found
+
+
+def percentiles_of(seconds: list[float]) -> dict[str, float]:
+    """Percentiles of times, by their labels."""
+    ordered = sorted(seconds)
+    return {label: ordered[int(part * (len(ordered) - 1))] for label, part in PERCENTILES.items()}
 
 
 @contextlib.contextmanager

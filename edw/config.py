@@ -32,6 +32,7 @@ LAST_PORT = 65535
 MOST = 1_000_000  # of anything that is counted; more is a slip of the pen
 MOST_WORKERS = 1000
 MOST_COPIES = 100
+ENGINES = THREADS, PROCESSES = ('threads', 'processes')
 LONGEST = 2e6  # seconds, about three weeks; poll() of the system counts milliseconds in 31 bits
 LEAST_BEATS = 2.0  # heartbeats in a lease
 WRITTEN_OPENLY = ('server', 'dbname', 'username')  # and all locations: what stands in them is no secret
@@ -112,6 +113,16 @@ def _count(value: str, most: int = MOST) -> int:
     if not value.isdecimal() or len(value) > len(str(most)) or not 1 <= int(value) <= most:
         raise ValueError(f'must be a whole number from 1 to {most}')
     return int(value)
+
+
+def _workers(value: str) -> int:
+    return _count(value, MOST_WORKERS) if value else 0  # as many as the engine makes by itself
+
+
+def _engine(value: str) -> str:
+    if value and value not in ENGINES:
+        raise ValueError(f'must be {" or ".join(ENGINES)}, or empty')
+    return value
 
 
 def _seconds(value: str) -> float:
@@ -217,8 +228,19 @@ class Settings:
         'How many verified copies of an original there must be before `delete_originals.py` deletes it',
         default='1',
     )
+    engine: str = option(
+        'listener',
+        _engine,
+        'Where callbacks run: in `threads`, for those that wait, or in `processes`, for those that compute. Empty: as '
+        'the script of the step says; `--engine` overrides',
+        default='',
+    )
     workers: int = option(
-        'listener', partial(_count, most=MOST_WORKERS), 'Callbacks that run at once; `--workers` overrides', default='1'
+        'listener',
+        _workers,
+        'Callbacks that run at once; `--workers` overrides. Empty: one thread, or as many processes as there are '
+        'processors for the listener',
+        default='',
     )
     batch: int = option(
         'listener',

@@ -40,7 +40,7 @@ class OnCouchDB:
         """
         with tempfile.TemporaryDirectory(prefix='edw-bench-') as name, Processes(Path(name)) as processes:
             server = server or self.store.settings.server
-            file = _settings_file(self.store, Path(name), server)
+            file = settings_file(self.store, Path(name), server)
             username, password = self.store.login
             for step in steps:
                 for _ in range(listeners):
@@ -90,12 +90,13 @@ def original(store: Store) -> OnCouchDB:
     return OnCouchDB(store, ORIGINAL, 'listening', 2, logged('201'))
 
 
-def _settings_file(store: Store, folder: Path, server: str) -> Path:
-    """The settings as they are shipped, but for server, database and login."""
+def settings_file(store: Store, folder: Path, server: str) -> Path:
+    """The settings as they are shipped, but for server, database, login, and where files are moved to."""
     parser = configparser.RawConfigParser()
     parser.read(config.DEFAULT_FILE, encoding='utf-8')
     for option in ('dbname', 'username', 'password'):
         parser.set('Cloudant', option, getattr(store.settings, option))
+    parser.set('data', 'sps', store.settings.sps)
     parser.set('Cloudant', 'server', server)
     file = folder / 'edw.ini'
     with open(file, 'w', encoding='utf-8') as stream:

@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from edw.claiming import claims, cluster, results
+from edw.claiming import claims, cluster, job, results
 from edw.claiming.heartbeat import Heartbeat
 from edw.claiming.peers import Peers
 from edw.claiming.results import Refused, Update
@@ -73,7 +73,7 @@ class Claimant:
         self._unanswered |= {doc['_id'] for doc in wanted}
         wanted = [doc for doc in wanted if doc['_id'] not in not_tried]
         versions = [update.change(update.doc) for update in updates]
-        claimed_versions = [documents.claimed(doc, self._step, self.name, time.time()) for doc in wanted]
+        claimed_versions = [documents.claimed(doc, self._step, self.name, time.time(), job.current()) for doc in wanted]
         rows = self._database.bulk_docs(versions + claimed_versions) if versions or wanted else []
         written = [
             results.by_row(self._database, update, version, row, self._after)

@@ -120,8 +120,9 @@ class _Ear(threading.Thread):
 
 def main() -> int:
     """Write the heartbeat until the listener ends; then release what it held."""
-    # A service manager's signal goes to every process. This one has to outlive its listener.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The signals of service managers and batch systems go to every process. This one has to outlive its listener.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_IGN)
     logs.set_up(logging.INFO)
     order = json.loads(_first_line())
     settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})

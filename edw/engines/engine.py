@@ -21,7 +21,14 @@ class Workers:
     number: int
 
 
-Tell = Callable[[Workers], None]
+@dataclass(frozen=True)
+class CannotRun:
+    """No callback will ever run: the listener ends with this error. Told by an engine to its loop."""
+
+    error: EdwError
+
+
+Tell = Callable[[Workers | CannotRun], None]
 
 
 class NotRun(EdwError):

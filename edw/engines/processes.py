@@ -1,7 +1,7 @@
-"""The engine of processes: callbacks that can be ended when they take too long, and may die without harm.
+"""The engine of processes: for callbacks that compute. They can be ended when they take too long, and die without harm.
 
-A process is started with `spawn`: it imports the step's script anew, and finds the callback there by its name. One
-thread serves all of them.
+A process is started with `spawn`: it imports the step's script anew, and finds the callback there by its name. It is
+counted as a worker when it has done that. One thread serves all of them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from multiprocessing.process import BaseProcess
 from edw import logs
 from edw.config import Settings, current, hide_secrets
 from edw.engines.callbacks import Callback, Outcome, describe, run_callback
-from edw.engines.engine import Running, Tell, Workers
+from edw.engines.engine import CannotRun, NotRun, Running, Tell, Workers
 from edw.errors import SettingsError
 from edw.model.documents import Document
 
 SPAWN = multiprocessing.get_context('spawn')
-SIGNALS_TO_STOP = (signal.SIGINT, signal.SIGTERM)
+SIGNALS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU)
+FIRST_PAUSE = 1.0  # seconds until it is tried again to start a process, doubled each time
+LONGEST_PAUSE = 60.0  # seconds
 KILL_PATIENCE = 2.0  # seconds for a killed process to end; one in uninterruptible sleep does not
 READY = b'ready'  # what a process says when it has imported the step
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -37,29 +39,28 @@ log = logging.getLogger(__name__)
 
 
 class Processes:
-    """Runs callbacks in processes, which are kept for the next documents while they live.
+    """Runs callbacks in processes, which are started once, and kept for the next documents while they live.
 
-    A process that dies or takes longer than `timeout` seconds is a failed attempt. The time begins when the process
-    has imported the step and gets the document.
+    A process that dies or takes longer than `timeout` seconds is a failed attempt, and another one is started in its
+    place. The time begins when the process gets the document; without a `timeout` it never ends.
     """
 
-    def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float, tell: Tell) -> None:
-        try:
-            pickle.dumps(callback)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            raise SettingsError(
-                'with a time limit the callback must be a function at the top level of its script, '
-                f'so that another process finds it: {callback!r} is not.'
-            ) from None
+    def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float | None, tell: Tell) -> None:
+        _check(callback)
         self._start_arguments = (callback, settings, logging.getLogger('edw').level)
-        self._timeout = timeout
+        self._timeout = math.inf if timeout is None else timeout
+        self._tell = tell
+        self._told = 0  # how many workers there are
+        self._was_ready = False  # any process, at any time
         self._jobs: deque[tuple[Running, Document]] = deque()
+        self._pause = FIRST_PAUSE
+        self._start_at = -math.inf  # monotonic time at which to start those that are missing
         self._children = [self._start() for _ in range(workers)]
         self._ended = False
         self._lock = threading.Lock()  # over the jobs, the list of children, and whether it has ended
         self._woken, self._wake = SPAWN.Pipe(duplex=False)
-        threading.Thread(target=self._serve, name='processes', daemon=True).start()
-        tell(Workers(workers))
+        self._thread = threading.Thread(target=self._serve, name='processes', daemon=True)
+        self._thread.start()
 
     def submit(self, doc: Document) -> Running:
         """Run the callback as soon as a process is free."""
@@ -76,6 +77,7 @@ class Processes:
             for child in self._children:
                 child.process.kill()
             self._notify()
+        self._thread.join(KILL_PATIENCE)  # or both would wait for the same processes, and one of them in vain
         for child in self._children:
             _bury(child.process)
 
@@ -104,18 +106,19 @@ class Processes:
             # A thread that ended here would let all documents wait for ever.
             except Exception as error:
                 log.exception('the engine of processes failed; all that ran is broken off')
-                for child in self._children:
+                for child in self._alive():
                     child.process.kill()
                     child.break_off(error)
 
     def _serve_once(self) -> None:
         """Wait until something happens, hear of it, and give out documents."""
-        # Of a child that is dead and not replaced, nothing is to be expected.
-        alive = [child for child in self._children if not child.is_dead]
+        alive = self._alive()
         # Its end too: the pipe of a process that died may be held open by children of its own.
         on = [self._woken, *(part for child in alive for part in (child.connection, child.end))]
+        start_due = self._start_at if len(alive) < len(self._children) else math.inf
         due = min((child.due for child in alive), default=math.inf)
-        ready = wait(on, None if due == math.inf else max(0.0, due - time.monotonic()))
+        due = min(due, start_due)
+        ready = set(wait(on, None if due == math.inf else max(0.0, due - time.monotonic())))
         if self._woken in ready:
             self._woken.recv_bytes()
         for child in alive:
@@ -129,6 +132,8 @@ class Processes:
             # A process must not be started after all were told to end.
             if not self._ended:
                 self._give_out()
+                self._replace_dead()
+                self._tell_of_workers()
 
     def _hear(self, child: _Child) -> None:
         try:
@@ -138,31 +143,64 @@ class Processes:
             said = child.connection.recv()
         except (EOFError, OSError):
             child.process.join()
-            child.fail(f'ProcessDied: the process of the callback ended with {_how(child.process.exitcode)}')
+            how = _how(child.process.exitcode)
+            child.fail(f'ProcessDied: the process of the callback ended with {how}')
+            if not child.was_ready and not self._ended:
+                self._could_not_start(how)
             return
         if said == READY:
-            child.is_ready = child.was_ready = True
+            child.is_ready = child.was_ready = self._was_ready = True
+            if self._pause > FIRST_PAUSE:
+                log.warning('the processes of callbacks can be started again')
+            self._pause = FIRST_PAUSE
         else:
             child.finish(said)
 
+    def _could_not_start(self, how: str) -> None:
+        """A process ended before it was ready: the script cannot be imported, now or at all."""
+        if not self._was_ready:
+            self._tell(
+                CannotRun(
+                    SettingsError(
+                        f'{_script()} cannot be imported by a process of its own, which ended with {how}: its last '
+                        'words are above. listener.main must be called under if __name__ == "__main__".'
+                    )
+                )
+            )
+            self._start_at = math.inf
+            return
+        if self._start_at <= time.monotonic():  # else of another one that was started at the same time
+            if self._pause == FIRST_PAUSE:
+                log.error('a process of callbacks could not be started, it ended with %s: trying again', how)
+            self._start_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
     def _give_out(self) -> None:
-        """Give documents to processes that are free, and start others where some have died."""
-        for index, child in enumerate(self._children):
-            if not self._jobs:
-                return
-            if child.is_dead:
-                if not child.was_ready:
-                    # It could not even import the step: that costs a document an attempt, or this would go on for ever.
-                    running, _ = self._jobs.popleft()
-                    if running.set_running_or_notify_cancel():
-                        running.set_result(_failed(child.words))
-                self._children[index] = self._start()
-            elif child.is_ready:
-                while self._jobs:
-                    running, doc = self._jobs.popleft()
-                    if running.set_running_or_notify_cancel():
-                        child.begin(running, doc, self._timeout)
-                        break
+        """Give documents to processes that are free."""
+        for child in self._children:
+            while child.is_ready and self._jobs:
+                running, doc = self._jobs.popleft()
+                if running.set_running_or_notify_cancel():
+                    child.begin(running, doc, self._timeout)
+
+    def _replace_dead(self) -> None:
+        """Start processes in the place of those that have died. While none can be, nothing waits here for one."""
+        if self._start_at <= time.monotonic():
+            self._children = [self._start() if child.is_dead else child for child in self._children]
+        if self._start_at > time.monotonic() and not any(child.was_ready for child in self._alive()):
+            while self._jobs:
+                running, _ = self._jobs.popleft()
+                if running.set_running_or_notify_cancel():
+                    running.set_exception(NotRun('no process of callbacks can be started'))
+
+    def _alive(self) -> list[_Child]:
+        return [child for child in self._children if not child.is_dead]
+
+    def _tell_of_workers(self) -> None:
+        number = sum(child.was_ready for child in self._alive())
+        if number != self._told:
+            self._told = number
+            self._tell(Workers(number))
 
 
 class _Child:
@@ -176,7 +214,6 @@ class _Child:
         self.is_ready = False  # waits for a document
         self.was_ready = False
         self.is_dead = False
-        self.words = ''  # what it died of
         self.due = math.inf  # monotonic time at which the callback has taken too long
         self._running: Running | None = None
         self._began = 0.0  # monotonic time
@@ -200,23 +237,50 @@ class _Child:
             running.set_result(outcome)
 
     def break_off(self, error: Exception) -> None:
-        running = self._die('the engine failed')
+        running = self._die()
         if running is not None:
             running.set_exception(error)
 
     def fail(self, words: str) -> None:
-        running = self._die(words)
+        running = self._die()
         if running is not None:
             running.set_result(_failed(words, self._began))
 
-    def _die(self, words: str) -> Running | None:
+    def _die(self) -> Running | None:
         """Expect nothing more of the process; returns what it was running."""
         running, self._running = self._running, None
-        self.is_ready, self.is_dead, self.words, self.due = False, True, words, math.inf
+        self.is_ready, self.is_dead, self.due = False, True, math.inf
         self.connection.close()
         if self.end != self.process.sentinel:
             os.close(self.end)
         return running
+
+
+def cores() -> int:
+    """How many processors this process may use, which a batch system or a container may have bounded."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check(callback: Callback) -> None:
+    """Raises SettingsError for a callback that no other process finds."""
+    if getattr(multiprocessing.current_process(), '_inheriting', False):
+        raise SettingsError('listener.main must be called under if __name__ == "__main__", or processes cannot run.')
+    try:
+        # A function of an interactive session is in no file that could be imported.
+        is_found = b'__main__' not in pickle.dumps(callback) or os.path.exists(_script())
+    except (pickle.PicklingError, AttributeError, TypeError):
+        is_found = False
+    if not is_found:
+        raise SettingsError(
+            'in processes the callback must be a function at the top level of its script, '
+            f'so that another process finds it: {callback!r} is not. Move it there, or use the engine of threads.'
+        )
+
+
+def _script() -> str:
+    return str(getattr(sys.modules['__main__'], '__file__', None) or '')
 
 
 def _bury(process: BaseProcess) -> None:

@@ -19,6 +19,10 @@ NOW, NEVER = -math.inf, math.inf  # times at which something is due
 WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
+# The same while much is to be done yet: a request costs the server 8 ms of CPU time, whether it writes one result or
+# twenty, and on a machine of a few cores those are missing to the callbacks.
+LONGEST_WRITE_DELAY = 0.5  # seconds
+WRITE_PART = 0.5  # of the time that the workers have work for
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
 SOON = 0.02  # seconds of work whose end polling the feed waits for
 LOST_PAUSE = 0.1  # seconds, at most, after a claim most of which was lost
@@ -123,8 +127,8 @@ class Policy:
         pace = self._workers / max(self._seconds_each, 1e-6)
         return max(self._workers, min(self._batch, int(pace * WORK_AHEAD)))
 
-    def room(self, load: Load) -> int:
-        """How many to claim in a request that also writes what is unwritten.
+    def room(self, load: Load, writes: bool = False) -> int:
+        """How many to claim in a request that also writes what is unwritten, and is made for that (`writes`) or not.
 
         Slow callbacks leave work for other machines; fast ones go in bulk.
         """
@@ -133,7 +137,7 @@ class Policy:
         missing = min(self.target, self._batch - load.resting) - load.running
         # Not for a few at a time while the workers have enough: a request costs the same for one as for many. What is
         # unwritten counts, too, or half a batch of fast results would be written as soon as it has come.
-        is_enough = load.running < self._workers or missing - load.unwritten >= self.target // 2
+        is_enough = writes or load.running < self._workers or missing - load.unwritten >= self.target // 2
         return max(missing, 0) if is_enough else 0
 
     @property
@@ -154,7 +158,11 @@ class Policy:
         """When to write what is unwritten, the oldest of it since the time `since`."""
         if not load.unwritten:
             return NEVER
-        return NOW if not load.running or load.unwritten >= self._batch else since + WRITE_DELAY
+        if not load.running or load.unwritten >= self._batch:
+            return NOW
+        pause = self._seconds_each / max(self._workers, 1)  # between two results
+        delay = min(WRITE_PART * load.running * pause, LONGEST_WRITE_DELAY) if pause < WRITE_DELAY else WRITE_DELAY
+        return since + max(delay, WRITE_DELAY)
 
     def look(self, load: Load, copies: int) -> Look:
         """How to look at what waits, in a database that keeps so many `copies` of each document."""

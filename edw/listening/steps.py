@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from edw.claiming import job
 from edw.claiming.results import Update
 from edw.engines.callbacks import Outcome
 from edw.errors import SettingsError
@@ -34,10 +35,11 @@ class Step:
 
 
 def success(doc: Document, outcome: Outcome, step: Step) -> Update:
-    """Append the callback's entry, with name, hostname and times, and release the document."""
+    """Append the callback's entry, with name, hostname, number of the batch job and times, and release the document."""
     entry = {
         'name': step.name,
         'hostname': HOSTNAME,
+        **({'job': job.current()} if job.current() else {}),
         **(outcome.entry or {}),
         'started': outcome.started,
         'finished': outcome.finished,

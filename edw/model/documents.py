@@ -98,9 +98,10 @@ def free_selector(after: str | int) -> dict[str, Any]:
     return {'$and': [{'process.0': {'$exists': True}}, unclaimed, ends_with, {'status': GOOD}]}
 
 
-def claimed(doc: Document, step: str, listener: str, since: float) -> Document:
-    """The document with a claim on it, made at the time `since`, in seconds since the epoch."""
-    return {**doc, 'claim': {'process': step, 'worker': listener, 'since': since}}
+def claimed(doc: Document, step: str, listener: str, since: float, job: str = '') -> Document:
+    """The document with a claim on it, made at the time `since`, in seconds since the epoch, in a batch job or none."""
+    claim = {'process': step, 'worker': listener, 'since': since}
+    return {**doc, 'claim': {**claim, 'job': job} if job else claim}
 
 
 def released(doc: Document) -> Document:

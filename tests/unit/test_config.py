@@ -117,14 +117,15 @@ def test_local_file_and_environment_override(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ('old', 'new', 'names'),
     [
-        ('workers = 1', 'workers = many', ('[listener]', 'workers', 'whole number')),
-        ('workers = 1', 'workers = 0', ('[listener]', 'workers')),
-        ('workers = 1', 'workers = -1', ('[listener]', 'workers')),
-        ('workers = 1', 'workers =', ('[listener]', 'workers')),
-        ('workers = 1', 'wrokers = 1', ('[listener]', 'wrokers', 'Did you mean workers?')),
-        ('workers = 1', 'zeal = 1', ('[listener]', 'zeal', 'Known are: workers, batch')),
-        ('workers = 1', 'raw = x', ('[listener]', 'raw', 'It belongs into [data]')),
-        ('workers = 1', 'workers = 1\nworkers = 2', ('line',)),
+        ('workers =\n', 'workers = many\n', ('[listener]', 'workers', 'whole number')),
+        ('workers =\n', 'workers = 0\n', ('[listener]', 'workers')),
+        ('workers =\n', 'workers = -1\n', ('[listener]', 'workers')),
+        ('batch = 500', 'batch =', ('[listener]', 'batch')),
+        ('engine =\n', 'engine = steam\n', ('[listener]', 'engine', 'threads or processes')),
+        ('workers =\n', 'wrokers = 1\n', ('[listener]', 'wrokers', 'Did you mean workers?')),
+        ('workers =\n', 'zeal = 1\n', ('[listener]', 'zeal', 'Known are: engine, workers, batch')),
+        ('workers =\n', 'raw = x\n', ('[listener]', 'raw', 'It belongs into [data]')),
+        ('workers =\n', 'workers = 1\nworkers = 2\n', ('line',)),
         ('lease = 30', 'lease = 15', ('[listener]', 'lease', 'heartbeat')),
         ('heartbeat = 10', 'heartbeat = 0', ('[listener]', 'heartbeat', 'more than 0')),
         ('retry_pause = 2', 'retry_pause = soon', ('[listener]', 'retry_pause', 'seconds')),
@@ -174,7 +175,7 @@ def test_a_section_that_nobody_reads_is_warned_of_once(tmp_path: Path, caplog: p
     file = write(tmp_path, GOOD.replace('[data]', '[date]') + '[other program]\nsecret = hush\nworkers = 9\n')
     for _ in range(3):
         settings = config.load(file)
-    assert settings.raw == str(tmp_path / 'data' / 'raw') and settings.workers == 1
+    assert settings.raw == str(tmp_path / 'data' / 'raw') and settings.workers == 0
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert f'{file}: nobody reads the section [date]. Did you mean [data]?' in caplog.text
     assert f'{file}: nobody reads the section [other program].' in caplog.text and 'hush' not in caplog.text

@@ -8,6 +8,7 @@ import pytest
 
 from edw.listening.policy import (
     BACK_OFF,
+    LONGEST_WRITE_DELAY,
     LOST_PAUSE,
     NEVER,
     NOW,
@@ -99,6 +100,12 @@ def test_room(seconds: float, load: Load, room: int) -> None:
     assert policy(seconds=seconds).room(load) == room
 
 
+def test_a_request_that_goes_anyway_claims_a_few_too() -> None:
+    made = policy(seconds=0.1)
+    assert made.room(Load(running=6, unwritten=2)) == 0 and made.room(Load(running=6, unwritten=2), writes=True) == 4
+    assert made.room(Load(running=10, unwritten=2), writes=True) == 0
+
+
 def test_a_worker_that_is_free_is_reason_enough() -> None:
     assert policy(workers=2, seconds=3600.0).room(Load(running=1)) == 1
 
@@ -115,6 +122,20 @@ def test_a_worker_that_is_free_is_reason_enough() -> None:
 )
 def test_results_wait_for_others_but_not_long(load: Load, due: float) -> None:
     assert policy().write_due(load, since=990.0) == due
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'running', 'delay'),
+    [
+        (0.04, 50, LONGEST_WRITE_DELAY),
+        (0.04, 15, 0.15),  # half of the time until the workers have nothing to do
+        (0.04, 1, WRITE_DELAY),
+        (3.0, 2, WRITE_DELAY),  # nothing comes soon that could be written with it
+    ],
+)
+def test_results_wait_longer_while_much_is_to_be_done(seconds: float, running: int, delay: float) -> None:
+    made = policy(workers=2, seconds=seconds)
+    assert made.write_due(Load(running=running, unwritten=1), since=990.0) == pytest.approx(990.0 + delay)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Moving files, beside the programs that are there anyway: on this machine (`local`), over SSH (`__main__`)."""

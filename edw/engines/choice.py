@@ -1,0 +1,34 @@
+"""Which engine runs the callbacks of a listener, and its start."""
+
+from __future__ import annotations
+
+from edw.config import ENGINES, PROCESSES, THREADS, Settings
+from edw.engines.callbacks import Callback
+from edw.engines.engine import Engine, Tell
+from edw.engines.processes import Processes, cores
+from edw.engines.threads import Threads
+from edw.errors import SettingsError
+
+
+def engine_of(step_engine: str, given: str | None, timeout: float | None, settings_engine: str) -> str:
+    """Which engine: what was given, else that which knows a time limit, else that of the settings or of the step.
+
+    Raises SettingsError for an engine that is none, or knows no time limit.
+    """
+    for engine in (step_engine, given or step_engine):
+        if engine not in ENGINES:
+            raise SettingsError(f'there is no engine {engine!r}, but {" and ".join(ENGINES)}')
+    if timeout is not None and given == THREADS:
+        raise SettingsError('a thread cannot be broken off: --timeout goes with --engine processes')
+    if given is not None:
+        return given
+    return PROCESSES if timeout is not None else settings_engine or step_engine
+
+
+def start(
+    engine: str, callback: Callback, settings: Settings, workers: int, timeout: float | None, tell: Tell
+) -> Engine:
+    """Start an engine; 0 `workers` are one thread, or as many processes as there are processors."""
+    if engine == PROCESSES:
+        return Processes(callback, settings, workers or cores(), timeout, tell)
+    return Threads(callback, settings, workers or 1, tell)
