@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from detector.calibration import SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
 from detector.noise import measured_psd
-from detector.optimum_filter import OptimumFilter, amplitudes_without_search, fit_pulses, make_filter
+from detector.optimum_filter import OptimumFilter, amplitudes_without_search, fit_pulses, make_filter, transforms_of
 from detector.pulses import DETECTORS, DetectorModel, FloatArray
 from detector.template import Template, baselines, make_template
 from detector.traces import DataFileError, event_steps, opened, random_triggers
@@ -109,7 +109,7 @@ def _prepare(source: Path, model: DetectorModel, events: np.ndarray, noise: np.n
     """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
     if len(noise) < FEWEST_NOISE:
         raise DataFileError(f'{source}: {len(noise)} random triggers, at least {FEWEST_NOISE} are needed')
-    transforms = np.fft.rfft(noise)
+    transforms = transforms_of(noise)
     psd, clean = measured_psd(transforms)
     if not psd[1:].all():
         raise DataFileError(f'{source}: {model.name} has no noise in its random triggers')

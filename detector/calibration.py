@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -90,12 +91,13 @@ def calibrate(amplitudes: FloatArray, nominal: float) -> Gain:
         return Gain(nominal, True)
     # A line is wider than a step: the best gains are next to each other.
     gain = nominal * factors[inside == most].mean()
-    lines = {energy: fit_line(amplitudes / gain, energy, FEWEST_IN_LINE) for energy in SINGLE_LINES}
-    found = [(energy, line.position, line.events) for energy, line in lines.items() if line]
+    energies = amplitudes / gain
+    peaks = {line: _fit_peak(_near(energies, line), FEWEST_IN_LINE) for line in SINGLE_LINES}
+    found = [(line, *peak) for line, peak in peaks.items() if peak]
     if not found:
         return Gain(nominal, True)
-    energies, positions, events = np.array(found).T
-    return Gain(float(gain * np.sum(events * energies * positions) / np.sum(events * energies**2)), False)
+    lines, positions, _, events = np.array(found).T
+    return Gain(float(gain * np.sum(events * lines * positions) / np.sum(events * lines**2)), False)
 
 
 def resolutions(energies: FloatArray) -> Mapping[float, Line | None]:
@@ -110,27 +112,42 @@ def fit_line(energies: FloatArray, line: float, fewest: int) -> Line | None:
     (A. P. Dempster, N. M. Laird & D. B. Rubin, J. R. Stat. Soc. B 39 (1977) 1). None with less than `fewest`
     events in the peak.
     """
-    near = energies[np.abs(energies - line) < FIT_WINDOW]
+    near = _near(energies, line)
+    peak = _fit_peak(near, fewest)
+    if peak is None:
+        return None
+    position, sigma, events = peak
+    background = (near.size - events) / (2 * FIT_WINDOW)
+    return Line(position, sigma, events, background, *_uncertainties(near, position, sigma, events / near.size))
+
+
+def _near(energies: FloatArray, line: float) -> FloatArray:
+    return energies[np.abs(energies - line) < FIT_WINDOW]
+
+
+def _fit_peak(near: FloatArray, fewest: int) -> tuple[float, float, float] | None:
+    """Position and σ (keV) of the peak that `fit_line` fits to the energies (n,) near a line, and the events in it."""
     if near.size < fewest:
         return None
     flat = 1 / (2 * FIT_WINDOW)
-    position, sigma, part = float(np.median(near)), START_SIGMA, 0.5
+    sigma, part = START_SIGMA, 0.5
+    squares = np.square(near - np.median(near))
     for _ in range(ITERATIONS):
-        peak = part / (np.sqrt(2 * np.pi) * sigma) * np.exp(-0.5 * np.square((near - position) / sigma))
+        peak = part / (math.sqrt(2 * math.pi) * sigma) * np.exp(squares * (-0.5 / sigma**2))
         in_peak = peak / (peak + (1 - part) * flat)
-        events = in_peak.sum()
-        # The peak has vanished, or sits on a single event.
-        if events < fewest or sigma < FIT_WINDOW / 1000:
-            return None
+        events = float(in_peak.sum())
+        if events < fewest:
+            return None  # the peak has vanished
         before = sigma
-        position = float(in_peak @ near / events)
-        sigma = float(np.sqrt(in_peak @ np.square(near - position) / events))
+        position = float(in_peak @ near) / events
+        squares = np.square(near - position)
+        sigma = math.sqrt(in_peak @ squares / events)
         part = events / near.size
+        if sigma < FIT_WINDOW / 1000:
+            return None  # it sits on a single event
         if abs(sigma - before) < PRECISION:
             break
-    background = (near.size - events) / (2 * FIT_WINDOW)
-    uncertainties = _uncertainties(near, position, sigma, float(part))
-    return Line(position, sigma, float(events), float(background), *uncertainties)
+    return position, sigma, events
 
 
 def _uncertainties(near: FloatArray, position: float, sigma: float, part: float) -> tuple[float, float, float]:

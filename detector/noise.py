@@ -56,7 +56,9 @@ def measured_psd(transforms: np.ndarray) -> tuple[FloatArray, np.ndarray]:
     The others, with a pulse in them for example, have more power than OUTLIER allows, relative to the median in each
     octave.
     """
-    periodograms = np.square(np.abs(transforms)) * (2 / (SAMPLING * SAMPLES))
+    periodograms = np.abs(transforms)
+    np.square(periodograms, out=periodograms)
+    periodograms *= 2 / (SAMPLING * SAMPLES)
     periodograms[:, 0] = 0
     # Octaves, of equal weight: what does not belong into noise is mostly slow.
     octaves = np.add.reduceat(periodograms, 2 ** np.arange(int(np.log2(SAMPLES // 2))), axis=1)
@@ -65,4 +67,4 @@ def measured_psd(transforms: np.ndarray) -> tuple[FloatArray, np.ndarray]:
     middle = np.median(excess)
     spread = MAD_TO_SIGMA * np.median(np.abs(excess - middle))
     clean = excess <= middle + OUTLIER * spread
-    return periodograms[clean].mean(axis=0), clean
+    return clean @ periodograms / np.count_nonzero(clean), clean

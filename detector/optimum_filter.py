@@ -29,13 +29,14 @@ from detector.pulses import SAMPLES, SAMPLING, FloatArray
 WINDOW = 4.0  # samples, largest delay either way
 STEP = 0.5  # samples, of the search for the maximum
 ORDERS = 16  # of the expansion of A(t0) in the window; its error is below 1e-5 σ
-BLOCK = 256  # traces at a time, which stay in the processor's cache between the passes
+BLOCK = 64  # traces at a time: their transforms, 0.5 MB, stay in a core's cache between the passes
 
 FREQUENCIES = 2 * np.pi * np.arange(SAMPLES // 2 + 1) / SAMPLES  # radians per sample
 # Of each frequency among the positive and negative ones, 0 excluded.
 MULTIPLICITY = np.array([0.0, *[2.0] * (SAMPLES // 2 - 1), 1.0])
 DEGREES_OF_FREEDOM = SAMPLES - 2  # without baseline and amplitude
 GRID = np.arange(-WINDOW, WINDOW + STEP / 2, STEP)  # samples
+ON_GRID = chebvander(GRID / WINDOW, ORDERS - 1).T  # (ORDERS, GRID): from the expansion of A(t0) to its values
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,23 @@ def fit_pulses(filters: Sequence[OptimumFilter], traces: Sequence[np.ndarray]) -
 
     The delay is found on a grid of STEP, and between its points by the parabola through the highest three.
     """
-    blocks = [
-        _fit_block(filters, [part[start : start + BLOCK] for part in traces])
-        for start in range(0, len(traces[0]), BLOCK)
-    ]
-    return Fit(
-        np.concatenate([block.delay for block in blocks]),
-        np.concatenate([block.amplitude for block in blocks], axis=1),
-        np.concatenate([block.chi2 for block in blocks], axis=1),
-    )
+    expanded = [_expand(*pair) for pair in zip(filters, traces, strict=True)]
+    merit = sum(np.square(item[0] @ ON_GRID) / part.resolution**2 for item, part in zip(expanded, filters, strict=True))
+    delay = _highest(merit)
+    at_delay = chebvander(delay / WINDOW, ORDERS - 1)
+    amplitude = np.array([np.vecdot(coefficients, at_delay) for coefficients, _ in expanded])
+    without_pulse = np.array([chi2 for _, chi2 in expanded])
+    resolution = np.array([[part.resolution] for part in filters])
+    return Fit(delay, amplitude, (without_pulse - np.square(amplitude / resolution)) / DEGREES_OF_FREEDOM)
+
+
+def transforms_of(traces: np.ndarray) -> np.ndarray:
+    """Real Fourier transforms (n, SAMPLES // 2 + 1) of traces (n, SAMPLES), block by block."""
+    transforms = np.empty((len(traces), FREQUENCIES.size), complex)
+    for start in range(0, len(traces), BLOCK):
+        block = slice(start, start + BLOCK)
+        np.fft.rfft(traces[block], out=transforms[block])
+    return transforms
 
 
 def amplitudes_without_search(optimum_filter: OptimumFilter, transforms: np.ndarray) -> FloatArray:
@@ -106,12 +115,15 @@ def amplitudes_without_search(optimum_filter: OptimumFilter, transforms: np.ndar
     return transforms.view(float) @ at_zero
 
 
-def advances(delay: FloatArray) -> np.ndarray:
-    """Phase factors exp(iω·t0), (n, frequencies), that move pulses back by their delays (n,) in samples, within WINDOW.
+def aligned_sum(transforms: np.ndarray, weights: FloatArray, delay: FloatArray) -> np.ndarray:
+    """Σ_n weight_n·V_n·exp(iω·delay_n), (frequencies,): the sum of pulses that are moved back by their delays.
 
-    By the same expansion as in `make_filter`, which costs a tenth of as many complex exponentials.
+    `transforms`: V, (n, frequencies). `delay`: (n,) samples, within WINDOW. By the same expansion as in `make_filter`,
+    without a phase factor for each pulse.
     """
-    return chebvander(delay / WINDOW, ORDERS - 1) @ _phase_factors().T
+    at_delay = chebvander(delay / WINDOW, ORDERS - 1) * weights[:, np.newaxis]
+    sums = (at_delay.T @ transforms.view(float)).view(complex)
+    return np.einsum('kj,jk->k', _phase_factors(), sums)
 
 
 @lru_cache(maxsize=1)
@@ -127,23 +139,17 @@ def _inverse_variance(psd: FloatArray) -> FloatArray:
     return MULTIPLICITY / np.where(MULTIPLICITY > 0, variance, 1)
 
 
-def _fit_block(filters: Sequence[OptimumFilter], traces: Sequence[np.ndarray]) -> Fit:
-    expanded = [_expand(*pair) for pair in zip(filters, traces, strict=True)]
-    on_grid = chebvander(GRID / WINDOW, ORDERS - 1).T
-    merit = sum(np.square(item[0] @ on_grid) / part.resolution**2 for item, part in zip(expanded, filters, strict=True))
-    delay = _highest(merit)
-    at_delay = chebvander(delay / WINDOW, ORDERS - 1)
-    amplitude = np.array([np.vecdot(coefficients, at_delay) for coefficients, _ in expanded])
-    without_pulse = np.array([chi2 for _, chi2 in expanded])
-    resolution = np.array([[part.resolution] for part in filters])
-    return Fit(delay, amplitude, (without_pulse - np.square(amplitude / resolution)) / DEGREES_OF_FREEDOM)
-
-
 def _expand(optimum_filter: OptimumFilter, traces: np.ndarray) -> tuple[FloatArray, FloatArray]:
     """Chebyshev coefficients of A(t0), (n, ORDERS), and χ²(0), (n,)."""
-    parts = np.fft.rfft(traces.astype(float)).view(float)
-    coefficients = parts @ optimum_filter.expansion
-    return coefficients, np.square(parts, out=parts) @ optimum_filter.weights
+    coefficients, without_pulse = np.empty((len(traces), ORDERS)), np.empty(len(traces))
+    # In place: fresh memory for each block takes as long as its transforms.
+    transforms = np.empty((BLOCK, FREQUENCIES.size), complex)
+    for start in range(0, len(traces), BLOCK):
+        block = slice(start, min(start + BLOCK, len(traces)))
+        parts = np.fft.rfft(traces[block], out=transforms[: block.stop - start]).view(float)
+        np.matmul(parts, optimum_filter.expansion, out=coefficients[block])
+        np.matmul(np.square(parts, out=parts), optimum_filter.weights, out=without_pulse[block])
+    return coefficients, without_pulse
 
 
 def _highest(merit: FloatArray) -> FloatArray:

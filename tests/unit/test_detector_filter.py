@@ -165,4 +165,5 @@ def test_line_fit() -> None:
     assert line.events == pytest.approx(4000, rel=0.03) and line.fwhm == pytest.approx(2.3548 * line.sigma, rel=1e-4)
     assert fit_line(peak[:20], 300.0, 30) is None and fit_line(peak[:20], 300.0, 15) is not None
     assert fit_line(np.full(50, 300.0), 300.0, 30) is None
+    assert fit_line(np.full(64, 300.25), 300.0, 30) is None  # σ becomes 0 exactly
     assert fit_line(np.empty(0), 300.0, 30) is None
