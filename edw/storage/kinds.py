@@ -18,11 +18,20 @@ class Storage(Protocol):
     """Files on one server, for one thread.
 
     A path is what follows the server in the URL, as it is: nothing in it is quoted or has a meaning. All methods raise
-    TryLater where the server, or what it keeps its files on, is away, and StepError for all else that fails.
+    TryLater where the server, or what it keeps its files on, is away, and StepError for all else that fails: Absent,
+    Denied and NoFile where that is known.
     """
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None where there is none."""
+        raise NotImplementedError
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder, in any order."""
+        raise NotImplementedError
+
+    def canonical(self, path: str) -> str:
+        """The path of the same file that no symbolic link is in, where the server tells."""
         raise NotImplementedError
 
     def md5(self, path: str) -> str:
@@ -56,6 +65,18 @@ class Storage(Protocol):
 
 class Absent(StepError):
     """There is no such file."""
+
+
+class Denied(StepError):
+    """This user may not do that there."""
+
+
+class NoFile(StepError):
+    """What has this name is a folder, a device, a FIFO or a socket."""
+
+
+class HostAway(TryLater):
+    """The whole server is away, and not only what it keeps a file on."""
 
 
 @contextmanager

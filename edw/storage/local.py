@@ -15,6 +15,7 @@ from pathlib import Path
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.storage import places
+from edw.storage.kinds import NoFile
 
 AT_ONCE = 16 * 1024 * 1024  # bytes that the kernel copies between two words of progress
 SMALL = 4 * 1024 * 1024  # bytes; a thread for less costs more than it saves
@@ -36,8 +37,16 @@ class Local:
                 raise StepError(f'{path} is a link to a file that is not there') from None
             return None
         if not stat.S_ISREG(found.st_mode):
-            raise StepError(f'{path} is no regular file')
+            raise NoFile(f'{path} is no regular file')
         return found.st_size
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder."""
+        return os.listdir(path)
+
+    def canonical(self, path: str) -> str:
+        """The path without symbolic links."""
+        return os.path.realpath(path)
 
     def md5(self, path: str) -> str:
         """In hexadecimal, by reading it."""

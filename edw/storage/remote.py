@@ -20,7 +20,7 @@ from fsspec.registry import known_implementations
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import places
-from edw.storage.kinds import Absent, Progress, Storage, local_errors, local_file
+from edw.storage.kinds import Absent, Denied, HostAway, NoFile, Progress, Storage, local_errors, local_file
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of, errno_in
 
@@ -49,16 +49,19 @@ AWAY_NAMES = frozenset(
         'TokenRetrievalError',
     }
 )
+# What XRootD's client says: https://xrootd.web.cern.ch/doc/dev56/xrdcl.pdf
+HOST_AWAY_WORDS = re.compile(
+    r'\[FATAL\](?! Invalid address)|Operation expired|Socket (?:error|timeout|disconnected)|Invalid session'
+)
 AWAY_WORDS = re.compile(
     # S3 and what speaks like it
     r'SlowDown|ServiceUnavailable|InternalError|RequestTimeout|StorageFull|QuotaExceeded|InsufficientCapacity'
-    # what XRootD's client says: https://xrootd.web.cern.ch/doc/dev56/xrdcl.pdf
-    r'|\[FATAL\](?! Invalid address)|Operation expired|Socket (?:error|timeout|disconnected)|Invalid session'
-    # and its servers (kXR_): IOError, NoMemory, NoSpace, noserver, overQuota, Overloaded, fsReadOnly, noReplicas,
+    # XRootD's servers (kXR_): IOError, NoMemory, NoSpace, noserver, overQuota, Overloaded, fsReadOnly, noReplicas,
     # AuthFailed, ReqTimedOut, TimerExpired
     r'|\[30(?:07|08|09|14|21|24|25|29|30|34|35)\]'
 )
 XROOTD_ABSENT = '[3011]'  # kXR_NotFound
+DENIED_WORDS = re.compile(r'AccessDenied|\[3010\]')  # of S3, and kXR_NotAuthorized
 
 
 def storage_for(url: str) -> Storage:
@@ -87,8 +90,18 @@ class Remote:
         except Absent:
             return None
         if found['type'] == 'directory':
-            raise StepError(f'{self._name(path)} is a folder')
+            raise NoFile(f'{self._name(path)} is a folder')
         return int(found['size'])
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder."""
+        with self._told(path):
+            listed = self._system.ls(self._of(path), detail=False)
+        return [name.rstrip('/').rpartition('/')[2] for name in listed]
+
+    def canonical(self, path: str) -> str:
+        """The path as it is: these kinds of storage tell nothing of links."""
+        return path
 
     def md5(self, path: str) -> str:
         """By the server's own means where it has the md5 of the whole file; else by reading back."""
@@ -187,7 +200,7 @@ class Remote:
             text = redact(str(error) or type(error).__name__)
             if XROOTD_ABSENT in text:
                 raise Absent(f'{self._name(path)}: No such file') from error
-            raise (TryLater if _is_away(error, text) else StepError)(f'{self._name(path)}: {text}') from error
+            raise _kind_of(error, text)(f'{self._name(path)}: {text}') from error
 
 
 class S3(Remote):
@@ -307,12 +320,13 @@ def _checked(answer: tuple[Any, Any]) -> None:
         raise OSError(status.message)
 
 
-def _is_away(error: Exception, text: str) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
+def _kind_of(error: Exception, text: str) -> type[StepError]:
+    if {kind.__name__ for kind in type(error).__mro__} & AWAY_NAMES or HOST_AWAY_WORDS.search(text):
+        return HostAway
     busy = isinstance(error, OSError) and error.errno == errno.EBUSY
-    return bool(
-        places.is_away(error) or busy or names & AWAY_NAMES or AWAY_WORDS.search(text) or errno_in(text) in places.AWAY
-    )
+    if places.is_away(error) or busy or AWAY_WORDS.search(text) or errno_in(text) in places.AWAY:
+        return TryLater
+    return Denied if isinstance(error, PermissionError) or DENIED_WORDS.search(text) else StepError
 
 
 _threads = _Kept()

@@ -13,7 +13,7 @@ from typing import TypeVar
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol as protocol
-from edw.storage.kinds import Absent, Progress, local_errors, local_file
+from edw.storage.kinds import Absent, Denied, HostAway, NoFile, Progress, local_errors, local_file
 from edw.storage.places import AWAY
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
 from edw.storage.ssh import Address, Session, errno_in, quoted
@@ -38,9 +38,18 @@ class Sftp:
             found = self._do(path, lambda session: session.client.attributes(_encoded(path)))
         except Absent:
             return None
-        if found.is_folder:
-            raise StepError(f'{self._address}: {path} is a folder')
+        # A FIFO that somebody opens to read it waits for a writer, and the server with it.
+        if not found.may_be_file:
+            raise NoFile(f'{self._address}: {path} is no regular file')
         return found.size
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder."""
+        return [os.fsdecode(name) for name in self._do(path, lambda session: session.client.names(_encoded(path)))]
+
+    def canonical(self, path: str) -> str:
+        """The path without symbolic links, as the server has it."""
+        return os.fsdecode(self._do(path, lambda session: session.client.real_path(_encoded(path))))
 
     def md5(self, path: str) -> str:
         """By md5sum there, in the same login; else by reading back."""
@@ -102,7 +111,7 @@ class Sftp:
                 reason = session.login.last_words() or str(lost)
                 self.close()
                 if second:
-                    raise TryLater(f'{self._address}: the connection broke: {reason}') from lost
+                    raise HostAway(f'{self._address}: the connection broke: {reason}') from lost
                 second = True
             except Refused as refused:
                 raise self._explained(session, refused, path, write) from refused
@@ -118,7 +127,7 @@ class Sftp:
         if refused.code == protocol.NO_SUCH_FILE:
             return Absent(f'{self._address}: {path}: No such file or directory')
         if refused.code == protocol.PERMISSION_DENIED:
-            return StepError(f'{self._address}: {path}: Permission denied')
+            return Denied(f'{self._address}: {path}: Permission denied')
         number, reason = None, str(refused)
         try:
             if write and session.client.free(_encoded(str(PurePosixPath(path).parent))) == 0:
@@ -129,7 +138,7 @@ class Sftp:
                 reason = said.strip() or reason
         except (ConnectionLost, Refused) as error:
             self.close()
-            return TryLater(f'{self._address}: {path}: {reason}, and then: {error}')
+            return HostAway(f'{self._address}: {path}: {reason}, and then: {error}')
         if number in AWAY:
             return TryLater(f'{self._address}: {path}: {os.strerror(number)}')
         if number == errno.ENAMETOOLONG or refused.code == protocol.BAD_MESSAGE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol
+from edw.storage.kinds import Absent, NoFile
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of
 from tests.integration import sshd
@@ -119,6 +121,33 @@ def test_everything_either_way(either: Sftp, large: Path, there: Path, tmp_path:
     assert either.md5(f'{there}/a/b c/d/x') == files.md5_of(large)
     either.get(f'{there}/a/b c/d/x', tmp_path / 'back', progress.append)
     assert (tmp_path / 'back').read_bytes() == large.read_bytes() and sum(progress) == 2 * LARGE
+
+
+def test_what_is_in_a_folder_and_where_a_link_leads(either: Sftp, there: Path, tmp_path: Path) -> None:
+    names = [*ODD_NAMES, *(f'{number:04}' * 20 for number in range(500))]  # more than one answer holds
+    for name in names:
+        (there / name).touch()
+    (tmp_path / 'link').symlink_to(there)
+    assert sorted(either.names(f'{tmp_path}/link')) == sorted(names)
+    assert either.canonical(f'{tmp_path}/link/a b') == f'{there}/a b'
+    with pytest.raises(Absent):
+        either.names(f'{there}/none')
+    (there / 'empty').mkdir()
+    assert either.names(f'{there}/empty') == []
+
+
+@pytest.mark.parametrize('kind', ['FIFO', 'socket', 'folder'])
+def test_what_is_no_file_is_not_waited_for(storage: Sftp, source: Path, there: Path, kind: str) -> None:
+    path = there / 'x.root'
+    if kind == 'folder':
+        path.mkdir()
+    elif kind == 'FIFO':
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    with pytest.raises(NoFile, match='no regular file'):
+        storage.size(str(path))
 
 
 def test_an_empty_file(storage: Sftp, tmp_path: Path, there: Path) -> None:
