@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -18,8 +21,8 @@ class Storage(Protocol):
     """Files on one server, for one thread.
 
     A path is what follows the server in the URL, as it is: nothing in it is quoted or has a meaning. All methods raise
-    TryLater where the server, or what it keeps its files on, is away, and StepError for all else that fails: Absent,
-    Denied and NoFile where that is known.
+    TryLater where the server, or what it keeps its files on, is away: HostAway and Unreadable where that is known. They
+    raise StepError for all else that fails: Absent, Denied and NoFile where that is known.
     """
 
     def size(self, path: str) -> int | None:
@@ -28,6 +31,10 @@ class Storage(Protocol):
 
     def names(self, path: str) -> list[str]:
         """What is in a folder, in any order."""
+        raise NotImplementedError
+
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file, or nothing of an empty one: whether it can be read."""
         raise NotImplementedError
 
     def canonical(self, path: str) -> str:
@@ -79,6 +86,10 @@ class HostAway(TryLater):
     """The whole server is away, and not only what it keeps a file on."""
 
 
+class Unreadable(TryLater):
+    """The data of a file cannot be read: its disk is bad, or a few sectors of it are."""
+
+
 @contextmanager
 def local_errors(path: Path) -> Iterator[None]:
     """Errors of a local file in the block, as ours: apart from those of the server, which may be OSErrors too."""
@@ -90,9 +101,30 @@ def local_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Errors of reading a local file in the block, as Unreadable where it is the disk's."""
+    try:
+        yield
+    except OSError as error:
+        if (reason := is_away(error)) is None:
+            raise
+        raise Unreadable(f'{path}: {reason}') from error
+
+
+@contextmanager
 def local_file(path: Path, mode: str) -> Iterator[BinaryIO]:
     """A local file, unbuffered, with `local_errors` at its opening."""
     with local_errors(path):
-        stream = open(path, mode, buffering=0)  # noqa: SIM115 - closed below
+        stream = source_file(path) if mode == 'rb' else open(path, mode, buffering=0)  # noqa: SIM115 - closed below
     with stream:
         yield stream  # type: ignore[misc]  # a FileIO is one, as far as it is used here
+
+
+def source_file(path: Path) -> FileIO:
+    """A local file, opened to be read, unbuffered. Raises OSError, and NoFile for what is none."""
+    # A FIFO that took the file's name since somebody looked would wait for a writer.
+    stream = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb')
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    stream.close()
+    raise NoFile(f'{path} is no regular file')

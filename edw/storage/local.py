@@ -15,13 +15,14 @@ from pathlib import Path
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.storage import places
-from edw.storage.kinds import NoFile
+from edw.storage.kinds import NoFile, read_errors, source_file
 
 AT_ONCE = 16 * 1024 * 1024  # bytes that the kernel copies between two words of progress
 SMALL = 4 * 1024 * 1024  # bytes; a thread for less costs more than it saves
 MARKER = '.edw-storage'  # what a new folder of data files holds, so that it is not empty
 # The system's words for: not between these two file systems, or not in this container.
 CANNOT_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+WHICH = {errno.EIO, errno.ESTALE, errno.EREMOTEIO}  # of one of the two; reading and writing by oneself tells of which
 CANNOT_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
@@ -44,13 +45,21 @@ class Local:
         """What is in a folder."""
         return os.listdir(path)
 
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file, from its disk."""
+        with source_file(Path(path)) as stream, read_errors(Path(path)):
+            if hasattr(os, 'posix_fadvise'):
+                os.posix_fadvise(stream.fileno(), 0, 1, os.POSIX_FADV_DONTNEED)
+            return stream.read(1)
+
     def canonical(self, path: str) -> str:
         """The path without symbolic links."""
         return os.path.realpath(path)
 
     def md5(self, path: str) -> str:
         """In hexadecimal, by reading it."""
-        return files.md5_of(path)
+        with source_file(Path(path)) as stream, read_errors(Path(path)):
+            return files.md5_of_stream(stream)
 
     def get(self, path: str, target: Path, progress: Callable[[int], None]) -> None:
         """Copy to another file here; goes on where `target` already has a part."""
@@ -127,9 +136,9 @@ def copy(source: Path, target: Path, progress: Callable[[int], None]) -> None:
     """Copy a file, by the kernel where that can; goes on where `target` already has a part. `progress` gets bytes.
 
     File systems that can share blocks between files (XFS, Btrfs), or copy on their server (NFS 4.2), do that.
-    Raises OSError, and TryLater where there is not enough room.
+    Raises OSError, TryLater where there is not enough room, and Unreadable.
     """
-    with open(source, 'rb', buffering=0) as reader, _opened_to_go_on(target) as writer:
+    with source_file(source) as reader, _opened_to_go_on(target) as writer:
         size, done = os.fstat(reader.fileno()).st_size, os.fstat(writer.fileno()).st_size
         if done > size:
             writer.truncate(0)
@@ -139,11 +148,16 @@ def copy(source: Path, target: Path, progress: Callable[[int], None]) -> None:
         done += _copied_by_the_kernel(reader.fileno(), writer.fileno(), done, size, progress)
         reader.seek(done)
         writer.seek(done)
-        while chunk := reader.read(files.CHUNK):
+        while chunk := _read(reader, source):
             rest = memoryview(chunk)
             while rest:
                 rest = rest[writer.write(rest) :]
             progress(len(chunk))
+
+
+def _read(reader: FileIO, source: Path) -> bytes:
+    with read_errors(source):
+        return reader.read(files.CHUNK)
 
 
 def flushed_md5(path: Path) -> str:
@@ -206,7 +220,10 @@ def _opened_part(target: Path, name: str | None) -> tuple[Path, int]:
 def _locked(path: Path) -> int | None:
     """A file, made if need be, that nobody else has locked; None where somebody has, or where locks are unknown."""
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            return None  # of somebody else's listener; or nobody may write there, and that is said next
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(number)
@@ -242,7 +259,7 @@ def _copied_by_the_kernel(reader: int, writer: int, start: int, size: int, progr
         try:
             number = os.copy_file_range(reader, writer, min(AT_ONCE, size - done), done, done)
         except OSError as error:
-            if error.errno in CANNOT_COPY:
+            if error.errno in CANNOT_COPY | WHICH:
                 break
             raise
         if not number:  # some file systems say so instead of an error

@@ -20,6 +20,7 @@ PLAIN = '_-+=,'  # kept in names, beside letters and digits: of no meaning to sh
 # All behind the host is the path, as it stands. urlsplit would take a part of it for a query or a fragment, and drop
 # newlines; fsspec would take `::` for a chain.
 URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)', re.DOTALL)
+SSH = ('sftp', 'ssh')
 CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -105,6 +106,8 @@ def parse(location: str) -> Place:
     place = Place(scheme, authority, path)
     if not path.startswith('/') or place.name in ('', '.', '..') or scheme == 'file':
         raise Unprocessable(f'{redact(location)!r} is not the absolute path or URL of a file')
+    if scheme in SSH and path.startswith('/~'):
+        raise Unprocessable(f'{redact(location)!r}: ~ is the name of a file, not a home; give the whole path')
     if '\0' in path or (scheme and CONTROL.search(location)):
         raise Unprocessable(f'{redact(location)!r} holds a control character, which no such name can have')
     try:

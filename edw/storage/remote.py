@@ -20,7 +20,18 @@ from fsspec.registry import known_implementations
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import places
-from edw.storage.kinds import Absent, Denied, HostAway, NoFile, Progress, Storage, local_errors, local_file
+from edw.storage.kinds import (
+    Absent,
+    Denied,
+    HostAway,
+    NoFile,
+    Progress,
+    Storage,
+    Unreadable,
+    local_errors,
+    local_file,
+    read_errors,
+)
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of, errno_in
 
@@ -99,18 +110,23 @@ class Remote:
             listed = self._system.ls(self._of(path), detail=False)
         return [name.rstrip('/').rpartition('/')[2] for name in listed]
 
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file."""
+        with self._told(path), self._reading(path) as stream:
+            return bytes(stream.read(1))
+
     def canonical(self, path: str) -> str:
         """The path as it is: these kinds of storage tell nothing of links."""
         return path
 
     def md5(self, path: str) -> str:
         """By the server's own means where it has the md5 of the whole file; else by reading back."""
-        with self._told(path):
+        with self._told(path, reads=True):
             return self._md5_there(path) or self._read_back(path)
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file, from where it ends on."""
-        with self._told(path), self._reading(path) as stream, local_file(target, 'ab') as local:
+        with self._told(path, reads=True), self._reading(path) as stream, local_file(target, 'ab') as local:
             start = local.tell()
             if start > stream.size:
                 local.truncate(0)
@@ -187,7 +203,7 @@ class Remote:
         return digest.hexdigest()
 
     @contextlib.contextmanager
-    def _told(self, path: str) -> Iterator[None]:
+    def _told(self, path: str, reads: bool = False) -> Iterator[None]:
         """Errors of other people's packages as ours."""
         try:
             yield
@@ -200,7 +216,8 @@ class Remote:
             text = redact(str(error) or type(error).__name__)
             if XROOTD_ABSENT in text:
                 raise Absent(f'{self._name(path)}: No such file') from error
-            raise _kind_of(error, text)(f'{self._name(path)}: {text}') from error
+            kind = _kind_of(error, text)
+            raise (Unreadable if reads and kind is TryLater else kind)(f'{self._name(path)}: {text}') from error
 
 
 class S3(Remote):
@@ -310,7 +327,7 @@ def _class_of(scheme: str) -> Any:
 
 
 def _piece(stream: BinaryIO, path: Path) -> bytes:
-    with local_errors(path):
+    with local_errors(path), read_errors(path):
         return stream.read(PIECE)
 
 

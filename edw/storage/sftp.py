@@ -13,7 +13,17 @@ from typing import TypeVar
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol as protocol
-from edw.storage.kinds import Absent, Denied, HostAway, NoFile, Progress, local_errors, local_file
+from edw.storage.kinds import (
+    Absent,
+    Denied,
+    HostAway,
+    NoFile,
+    Progress,
+    Unreadable,
+    local_errors,
+    local_file,
+    read_errors,
+)
 from edw.storage.places import AWAY
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
 from edw.storage.ssh import Address, Session, errno_in, quoted
@@ -47,6 +57,10 @@ class Sftp:
         """What is in a folder."""
         return [os.fsdecode(name) for name in self._do(path, lambda session: session.client.names(_encoded(path)))]
 
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file."""
+        return self._do(path, lambda session: _begin(session.client, path))
+
     def canonical(self, path: str) -> str:
         """The path without symbolic links, as the server has it."""
         return os.fsdecode(self._do(path, lambda session: session.client.real_path(_encoded(path))))
@@ -78,19 +92,21 @@ class Sftp:
                 # A connection can break between the rename and its answer: then it is asked for a second time.
                 if there and refused.code == protocol.NO_SUCH_FILE and turns > 1:
                     return
+                if not there and session.client.is_link(_encoded(new)):
+                    raise StepError(f'{self._address}: {new} is a link to a file that is not there') from None
                 if there and refused.code == protocol.FAILURE:
                     raise StepError(f'{self._address}: {path} is not renamed: {new} is there already') from None
                 raise
 
-        self._do(path, rename)
+        self._do(path, rename, write=True)
 
     def remove(self, path: str) -> None:
         """Delete a file."""
-        self._do(path, lambda session: session.client.remove(_encoded(path)))
+        self._do(path, lambda session: session.client.remove(_encoded(path)), write=True)
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it, unless they are there."""
-        self._do(path, lambda session: _make_folder(session.client, PurePosixPath(path)))
+        self._do(path, lambda session: _make_folder(session.client, PurePosixPath(path)), write=True)
 
     def close(self) -> None:
         """End the connection. The next call makes a new one."""
@@ -130,22 +146,24 @@ class Sftp:
             return Denied(f'{self._address}: {path}: Permission denied')
         number, reason = None, str(refused)
         try:
-            if write and session.client.free(_encoded(str(PurePosixPath(path).parent))) == 0:
+            folder = _lowest_folder(session.client, path) if write else None
+            if folder is not None and session.client.free(_encoded(folder)) == 0:
                 number = errno.ENOSPC
             elif (shell := session.shell()) is not None:
-                _, said = shell.run(_probe(path, write))
+                _, said = shell.run(_probe(path, folder))
                 number = errno_in(said)
                 reason = said.strip() or reason
         except (ConnectionLost, Refused) as error:
             self.close()
             return HostAway(f'{self._address}: {path}: {reason}, and then: {error}')
         if number in AWAY:
-            return TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+            return (TryLater if write else Unreadable)(f'{self._address}: {path}: {os.strerror(number)}')
         if number == errno.ENAMETOOLONG or refused.code == protocol.BAD_MESSAGE:
             long = files.name_size(PurePosixPath(path))
             return Unprocessable(f'{self._address}: {path}: {os.strerror(errno.ENAMETOOLONG)}, {long}')
-        kind = TryLater if isinstance(refused, RefusedData) else StepError
-        return kind(f'{self._address}: {path}: {reason}')
+        if not isinstance(refused, RefusedData):
+            return StepError(f'{self._address}: {path}: {reason}')
+        return (TryLater if write else Unreadable)(f'{self._address}: {path}: {reason}')
 
     def _md5_there(self, session: Session, path: str) -> str | None:
         shell = session.shell()
@@ -160,7 +178,7 @@ class Sftp:
             return found[0]
         number = errno_in(said)
         if number in AWAY:
-            raise TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+            raise Unreadable(f'{self._address}: {path}: {os.strerror(number)}')
         if status == NOT_FOUND:
             session.do_without_shell()
         return None
@@ -183,6 +201,13 @@ def _md5_read_back(client: Client, path: str) -> str:
     with client.opened(_encoded(path), protocol.OPEN_READ) as handle:
         client.read(handle, 0, client.attributes_of(handle).size, digest.update)
     return digest.hexdigest()
+
+
+def _begin(client: Client, path: str) -> bytes:
+    read = bytearray()
+    with client.opened(_encoded(path), protocol.OPEN_READ) as handle:
+        client.read(handle, 0, 1, read.extend)
+    return bytes(read)
 
 
 def _get(client: Client, path: str, target: Path, progress: Progress) -> None:
@@ -220,7 +245,7 @@ def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
         stream.seek(start)
 
         def data(count: int) -> bytes:
-            with local_errors(source):
+            with local_errors(source), read_errors(source):
                 return stream.read(count)
 
         client.write(handle, start, data, progress)
@@ -244,9 +269,17 @@ def _make_folder(client: Client, path: PurePosixPath) -> None:
             raise StepError(f'the folder {path} cannot be made: a file is there') from None
 
 
-def _probe(path: str, write: bool) -> bytes:
-    """A command that fails as the server did."""
-    if not write:
+def _lowest_folder(client: Client, path: str) -> str:
+    """Of the folders above a path the lowest that is there."""
+    parent = PurePosixPath(path).parent
+    while parent.parent != parent and not _is_there(client, str(parent)):
+        parent = parent.parent
+    return str(parent)
+
+
+def _probe(path: str, folder: str | None) -> bytes:
+    """A command that fails as the server did when it was to read a file, or to write into a folder."""
+    if folder is None:
         return b'ls -ld %s > /dev/null && head -c 1 %s > /dev/null' % ((quoted(_encoded(path)),) * 2)
-    other = quoted(_encoded(str(PurePosixPath(path).with_name(files.temporary_name()))))
+    other = quoted(_encoded(f'{folder}/{files.temporary_name()}'))
     return b'head -c %d /dev/zero > %s; rm -f %s' % (PROBE, other, other)

@@ -23,7 +23,7 @@ LARGEST_PACKET = 1024 * 1024  # bytes; more is no answer, but what a login scrip
 ANSWER_LIMIT = 120.0  # seconds that a server may be silent
 
 INIT, VERSION_IS, OPEN, CLOSE, READ, WRITE = 1, 2, 3, 4, 5, 6
-FSTAT, FSETSTAT, OPEN_FOLDER, READ_FOLDER, REMOVE, MAKE_FOLDER = 8, 10, 11, 12, 13, 14
+LSTAT, FSTAT, FSETSTAT, OPEN_FOLDER, READ_FOLDER, REMOVE, MAKE_FOLDER = 7, 8, 10, 11, 12, 13, 14
 REAL_PATH, STAT, RENAME = 16, 17, 18
 STATUS, HANDLE, DATA, NAMES, ATTRIBUTES, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
 OPEN_READ, OPEN_WRITE, OPEN_CREATE = 0x1, 0x2, 0x8
@@ -100,6 +100,13 @@ class Client:
     def attributes(self, path: bytes) -> Attributes:
         """Of what is at a path, through symbolic links."""
         return _attributes(self._ask(STAT, _string(path), expect=ATTRIBUTES))
+
+    def is_link(self, path: bytes) -> bool:
+        """Whether a symbolic link has this name, wherever it leads."""
+        try:
+            return stat.S_ISLNK(_attributes(self._ask(LSTAT, _string(path), expect=ATTRIBUTES)).mode)
+        except Refused:
+            return False
 
     @contextmanager
     def opened(self, path: bytes, flags: int) -> Iterator[bytes]:

@@ -150,6 +150,29 @@ def test_what_is_no_file_is_not_waited_for(storage: Sftp, source: Path, there: P
         storage.size(str(path))
 
 
+def test_a_read_only_file_system_there(storage: Sftp, source: Path, there: Path) -> None:
+    mount = [program('mount', package='mount'), '-t', 'tmpfs', '-o', 'ro', 'none', str(there)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip('this machine lets nobody mount a file system')
+    try:
+        for ask in (
+            lambda: storage.put(source, f'{there}/x', nothing),
+            lambda: storage.make_folder(f'{there}/a'),
+            lambda: storage.make_folder(f'{there}/a/b/c'),
+        ):
+            with pytest.raises(TryLater, match=r'127\.0\.0\.1:\d+: .*: Read-only file system'):
+                ask()
+    finally:
+        subprocess.run(['umount', str(there)], check=True)
+
+
+def test_a_link_that_leads_nowhere_is_in_the_way(storage: Sftp, source: Path, there: Path) -> None:
+    (there / 'x').symlink_to(there / 'nowhere')
+    with pytest.raises(StepError, match='x is a link to a file that is not there') as error:
+        storage.rename(str(source), f'{there}/x')
+    assert not isinstance(error.value, TryLater) and source.exists()
+
+
 def test_an_empty_file(storage: Sftp, tmp_path: Path, there: Path) -> None:
     (tmp_path / 'empty').touch()
     storage.put(tmp_path / 'empty', f'{there}/x', nothing)

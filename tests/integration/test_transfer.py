@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edw import files
-from edw.errors import StepError, Unprocessable
+from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import local
 from edw.storage.local import MARKER
 from edw.storage.places import part_name
@@ -105,6 +105,17 @@ def test_a_link_in_the_way_is_set_aside_and_its_file_stays(source: Path, sps: Pa
     (sps / 'y.root').symlink_to(tmp_path / 'nowhere')
     with pytest.raises(StepError, match='a link to a file that is not there'):
         move(source, sps, doc_id='y')
+
+
+def test_a_folder_that_takes_no_file_is_the_places_fault_here_and_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.delenv('SSH_AUTH_SOCK', raising=False)
+    with sshd.running(program('sshd', package='openssh-server'), tmp_path, tmp_path / 'home') as url:
+        for folder in ('/sys/kernel', f'{url}/sys/kernel', f'{url}/sys/kernel/sps'):
+            with pytest.raises(TryLater, match=r'the folder .*/sys/kernel.* cannot be .*Permission denied'):
+                move(source, folder)
 
 
 def test_a_finished_transfer_does_not_need_its_source_again(source: Path, sps: Path) -> None:
