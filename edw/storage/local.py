@@ -243,6 +243,21 @@ def _locked(path: Path) -> int | None:
         os.close(number)
 
 
+def remove_part(path: Path) -> int:
+    """Remove a part that no process is at; returns its bytes. Raises OSError, and StepError where one is at it."""
+    number = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StepError(f'{path}: somebody is at it') from error
+        size = os.fstat(number).st_size
+        _discard(path, number)
+        return size
+    finally:
+        os.close(number)
+
+
 def _discard(path: Path, number: int) -> None:
     """Remove an open file, unless it has another name by now."""
     # Where it cannot be removed, the place is away, and that has been said.
