@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import BinaryIO, Protocol
 
 from edw.errors import StepError, TryLater
 from edw.storage.places import is_away
+
+MARKER = '.edw-storage'  # what a new folder of data files holds, so that it is not empty
 
 # Hears how many bytes more are in their place; those of an earlier copy, on which one goes on, come first.
 Progress = Callable[[int], None]
@@ -61,13 +64,23 @@ class Storage(Protocol):
         """Delete a file."""
         raise NotImplementedError
 
-    def make_folder(self, path: str) -> None:
-        """Make a folder and those above it, unless they are there."""
+    def check_folder(self, path: str) -> None:
+        """Whether files may be put into a folder. Raises TryLater where it is not there, or empty.
+
+        When a disk is not mounted, its mount point is an empty folder on another disk, and a folder within it is not
+        there. Files that were put there would fill that disk, and be gone when the right one is mounted over them.
+        Kinds of storage that have no mount points make the folder.
+        """
         raise NotImplementedError
 
     def close(self) -> None:
         """End the connection. The next call of a method makes a new one."""
         raise NotImplementedError
+
+
+def making(folder: str) -> str:
+    """The command that makes a folder for data files, and says that it is the right one."""
+    return f'mkdir -p {shlex.quote(folder)} && touch {shlex.quote(f"{folder}/{MARKER}")}'
 
 
 class Absent(StepError):

@@ -15,11 +15,10 @@ from pathlib import Path
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.storage import places
-from edw.storage.kinds import NoFile, read_errors, source_file
+from edw.storage.kinds import MARKER, NoFile, making, read_errors, source_file
 
 AT_ONCE = 16 * 1024 * 1024  # bytes that the kernel copies between two words of progress
 SMALL = 4 * 1024 * 1024  # bytes; a thread for less costs more than it saves
-MARKER = '.edw-storage'  # what a new folder of data files holds, so that it is not empty
 # The system's words for: not between these two file systems, or not in this container.
 CANNOT_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 WHICH = {errno.EIO, errno.ESTALE, errno.EREMOTEIO}  # of one of the two; reading and writing by oneself tells of which
@@ -88,8 +87,8 @@ class Local:
         """Remove a file."""
         os.unlink(path)
 
-    def make_folder(self, path: str) -> None:
-        """Nothing is made here: see `check_folder`."""
+    def check_folder(self, path: str) -> None:
+        """Raises TryLater where it cannot be used."""
         check_folder(Path(path))
 
     def close(self) -> None:
@@ -97,22 +96,16 @@ class Local:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises TryLater for a folder that is not there, or empty.
-
-    When a disk is not mounted, its mount point is an empty folder on another disk, and a folder within it is not
-    there. Files that were put there would fill that disk, and be gone when the right one is mounted over them.
-    """
+    """Raises TryLater for a folder that is not there, or empty: see `Storage.check_folder`."""
     try:
         with os.scandir(folder) as entries:
             empty = next(entries, None) is None
     except OSError as error:
         reason = places.is_away(error) or error.strerror
-        way_out = f'If its disk is mounted, make it: {_making(folder)}' if error.errno == errno.ENOENT else ''
+        way_out = f'If its disk is mounted, make it: {making(str(folder))}' if error.errno == errno.ENOENT else ''
         raise TryLater(f'the folder {folder} cannot be used: {reason}. {way_out}'.strip()) from error
     if empty:
-        raise TryLater(
-            f'the folder {folder} is empty: is its disk mounted? If it is a new one: touch {folder / MARKER}'
-        )
+        raise TryLater(f'the folder {folder} is empty: is its disk mounted? If it is a new one: {making(str(folder))}')
 
 
 def make_new_folder(folder: Path) -> None:
@@ -287,7 +280,3 @@ def _copied_by_the_kernel(reader: int, writer: int, start: int, size: int, progr
 def _opened_to_go_on(path: Path) -> FileIO:
     # Not for appending, to which the kernel copies nothing.
     return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), 'r+b', buffering=0)
-
-
-def _making(folder: Path) -> str:
-    return f'mkdir -p {folder} && touch {folder / MARKER}'

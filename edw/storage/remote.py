@@ -158,7 +158,7 @@ class Remote:
         with self._told(path):
             self._system.rm_file(self._of(path))
 
-    def make_folder(self, path: str) -> None:
+    def check_folder(self, path: str) -> None:
         """Make a folder and those above it."""
         with self._told(path):
             self._system.makedirs(self._of(path), exist_ok=True)
@@ -226,7 +226,7 @@ class S3(Remote):
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
     """
 
-    def make_folder(self, path: str) -> None:
+    def check_folder(self, path: str) -> None:
         """There are none. A bucket that is missing is a wrong name, more likely than one to be made."""
 
     def _md5_there(self, path: str) -> str | None:

@@ -14,6 +14,7 @@ from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol as protocol
 from edw.storage.kinds import (
+    MARKER,
     Absent,
     Denied,
     HostAway,
@@ -22,6 +23,7 @@ from edw.storage.kinds import (
     Unreadable,
     local_errors,
     local_file,
+    making,
     read_errors,
 )
 from edw.storage.places import AWAY
@@ -104,9 +106,22 @@ class Sftp:
         """Delete a file."""
         self._do(path, lambda session: session.client.remove(_encoded(path)), write=True)
 
-    def make_folder(self, path: str) -> None:
-        """Make a folder and those above it, unless they are there."""
-        self._do(path, lambda session: _make_folder(session.client, PurePosixPath(path)), write=True)
+    def check_folder(self, path: str) -> None:
+        """Raises TryLater where it is not there, or empty."""
+        try:
+            # What is asked first spares the list of a folder with a hundred thousand files.
+            is_used = self._do(
+                path,
+                lambda session: (
+                    _is_there(session.client, f'{path}/{MARKER}') or bool(session.client.names(_encoded(path), most=1))
+                ),
+            )
+        except Absent:
+            way_out = f'If its disk is mounted, make it: {self._address.command(making(path))}'
+            raise TryLater(f'{self._address}: the folder {path} is not there. {way_out}') from None
+        if not is_used:
+            way_out = f'If it is a new one: {self._address.command(making(path))}'
+            raise TryLater(f'{self._address}: the folder {path} is empty: is its disk mounted? {way_out}')
 
     def close(self) -> None:
         """End the connection. The next call makes a new one."""
@@ -250,23 +265,6 @@ def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
 
         client.write(handle, start, data, progress)
         client.flush(handle)
-
-
-def _make_folder(client: Client, path: PurePosixPath) -> None:
-    try:
-        client.make_folder(_encoded(str(path)))
-    except Refused as refused:
-        if refused.code == protocol.NO_SUCH_FILE and path.parent != path:
-            _make_folder(client, path.parent)
-            _make_folder(client, path)
-            return
-        # There already; or somebody else made it at this moment. Not all servers say more than Failure then.
-        try:
-            found = client.attributes(_encoded(str(path)))
-        except Refused:
-            raise refused from None
-        if not found.is_folder:
-            raise StepError(f'the folder {path} cannot be made: a file is there') from None
 
 
 def _lowest_folder(client: Client, path: str) -> str:

@@ -23,7 +23,7 @@ LARGEST_PACKET = 1024 * 1024  # bytes; more is no answer, but what a login scrip
 ANSWER_LIMIT = 120.0  # seconds that a server may be silent
 
 INIT, VERSION_IS, OPEN, CLOSE, READ, WRITE = 1, 2, 3, 4, 5, 6
-LSTAT, FSTAT, FSETSTAT, OPEN_FOLDER, READ_FOLDER, REMOVE, MAKE_FOLDER = 7, 8, 10, 11, 12, 13, 14
+LSTAT, FSTAT, FSETSTAT, OPEN_FOLDER, READ_FOLDER, REMOVE = 7, 8, 10, 11, 12, 13
 REAL_PATH, STAT, RENAME = 16, 17, 18
 STATUS, HANDLE, DATA, NAMES, ATTRIBUTES, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
 OPEN_READ, OPEN_WRITE, OPEN_CREATE = 0x1, 0x2, 0x8
@@ -114,17 +114,19 @@ class Client:
         with self._handle(OPEN, _string(path) + struct.pack('>II', flags, 0)) as handle:
             yield handle
 
-    def names(self, path: bytes) -> list[bytes]:
-        """What is in a folder."""
+    def names(self, path: bytes, most: int | None = None) -> list[bytes]:
+        """What is in a folder; not much more than `most` of it."""
         found: list[bytes] = []
         with self._handle(OPEN_FOLDER, _string(path)) as handle:
-            while True:
+            while most is None or len(found) < most:
                 try:
-                    found += _names(self._ask(READ_FOLDER, _string(handle), expect=NAMES))
+                    listed = _names(self._ask(READ_FOLDER, _string(handle), expect=NAMES))
                 except Refused as refused:
-                    if refused.code == END_OF_FILE:
-                        return [name for name in found if name not in (b'.', b'..')]
-                    raise
+                    if refused.code != END_OF_FILE:
+                        raise
+                    break
+                found += [name for name in listed if name not in (b'.', b'..')]
+            return found
 
     def real_path(self, path: bytes) -> bytes:
         """The same without symbolic links, as the server has it."""
@@ -155,10 +157,6 @@ class Client:
     def remove(self, path: bytes) -> None:
         """Delete a file."""
         self._ask(REMOVE, _string(path))
-
-    def make_folder(self, path: bytes) -> None:
-        """Make one folder."""
-        self._ask(MAKE_FOLDER, _string(path) + struct.pack('>I', 0))
 
     def rename(self, path: bytes, new: bytes) -> None:
         """Rename. In this version of the protocol that fails where there is a `new`."""

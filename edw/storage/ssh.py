@@ -61,6 +61,12 @@ class Address(NamedTuple):
         """Without the password, and so in all messages."""
         return self.host if self.port is None else f'{self.host}:{self.port}'
 
+    def command(self, there: str) -> str:
+        """What somebody types here to have a command run there."""
+        port = '' if self.port is None else f'-p {self.port} '
+        user = '' if self.user is None else f'{self.user}@'
+        return f'ssh {port}{user}{self.host} {shlex.quote(there)}'
+
 
 class Login(Protocol):
     """One connection to a server, over which sessions run."""

@@ -126,7 +126,7 @@ def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     if size is not None and storage.md5(target.path) == md5sum:
         return False, size, ''
     with _in_folder_of(target):
-        storage.make_folder(target.folder)
+        storage.check_folder(target.folder)
     part = places.part_name(target.name, md5sum)
     if not target.is_local:
         temporary, size = _send(source, target.beside(part), storage, md5sum)

@@ -178,8 +178,8 @@ def large(tmp_path: Path) -> Path:
 
 
 def test_any_name_there_and_back(storage: Storage, source: Path, tmp_path: Path) -> None:
-    storage.make_folder('//a/b')
-    storage.make_folder('//a/b')
+    storage.check_folder('//a/b')
+    storage.check_folder('//a/b')
     for name in NAMES:
         assert storage.size(f'//a/b/{name}') is None
         storage.put(source, '//a/b/part', nothing)
@@ -196,7 +196,7 @@ def test_any_name_there_and_back(storage: Storage, source: Path, tmp_path: Path)
 
 def test_a_copy_to_here_goes_on_where_it_stopped(storage: Storage, large: Path, tmp_path: Path) -> None:
     progress: list[int] = []
-    storage.make_folder('//c')
+    storage.check_folder('//c')
     storage.put(large, '//c/x', progress.append)
     assert sum(progress) == LARGE
     for part in (large.read_bytes()[:1000], b'x' * (LARGE + 1)):
@@ -207,7 +207,7 @@ def test_a_copy_to_here_goes_on_where_it_stopped(storage: Storage, large: Path, 
 
 
 def test_what_is_not_there_is_no_fault_of_the_place(storage: Storage, source: Path, tmp_path: Path) -> None:
-    storage.make_folder('//d')
+    storage.check_folder('//d')
     storage.put(source, '//d/old', nothing)
     storage.put(source, '//d/new', nothing)
     asked = [
@@ -300,7 +300,7 @@ def test_s3_with_a_key_of_kms_is_read_back(s3: S3, source: Path) -> None:
 
 def test_s3_makes_no_bucket(s3: S3, source: Path) -> None:
     other = S3('s3', 'missing')
-    other.make_folder('/a')
+    other.check_folder('/a')
     with pytest.raises(StepError, match='s3://missing/a/x: ') as error:
         other.put(source, '/a/x', nothing)
     assert not isinstance(error.value, TryLater)

@@ -17,7 +17,7 @@ import pytest
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol
-from edw.storage.kinds import Absent, NoFile
+from edw.storage.kinds import MARKER, Absent, NoFile
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of
 from tests.integration import sshd
@@ -114,8 +114,7 @@ def test_any_name(storage: Sftp, source: Path, there: Path, tmp_path: Path) -> N
 
 def test_everything_either_way(either: Sftp, large: Path, there: Path, tmp_path: Path) -> None:
     progress: list[int] = []
-    either.make_folder(f'{there}/a/b c/d')
-    either.make_folder(f'{there}/a/b c/d')
+    (there / 'a' / 'b c' / 'd').mkdir(parents=True)
     either.put(large, f'{there}/a/b c/d/x', progress.append)
     assert sum(progress) == LARGE and either.size(f'{there}/a/b c/d/x') == LARGE
     assert either.md5(f'{there}/a/b c/d/x') == files.md5_of(large)
@@ -155,15 +154,25 @@ def test_a_read_only_file_system_there(storage: Sftp, source: Path, there: Path)
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip('this machine lets nobody mount a file system')
     try:
-        for ask in (
-            lambda: storage.put(source, f'{there}/x', nothing),
-            lambda: storage.make_folder(f'{there}/a'),
-            lambda: storage.make_folder(f'{there}/a/b/c'),
-        ):
+        for ask in (lambda: storage.put(source, f'{there}/x', nothing),):
             with pytest.raises(TryLater, match=r'127\.0\.0\.1:\d+: .*: Read-only file system'):
                 ask()
     finally:
         subprocess.run(['umount', str(there)], check=True)
+
+
+def test_a_folder_that_is_not_there_or_empty_is_away_and_the_way_out_works(
+    server: sshd.Server, storage: Sftp, there: Path
+) -> None:
+    for path, says in ((there, 'is empty: is its disk mounted'), (there / "not th're", 'is not there')):
+        with pytest.raises(TryLater, match=f'the folder {path} {says}') as error:
+            storage.check_folder(str(path))
+        command = str(error.value)[str(error.value).index('ssh ') :]
+        assert f'ssh -p {server.port} ' in command
+        subprocess.run(['sh', '-c', command], check=True)
+        storage.check_folder(str(path))
+    (there / MARKER).unlink()
+    storage.check_folder(str(there))  # it holds something else
 
 
 def test_a_link_that_leads_nowhere_is_in_the_way(storage: Sftp, source: Path, there: Path) -> None:
@@ -221,9 +230,6 @@ def test_what_is_not_there_or_not_allowed_is_no_fault_of_the_place(storage: Sftp
         lambda: storage.size(f'{there}/{"x" * 300}'),
         lambda: storage.size(str(there)),
         lambda: storage.put(source, str(there), nothing),
-        lambda: storage.make_folder(f'{there}/file'),
-        lambda: storage.make_folder(f'{there}/file/x'),
-        lambda: storage.make_folder('/sys/kernel/edw'),
         lambda: storage.put(there / 'nothing here', f'{there}/x', nothing),
     ]
     for ask in asked:
