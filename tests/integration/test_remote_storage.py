@@ -23,20 +23,15 @@ from edw.storage import remote
 from edw.storage.kinds import Storage
 from edw.storage.remote import S3, XRootD, storage_for
 from tests.integration import sshd
+from tests.integration.copied import CONTENT, LARGE, nothing
 from tests.programs import program
 from tests.scripts import ROOT
 
 START_LIMIT = 60.0  # seconds
-CONTENT = bytes(range(256)) * 2000
-LARGE = 24 * 1024 * 1024  # bytes; more than one piece
 PART = 8 * 1024 * 1024  # bytes of an upload in parts
 NAMES = ['a b', "it's", '"quoted"', 'a#b%20d::e', 'ä€𝄞', '-rf', 'x' * 200]
 BUCKET = 'edw'
 CHECKSUMS = 'xrootd.chksum max 2 '
-
-
-def nothing(more: int) -> None:
-    """Progress that nobody looks at."""
 
 
 def free_port() -> int:
@@ -163,20 +158,6 @@ def storage(request: pytest.FixtureRequest) -> Storage:
     return chosen
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    file = tmp_path / 'x.root'
-    file.write_bytes(CONTENT)
-    return file
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    file = tmp_path / 'large.root'
-    file.write_bytes(os.urandom(LARGE))
-    return file
-
-
 def test_any_name_there_and_back(storage: Storage, source: Path, tmp_path: Path) -> None:
     storage.check_folder('//a/b')
     storage.check_folder('//a/b')
@@ -185,6 +166,7 @@ def test_any_name_there_and_back(storage: Storage, source: Path, tmp_path: Path)
         storage.put(source, '//a/b/part', nothing)
         storage.rename('//a/b/part', f'//a/b/{name}')
         assert storage.size('//a/b/part') is None and storage.size(f'//a/b/{name}') == len(CONTENT)
+        assert storage.names('//a/b') == [name] and storage.begin(f'//a/b/{name}') == CONTENT[:1]
         assert storage.md5(f'//a/b/{name}') == files.md5_of(source)
         back = tmp_path / 'back'
         storage.get(f'//a/b/{name}', back, nothing)

@@ -21,11 +21,10 @@ from edw.storage.kinds import MARKER, Absent, NoFile
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of
 from tests.integration import sshd
+from tests.integration.copied import CONTENT, LARGE, nothing
 from tests.programs import program
 from tests.scripts import ROOT
 
-CONTENT = bytes(range(256)) * 2000
-LARGE = 20 * 1024 * 1024  # bytes; more than can be under way at once
 WAYS = ('ssh', 'paramiko')
 ODD_NAMES = [
     'a b',
@@ -41,10 +40,6 @@ ODD_NAMES = [
     'x' * 255,
     'not\udcff-utf8',
 ]
-
-
-def nothing(more: int) -> None:
-    """Progress that nobody looks at."""
 
 
 @pytest.fixture
@@ -82,27 +77,13 @@ def there(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    file = tmp_path / 'x.root'
-    file.write_bytes(CONTENT)
-    return file
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    file = tmp_path / 'large.root'
-    file.write_bytes(os.urandom(LARGE))
-    return file
-
-
 def test_any_name(storage: Sftp, source: Path, there: Path, tmp_path: Path) -> None:
     for name in ODD_NAMES:
         assert storage.size(f'{there}/{name}') is None
         storage.put(source, f'{there}/part', nothing)
         storage.rename(f'{there}/part', f'{there}/{name}')
         assert os.listdir(there) == [name]
-        assert storage.size(f'{there}/{name}') == len(CONTENT)
+        assert storage.size(f'{there}/{name}') == len(CONTENT) and storage.begin(f'{there}/{name}') == CONTENT[:1]
         assert storage.md5(f'{there}/{name}') == files.md5_of(source)
         back = tmp_path / 'back'
         storage.get(f'{there}/{name}', back, nothing)
