@@ -48,12 +48,16 @@ class Storage(Protocol):
         """The md5 of the whole file as it is there, in hexadecimal: by the server's own means, or by reading back."""
         raise NotImplementedError
 
+    def flushed_md5(self, path: str) -> str:
+        """The same of a file that was just put there, and that is flushed to disk."""
+        raise NotImplementedError
+
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file. What `target` holds is taken for the beginning of it: the copy goes on there."""
         raise NotImplementedError
 
     def put(self, source: Path, path: str, progress: Progress) -> None:
-        """Copy a local file there, and flush it to disk. It goes on where a part is there already, if it can."""
+        """Copy a local file there. It goes on where a part is there already, if it can."""
         raise NotImplementedError
 
     def rename(self, path: str, new: str) -> None:

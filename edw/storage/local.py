@@ -60,6 +60,10 @@ class Local:
         with source_file(Path(path)) as stream, read_errors(Path(path)):
             return files.md5_of_stream(stream)
 
+    def flushed_md5(self, path: str) -> str:
+        """The same, of a file that is flushed to disk meanwhile."""
+        return flushed_md5(Path(path))
+
     def get(self, path: str, target: Path, progress: Callable[[int], None]) -> None:
         """Copy to another file here; goes on where `target` already has a part."""
         copy(Path(path), target, progress)

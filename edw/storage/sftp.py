@@ -69,7 +69,24 @@ class Sftp:
 
     def md5(self, path: str) -> str:
         """By md5sum there, in the same login; else by reading back."""
-        return self._do(path, lambda session: self._md5_there(session, path) or _md5_read_back(session.client, path))
+
+        def md5(session: Session) -> str:
+            size = session.client.attributes(_encoded(path)).size
+            return self._md5_there(session, path, size) or _md5_read_back(session.client, path)
+
+        return self._do(path, md5)
+
+    def flushed_md5(self, path: str) -> str:
+        """The same, of a file that is flushed meanwhile."""
+
+        def md5(session: Session) -> str:
+            with session.client.opened(_encoded(path), protocol.OPEN_READ) as handle:
+                size = session.client.attributes_of(handle).size
+                with session.client.flushing(handle):
+                    md5sum = self._md5_there(session, path, size)
+            return md5sum or _md5_read_back(session.client, path)
+
+        return self._do(path, md5, write=True)
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file, from where it ends on."""
@@ -180,11 +197,10 @@ class Sftp:
             return StepError(f'{self._address}: {path}: {reason}')
         return (TryLater if write else Unreadable)(f'{self._address}: {path}: {reason}')
 
-    def _md5_there(self, session: Session, path: str) -> str | None:
+    def _md5_there(self, session: Session, path: str, size: int) -> str | None:
         shell = session.shell()
         if shell is None:
             return None
-        size = session.client.attributes(_encoded(path)).size
         limit = ANSWER_LIMIT + size / SLOWEST_MD5
         # Its input, not its argument: it would escape some names in what it prints.
         status, said = shell.run(b'md5sum < %s' % quoted(_encoded(path)), limit)
@@ -264,7 +280,6 @@ def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
                 return stream.read(count)
 
         client.write(handle, start, data, progress)
-        client.flush(handle)
 
 
 def _lowest_folder(client: Client, path: str) -> str:

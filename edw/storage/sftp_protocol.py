@@ -162,11 +162,20 @@ class Client:
         """Rename. In this version of the protocol that fails where there is a `new`."""
         self._ask(RENAME, _string(path) + _string(new))
 
-    def flush(self, handle: bytes) -> None:
-        """Have an open file written to the server's disk, if the server can do that."""
-        if b'fsync@openssh.com' in self._extensions:
+    @contextmanager
+    def flushing(self, handle: bytes) -> Iterator[None]:
+        """Have an open file written to the server's disk, if the server can do that, while the block runs.
+
+        What the block asks for over this session is answered after that.
+        """
+        if b'fsync@openssh.com' not in self._extensions:
+            yield
+            return
+        under_way = deque([(self._send(EXTENDED, _string(b'fsync@openssh.com') + _string(handle)), 0)])
+        with self._drained(under_way):
+            yield
             with _of_data():
-                self._ask(EXTENDED, _string(b'fsync@openssh.com') + _string(handle))
+                self._answer(under_way.popleft()[0], STATUS)
 
     def free(self, path: bytes) -> int | None:
         """Bytes that are free where a path is; None if the server cannot say."""

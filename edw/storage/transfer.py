@@ -63,6 +63,7 @@ def transfer(source: str, target: str, md5sum: str) -> Transfer:
     TryLater where a place is away, full, or not to be written to; StepError for what fails with this file.
     """
     source_place, target_place = places.parse(source), places.parse(target)
+    md5sum = md5sum.strip().lower()  # as check_files.py takes it
     started = time.perf_counter()
     with _said(f'{redact(source)} cannot be moved to {redact(target_place.beside("").location)}'):
         copied, size, aside = _bring(source_place, target_place, md5sum)
@@ -83,6 +84,7 @@ def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
             path = Path(place.path) if place.is_local else _fetched(place, stack)
             found = md5sum
             if isinstance(md5sum, str):
+                md5sum = md5sum.strip().lower()
                 with _reading(Local(), Place('', '', str(path))):
                     found = Local().md5(str(path))
         if found != md5sum:
@@ -171,7 +173,7 @@ def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> tup
                     # What another user's listener has begun. If it may not be written beside it either, that is said.
                     temporary, begun = temporary.beside(files.temporary_name()), None
                     storage.put(path, temporary.path, _progress(source, size))
-            arrived, found = storage.size(temporary.path) or 0, storage.md5(temporary.path)
+            arrived, found = storage.size(temporary.path) or 0, storage.flushed_md5(temporary.path)
             if found == md5sum:
                 return temporary, arrived
             storage.remove(temporary.path)
@@ -213,6 +215,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
 
 def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
     """Give another name to a file that is in the way, with this md5; returns its location, or nothing if it is gone."""
+    _check_name(storage, target)
     number = 0
     while storage.size((aside := target.beside(places.aside_name(target.name, md5sum, number))).path) is not None:
         number += 1
@@ -229,6 +232,22 @@ def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
         '%s was there already with another md5: it is set aside as %s', redact(target.location), redact(aside.location)
     )
     return aside.location
+
+
+def _check_name(storage: Storage, target: Place) -> None:
+    """Raises StepError where the file that is in the way is another document's, which only differs in case or form.
+
+    On file systems that take `Run1` for `run1` (CIFS, VFAT, macOS) its document would be left without.
+    """
+    try:
+        is_listed = target.name in storage.names(target.folder)
+    except Absent:
+        return  # a kind of storage that has no folders
+    if not is_listed and storage.size(target.path) is not None:
+        raise StepError(
+            f'{redact(target.location)}: a file of another name is there, which this file system takes for the same '
+            '(upper and lower case, or forms of one letter)'
+        )
 
 
 def _storage(place: Place) -> Storage:

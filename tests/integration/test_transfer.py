@@ -16,7 +16,7 @@ import pytest
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import local
-from edw.storage.local import MARKER
+from edw.storage.local import MARKER, Local
 from edw.storage.places import part_name
 from edw.transfer import Transfer, local_copy, make_new_folder, target_in, transfer
 from tests.integration import sshd
@@ -93,6 +93,26 @@ def test_what_cannot_be_replaced_is_not_set_aside(source: Path, sps: Path) -> No
     with pytest.raises(StepError, match='document says'):
         move(source, sps, MD5)
     assert names(sps) == ['x.root'] and (sps / 'x.root').read_bytes() == b'of another document'
+
+
+def test_another_documents_file_is_not_set_aside_where_upper_and_lower_case_are_one(
+    source: Path, sps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of it: the file is found by this name, and listed by another one."""
+    (sps / 'run1.root').write_bytes(b'of Run1')
+    listed = Local.names
+    monkeypatch.setattr(Local, 'names', lambda self, path: [name.replace('run', 'Run') for name in listed(self, path)])
+    with pytest.raises(StepError, match='upper and lower case'):
+        move(source, sps, doc_id='run1')
+    assert names(sps) == ['run1.root'] and (sps / 'run1.root').read_bytes() == b'of Run1'
+
+
+def test_an_md5_in_capital_letters_is_the_same(source: Path, sps: Path) -> None:
+    md5 = f' {files.md5_of(source).upper()}'
+    moved = move(source, sps, md5)
+    assert moved.md5sum == files.md5_of(source)
+    with local_copy(moved.file, md5):
+        pass
 
 
 def test_a_link_in_the_way_is_set_aside_and_its_file_stays(source: Path, sps: Path, tmp_path: Path) -> None:
