@@ -361,7 +361,10 @@ def _logged_in(address: Address) -> tuple[Login, Client]:
             if turn:
                 # Other processes, and other machines, log in as well: at different times, please.
                 time.sleep(random.uniform(0.5, 1) * BUSY_PAUSE * 2 ** (turn - 1))
-            login = _login(address)
+            try:
+                login = _login(address)
+            except OSError as error:  # no folder for temporary files, or too many open ones
+                raise HostAway(f'{address}: ssh cannot be started: {error.strerror or error}') from error
             try:
                 return login, Client(login.sftp(), LOGIN_LIMIT)
             except ConnectionLost as error:

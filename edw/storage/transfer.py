@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ from edw.storage.remote import storage_for
 LARGE = 100_000_000  # bytes of a file whose progress is logged
 STEPS = 10  # lines of it
 MOST_LOOKS = 10  # at a target that comes and goes
+SCRATCH = 'edw-copy-'  # how names of folders in [data] scratch begin
+SCRATCH_AGE = 60.0  # seconds; between its making and the lock on it a folder is nobody's
 NEIGHBOURS = 3  # other files that are read, to see whether one alone cannot be
 
 log = logging.getLogger(__name__)
@@ -272,11 +276,39 @@ def _fetched(place: Place, stack: contextlib.ExitStack) -> Path:
 def _scratch(stack: contextlib.ExitStack) -> Path:
     """A new folder in `[data] scratch`, which is removed with the stack."""
     settings = config.current.get(None)
-    scratch = settings.scratch if settings and settings.scratch else tempfile.gettempdir()
+    scratch = settings.scratch if settings else ''
     try:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='edw-', dir=scratch)))
+        scratch = scratch or tempfile.gettempdir()
+        _sweep_scratch(scratch)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch)))
+        # As long as it is held, others know that somebody is at it.
+        held = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, held)
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(held, fcntl.LOCK_SH)
+        return folder
     except OSError as error:
-        raise TryLater(f'{scratch}, [data] scratch, cannot be used: {error.strerror}') from error
+        where = scratch or 'the temporary folder of the system'
+        raise TryLater(f'{where}, [data] scratch, cannot be used: {error.strerror}') from error
+
+
+def _sweep_scratch(scratch: str) -> None:
+    """Remove what processes that were killed have left there: copies as large as the files."""
+    before = time.time() - SCRATCH_AGE
+    with os.scandir(scratch) as entries:
+        found = [
+            entry.path for entry in entries if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False)
+        ]
+    for path in found:
+        # Another user's, or gone meanwhile, or held.
+        with contextlib.suppress(OSError):
+            number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(number).st_mtime < before and os.fstat(number).st_uid == os.geteuid():
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path)
+            finally:
+                os.close(number)
 
 
 def _size(storage: Storage, place: Place) -> int:

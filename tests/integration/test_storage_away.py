@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,10 @@ from edw.storage import local
 from edw.storage.kinds import NoFile
 from edw.storage.local import MARKER, Local
 from edw.storage.places import part_name
+from edw.storage.remote import storage_for
 from edw.transfer import local_copy, make_new_folder, new_file, target_in, transfer
 from listen_analysis1 import signal_processing
+from tests.scripts import ROOT
 
 SIZE = 200_000_000  # bytes, so that progress is told while there is still a part to come
 
@@ -352,6 +355,40 @@ def test_a_scratch_folder_that_is_not_there(tmp_path: Path) -> None:
             pass
         with pytest.raises(TryLater, match=r'none, \[data\] scratch'), new_file('memory://host/y.root'):
             pass
+
+
+def test_no_folder_for_temporary_files_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where all of them are full when a listener starts."""
+    put_in_memory(b'x')
+    monkeypatch.setattr('tempfile.tempdir', None)
+    monkeypatch.setattr('tempfile._candidate_tempdir_list', lambda: ['/nowhere'])
+    with pytest.raises(TryLater, match=r'scratch, cannot be used'), local_copy('memory://host/x.root'):
+        pass
+    with pytest.raises(TryLater, match=r'ssh cannot be started'):
+        storage_for('sftp://127.0.0.1:1/x').size('/x')
+
+
+def test_what_a_killed_process_left_in_scratch_is_removed(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('edw.storage.transfer.SCRATCH_AGE', -1.0)
+    code = (
+        'import sys; from dataclasses import replace; from edw import config; from edw.transfer import local_copy\n'
+        'from tests.integration.test_storage_away import put_in_memory; put_in_memory(b"x" * 1000)\n'
+        'with config.using(replace(config.load(), scratch=sys.argv[1])), local_copy("memory://host/x.root") as path:\n'
+        '    print(path, flush=True); input()\n'
+    )
+    command = [sys.executable, '-c', code, str(scratch)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        assert process.stdout is not None
+        path = Path(process.stdout.readline().strip())
+        put_in_memory(b'y')
+        with local_copy('memory://host/x.root'):
+            assert path.read_bytes() == b'x' * 1000
+        process.kill()
+        process.wait()
+        assert path.exists()
+        with local_copy('memory://host/x.root'):
+            assert not path.parent.exists()
+    assert os.listdir(scratch) == [MARKER]
 
 
 def put_in_memory(content: bytes) -> None:
