@@ -23,7 +23,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -41,7 +41,7 @@ from edw.engines.callbacks import Callback
 from edw.engines.engine import CannotRun, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.inbox import Inbox, StopRequest
-from edw.listening import options
+from edw.listening import options, place
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import FIRST_REST, Intake
@@ -141,6 +141,7 @@ class Listener:
         once: bool,
         engine: str = config.THREADS,
         timeout: float | None = None,
+        instead_of: Collection[str] = (),
         duration: float = math.inf,
         limit: float = math.inf,
         metrics: Metrics = UNHEARD,
@@ -150,6 +151,7 @@ class Listener:
         Nothing is claimed after `duration` seconds, or when `limit` documents were.
         """
         self._step = step
+        self._instead_of = instead_of
         self._settings = settings
         self._once = once
         self._metrics = metrics
@@ -226,6 +228,7 @@ class Listener:
 
     def _start(self) -> None:
         self._retry(self._check_design)
+        self._retry(place.check, self._database, self._step, self._instead_of)
         if not self._once:
             self._claimant.start()
         after = self._step.after
@@ -402,7 +405,7 @@ class Listener:
         return 0 if self._stopping else int(min(self._policy.room(self._in_flight.load, writes), self._left))
 
     def _check_design(self) -> None:
-        needed = (self._settings.lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
+        needed = (self._settings.lastproc, views.CHAIN, views.CLAIMS, views.UNPLACED, *self._metrics.views)
         design.check(self._database, views=needed, filters=(design.FILTER,))
 
     def _wait_for_server(self, seconds: float) -> bool:
@@ -445,6 +448,7 @@ def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | N
         once=given.once,
         engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
         timeout=given.timeout,
+        instead_of=given.instead_of,
         duration=given.duration or math.inf,
         limit=given.limit or math.inf,
         metrics=options.metrics_of(step, settings, given.metrics),

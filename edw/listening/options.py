@@ -41,6 +41,14 @@ def parser(step: Step, engine: str) -> argparse.ArgumentParser:
         help='break a callback off after S seconds, and count that as a failed attempt: in processes, which are the '
         'default then',
     )
+    command.add_argument(
+        '--instead-of',
+        action='append',
+        default=[],
+        metavar='STEP',
+        help='this step replaces another one that was done on the same documents; without it two steps at one place in '
+        'the chain are refused',
+    )
     command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
     command.add_argument(
         '--for',
