@@ -142,6 +142,7 @@ class Listener:
         engine: str = config.THREADS,
         timeout: float | None = None,
         instead_of: Collection[str] = (),
+        order: views.Order = views.ORDERS[views.OLDEST],
         duration: float = math.inf,
         limit: float = math.inf,
         metrics: Metrics = UNHEARD,
@@ -152,6 +153,7 @@ class Listener:
         """
         self._step = step
         self._instead_of = instead_of
+        self._order = order
         self._settings = settings
         self._once = once
         self._metrics = metrics
@@ -164,7 +166,9 @@ class Listener:
         self._policy = Policy(name, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once)
         self._feed = Feed(Database(settings), step.after, outage, self._inbox)
         # One that ends when nothing waits any more tries each document once.
-        self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
+        self._intake = Intake(
+            self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST, order=order
+        )
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
         made = choice.start(engine, callback, settings, workers, timeout, self._inbox.put)
@@ -405,7 +409,14 @@ class Listener:
         return 0 if self._stopping else int(min(self._policy.room(self._in_flight.load, writes), self._left))
 
     def _check_design(self) -> None:
-        needed = (self._settings.lastproc, views.CHAIN, views.CLAIMS, views.UNPLACED, *self._metrics.views)
+        needed = (
+            self._settings.lastproc,
+            *filter(None, [self._order.view]),
+            views.CHAIN,
+            views.CLAIMS,
+            views.UNPLACED,
+            *self._metrics.views,
+        )
         design.check(self._database, views=needed, filters=(design.FILTER,))
 
     def _wait_for_server(self, seconds: float) -> bool:
@@ -449,6 +460,7 @@ def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | N
         engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
         timeout=given.timeout,
         instead_of=given.instead_of,
+        order=views.ORDERS[given.order],
         duration=given.duration or math.inf,
         limit=given.limit or math.inf,
         metrics=options.metrics_of(step, settings, given.metrics),

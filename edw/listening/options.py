@@ -7,6 +7,7 @@ import logging
 
 from edw import cli, space
 from edw.config import ENGINES, Settings
+from edw.database import views
 from edw.engines.processes import cores
 from edw.listening.metrics import UNHEARD, Metrics
 from edw.listening.steps import Step
@@ -48,6 +49,13 @@ def parser(step: Step, engine: str) -> argparse.ArgumentParser:
         metavar='STEP',
         help='this step replaces another one that was done on the same documents; without it two steps at one place in '
         'the chain are refused',
+    )
+    command.add_argument(
+        '--order',
+        choices=views.ORDERS,
+        default=views.OLDEST,
+        help='what to take first of all that waits: by the ids of documents, or the highest number in their field '
+        'priority (default: oldest)',
     )
     command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
     command.add_argument(
