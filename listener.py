@@ -41,7 +41,7 @@ from edw.engines.callbacks import Callback
 from edw.engines.engine import Engine, Running, Tell, Workers
 from edw.engines.processes import Processes
 from edw.engines.threads import Threads
-from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
+from edw.errors import EdwError, LoginRefused, NotFound, SettingsError, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
@@ -123,10 +123,12 @@ class Listener:
         step: Step,
         settings: config.Settings,
         *,
-        workers: int,
+        workers: int | None,
         batch: int,
         once: bool,
         timeout: float | None = None,
+        farm: str = '',
+        insecure: bool = False,
         metrics: Metrics = UNHEARD,
     ) -> None:
         self._step = step
@@ -145,7 +147,11 @@ class Listener:
         self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        engine = _engine(callback, settings, workers, timeout, self._inbox.put)
+        tell = self._inbox.put
+        if farm:
+            engine: Engine = _farm(callback, settings, workers, timeout, tell, farm, insecure)
+        else:
+            engine = _engine(callback, settings, workers or settings.workers, timeout, tell)
         self._in_flight = InFlight(engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()
@@ -403,6 +409,24 @@ def _engine(callback: Callback, settings: config.Settings, workers: int, timeout
     return Processes(callback, settings, workers, timeout, tell)
 
 
+def _farm(
+    callback: Callback,
+    settings: config.Settings,
+    workers: int | None,
+    timeout: float | None,
+    tell: Tell,
+    address: str,
+    insecure: bool,
+) -> Engine:
+    try:
+        from edw.engines.farm import Farm  # a listener without one does without the package
+    except ImportError as error:
+        raise SettingsError(
+            f'--farm needs the package distributed ({error}): python -m pip install -r requirements-farm.txt'
+        ) from None
+    return Farm(callback, settings, workers, timeout, tell, address, insecure=insecure)
+
+
 def _listen(callback: Callback, step: Step, argv: Sequence[str] | None) -> int:
     arguments = _parser(step).parse_args(argv)
     logs.set_up(arguments.level)
@@ -411,10 +435,12 @@ def _listen(callback: Callback, step: Step, argv: Sequence[str] | None) -> int:
         callback,
         step,
         settings,
-        workers=arguments.workers or settings.workers,
+        workers=arguments.workers,
         batch=arguments.batch or settings.batch,
         once=arguments.once,
         timeout=arguments.timeout,
+        farm=arguments.farm or settings.address,
+        insecure=arguments.insecure,
         metrics=_exporter(step, settings, *arguments.metrics) if arguments.metrics else UNHEARD,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -447,6 +473,18 @@ def _parser(step: Step) -> argparse.ArgumentParser:
         'then, not in threads: the callback must be a function at the top level of its script, the script must call '
         'listener.main under if __name__ == "__main__", and nothing that it keeps in memory is shared. A callback '
         'that ends its process costs that attempt, not the listener',
+    )
+    command.add_argument(
+        '--farm',
+        metavar='ADDRESS',
+        help='run callbacks on the Dask cluster of this scheduler, tcp://HOST:PORT, tls://HOST:PORT or the name of its '
+        'file; --workers is then how many at once, at most (default: as many as the cluster has threads)',
+    )
+    command.add_argument(
+        '--insecure',
+        action='store_true',
+        help='with --farm: also by tcp:// to another machine, where anybody who '
+        'reaches the ports of the cluster runs code there',
     )
     command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
     command.add_argument(

@@ -29,6 +29,7 @@ GROUPS = {
 # are set, kills at each step. `make test` leaves it out; `make test-long` runs it, before a release and after changes
 # to what it is about.
 LONG = (
+    'tests/farm/',
     'tests/acceptance/test_clock.py',
     'tests/acceptance/test_delete_originals.py',
     'tests/acceptance/test_odd_arguments.py',
