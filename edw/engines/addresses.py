@@ -52,12 +52,16 @@ def scheduler_at(farm: str, insecure: bool) -> str:
 
 def _in_file(name: str) -> str:
     try:
-        return str(json.loads(Path(name).expanduser().read_text(encoding='utf-8'))['address'])
-    except (OSError, ValueError) as error:
+        text = Path(name).expanduser().read_text(encoding='utf-8', errors='replace')
+    except (OSError, RuntimeError, ValueError) as error:
         raise NoSchedulerFile(f'{name}: no scheduler has written its file there: {error}') from None
-    except (KeyError, TypeError):
+    try:
+        return str(json.loads(text)['address'])
+    except (ValueError, KeyError, TypeError):
+        if not text.strip() or text.startswith('{'):
+            raise NoSchedulerFile(f'{name}: the scheduler has not written all of its file') from None
         raise SettingsError(
-            f'--farm {name}: this is no scheduler file, which `dask scheduler --scheduler-file` writes.'
+            f'--farm {name}: this is no file that dask scheduler --scheduler-file has written.'
         ) from None
 
 

@@ -29,7 +29,7 @@ from distributed.scheduler import KilledWorker
 
 from edw.config import Settings
 from edw.engines import node, orders
-from edw.engines.addresses import scheduler_at
+from edw.engines.addresses import NoSchedulerFile, scheduler_at
 from edw.engines.callbacks import HOSTNAME, Callback, Outcome, describe
 from edw.engines.engine import NotRun, Running, Tell, Workers
 from edw.errors import EdwError
@@ -55,6 +55,7 @@ class _Worker:
     threads: int
     hostname: str = ''
     is_fit: bool = False  # the step can be run there
+    is_tried: bool = False  # or is being asked
     trial: Future | None = None  # kept while the worker is: children on the node live as long as it does
     try_due: float = 0.0  # monotonic time
     tasks: set[_Task] = field(default_factory=set)
@@ -122,7 +123,8 @@ class Farm:
         self._jobs: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._ended = False
-        scheduler_at(address, insecure)  # or it would be told only later, in the log
+        with contextlib.suppress(NoSchedulerFile):  # of a scheduler that is to be started
+            scheduler_at(address, insecure)  # or what is wrong would be told only later, in the log
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()  # look at once
         self._to_fetch = asyncio.Event()
@@ -148,7 +150,11 @@ class Farm:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        logging.getLogger('distributed').setLevel(logging.CRITICAL)  # what matters of that is said here
+        # What fails within Dask when its scheduler is away, and nobody waits for.
+        self._loop.set_exception_handler(lambda loop, context: log.debug('%s', context.get('message')))
+        # What matters of what these say is said here, in one line.
+        for name in ('distributed', 'tornado', 'asyncio'):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._loop.run_until_complete(self._serve())
         except Exception as error:
@@ -276,27 +282,16 @@ class Farm:
         for address in self._workers.keys() - threads.keys():
             self._remove(address)
         now = time.monotonic()
-        tries = {}
         for address, number in threads.items():
             worker = self._workers.setdefault(address, _Worker(address, number))
-            if not worker.is_fit and worker.trial is None and worker.try_due <= now:
-                tries[_key('try', address)] = worker
-        futures = self._send({key: (node.trial, self._order) for key in tries})
-        for key, worker in tries.items():
-            worker.trial = futures[key]
-            self._start(self._try(worker, futures[key]))
+            if not worker.is_fit and not worker.is_tried and worker.try_due <= now:
+                worker.is_tried = True
+                self._start(self._try(worker))
 
-    async def _try(self, worker: _Worker, trial: Future) -> None:
+    async def _try(self, worker: _Worker) -> None:
         """Hear whether the step can be run on a worker."""
-        error = await _end_of(trial)
-        if trial.status == 'finished':
-            data = await self._gather([trial.key])
-            if data is None:
-                return
-            found = json.loads(data[trial.key])
-        elif trial.status == 'error' and not isinstance(error, KilledWorker):
-            found = {'error': describe(error), 'hostname': ''}
-        else:
+        found = await self._found_of_trial(worker)
+        if found is None or worker.address not in self._workers:
             return  # the worker is gone, of which an event tells, or the scheduler
         worker.hostname = found['hostname']
         if not found['error']:
@@ -306,12 +301,32 @@ class Farm:
             return
         self._mistrust(worker, found['error'])
 
+    async def _found_of_trial(self, worker: _Worker) -> dict[str, str] | None:
+        assert self._client is not None
+        try:
+            # A task that a worker cannot unpickle would end it; this is answered with the error.
+            knocked = self._client.run(node.knock, workers=[worker.address], on_error='return')
+            answer = (await asyncio.wait_for(knocked, PATIENCE)).get(worker.address)
+        except (OSError, TimeoutError, asyncio.TimeoutError) as silence:
+            answer = silence
+        if isinstance(answer, BaseException):
+            return {'error': describe(answer), 'hostname': ''}
+        key = _key('try', worker.address)
+        worker.trial = self._send({key: (node.trial, self._order)})[key]
+        error = await _end_of(worker.trial)
+        if worker.trial is None:
+            return None
+        if worker.trial.status == 'error' and not isinstance(error, KilledWorker):
+            return {'error': describe(error), 'hostname': ''}
+        data = await self._gather([key]) if worker.trial.status == 'finished' else None
+        return None if data is None else dict(json.loads(data[key]))
+
     def _mistrust(self, worker: _Worker, words: str) -> None:
         """Send nothing more to a worker until another trial."""
         if words not in self._told:
             self._told.add(words)
             log.warning('the farm cannot run the step on %s: %s', worker.name, words)
-        worker.is_fit, worker.try_due = False, time.monotonic() + TRY_AGAIN
+        worker.is_fit, worker.is_tried, worker.try_due = False, False, time.monotonic() + TRY_AGAIN
         if worker.trial is not None:
             worker.trial.release()
             worker.trial = None
@@ -415,6 +430,7 @@ class Farm:
         task = self._tasks.get(told.get(node.BEGAN, '')) if isinstance(told, dict) else None
         if task is not None and task.began is None:
             task.began = time.monotonic()
+            log.debug('%s begins on %s', task.doc['_id'], task.worker.name)
             if not task.running.set_running_or_notify_cancel():
                 self._forget(task)
 

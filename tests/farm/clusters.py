@@ -36,6 +36,7 @@ class Cluster:
         self.workers: list[Process] = []
         self.scheduler: Process | None = None
         self.port = 0
+        self.scheme = 'tcp'
         self._names = itertools.count()
 
     def __enter__(self) -> Cluster:
@@ -48,7 +49,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        return f'tcp://127.0.0.1:{self.port}'
+        return f'{self.scheme}://127.0.0.1:{self.port}'
 
     def environment(self, **more: str) -> dict[str, str]:
         return {**os.environ, 'PYTHONPATH': str(ROOT), 'EDW_TEST_FOLDER': str(self.folder), **SERVES, **more}
@@ -60,7 +61,7 @@ class Cluster:
                 *first,
                 *dask('scheduler'),
                 '--host',
-                '127.0.0.1',
+                f'{self.scheme}://127.0.0.1',
                 '--port',
                 str(self.port),
                 '--no-dashboard',
@@ -71,7 +72,7 @@ class Cluster:
             cwd=self.folder,
         )
         self.scheduler.wait_for('Scheduler at:')
-        self.port = int(re.search(r'tcp://127.0.0.1:(\d+)', self.scheduler.output).group(1))
+        self.port = int(re.search(r't(?:cp|ls)://127.0.0.1:(\d+)', self.scheduler.output).group(1))
 
     def start_worker(self, threads: int = 1, *options: str, first: tuple[str, ...] = (), **more: str) -> Process:
         """Start a worker; it is there a moment later."""
@@ -85,7 +86,7 @@ class Cluster:
                 '--nthreads',
                 str(threads),
                 '--host',
-                '127.0.0.1',
+                f'{self.scheme}://127.0.0.1',
                 '--name',
                 name,
                 '--no-dashboard',

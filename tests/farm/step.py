@@ -18,6 +18,9 @@ import listener
 
 FOLDER = Path(os.environ.get('EDW_TEST_FOLDER', '.'))
 
+if os.environ.get('EDW_TEST_BROKEN'):
+    import of_no_package  # noqa: F401
+
 log = logging.getLogger('edw.test')
 
 
