@@ -152,8 +152,8 @@ class Farm:
         asyncio.set_event_loop(self._loop)
         # What fails within Dask when its scheduler is away, and nobody waits for.
         self._loop.set_exception_handler(lambda loop, context: log.debug('%s', context.get('message')))
-        # What matters of what these say is said here, in one line.
-        for name in ('distributed', 'tornado', 'asyncio'):
+        # What matters of what these say is said here, in one line. Each of them has a level of its own.
+        for name in ('distributed', 'distributed.client', 'tornado', 'tornado.application', 'asyncio'):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._loop.run_until_complete(self._serve())
