@@ -141,6 +141,8 @@ class Listener:
         once: bool,
         engine: str = config.THREADS,
         timeout: float | None = None,
+        farm: str = '',
+        insecure: bool = False,
         instead_of: Collection[str] = (),
         order: views.Order = views.ORDERS[views.OLDEST],
         duration: float = math.inf,
@@ -171,7 +173,8 @@ class Listener:
         )
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        made = choice.start(engine, callback, settings, workers, timeout, self._inbox.put)
+        tell = self._inbox.put
+        made = choice.start(engine, callback, settings, workers, timeout, tell, farm=farm, insecure=insecure)
         self._in_flight = InFlight(made, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()
@@ -459,6 +462,8 @@ def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | N
         once=given.once,
         engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
         timeout=given.timeout,
+        farm=given.farm or settings.address,
+        insecure=given.insecure,
         instead_of=given.instead_of,
         order=views.ORDERS[given.order],
         duration=given.duration or math.inf,

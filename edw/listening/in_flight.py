@@ -11,6 +11,7 @@ from typing import Any
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
 from edw.config import Settings
+from edw.engines.callbacks import HOSTNAME
 from edw.engines.engine import Engine, NotRun, Running
 from edw.inbox import Inbox
 from edw.listening import steps
@@ -138,7 +139,7 @@ class InFlight:
             return None  # withdrawn meanwhile
         error = running.exception()
         if isinstance(error, NotRun):
-            log.warning('%s goes back: %s', doc['_id'], error)
+            log.debug('%s goes back: %s', doc['_id'], error)  # the engine has said it, once for all
             self._release(doc)
             return None
         if error is not None:
@@ -159,7 +160,7 @@ class InFlight:
             self._leave_those_that_wait()
             return str(doc['_id'])
         if outcome.entry is None:
-            self._fail(doc, outcome.error, outcome.final)
+            self._fail(doc, outcome.error, outcome.final, outcome.hostname)
             # What is the document's own fault says nothing of the step.
             if not outcome.final:
                 self._policy.wait.failed(doc['_id'], outcome.error)
@@ -244,8 +245,8 @@ class InFlight:
         self._running[running] = doc
         running.add_done_callback(self._inbox.put)
 
-    def _fail(self, doc: Document, error: str, final: bool) -> None:
-        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final)
+    def _fail(self, doc: Document, error: str, final: bool, hostname: str = HOSTNAME) -> None:
+        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final, hostname)
         failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
         if is_last:
             self.failed += 1

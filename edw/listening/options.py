@@ -43,6 +43,18 @@ def parser(step: Step, engine: str) -> argparse.ArgumentParser:
         'default then',
     )
     command.add_argument(
+        '--farm',
+        metavar='ADDRESS',
+        help='run callbacks on the Dask cluster of this scheduler, tcp://HOST:PORT, tls://HOST:PORT or the name of its '
+        'file; --workers is then how many at once, at most (default: as many as the cluster has threads)',
+    )
+    command.add_argument(
+        '--insecure',
+        action='store_true',
+        help='with --farm: also by tcp:// to another machine, where anybody who '
+        'reaches the ports of the cluster runs code there',
+    )
+    command.add_argument(
         '--instead-of',
         action='append',
         default=[],
