@@ -230,8 +230,11 @@ class Listener:
                     self._policy.page_came()
                     self._intake.catch(event)
                 case Future():
-                    if (put_off := self._in_flight.finish(event)) is not None:
-                        self._intake.rest(put_off)
+                    if (ended := self._in_flight.finish(event)) is not None:
+                        if ended.is_away:
+                            self._intake.rest(ended.doc, self._policy.wait.waits)
+                        else:
+                            self._intake.done(ended.doc)
                 case Workers(number):
                     self._policy.workers_are(number)
                 case FeedFailed(error):
@@ -251,7 +254,8 @@ class Listener:
 
     def _look(self) -> None:
         look = self._policy.look(self._in_flight.load, self._retry(self._database.copies))
-        self._retry(self._intake.look, look.rows, self._in_flight.ids, partial(self._policy.choose, look))
+        choose = partial(self._policy.choose, look)
+        self._retry(self._intake.look, look.rows, self._in_flight.ids, choose, self._policy.wait.waits)
         if self._policy.backs_off:
             self._intake.leave_the_rest()
 
@@ -265,7 +269,8 @@ class Listener:
 
     def _exchange(self) -> None:
         may_claim = self._claim_due() <= time.monotonic()
-        wanted = self._intake.take(self._room(), self._in_flight.ids) if may_claim else []
+        room, waits = self._room(), self._policy.wait.waits
+        wanted = self._intake.take(room, self._in_flight.ids, waits) if may_claim else []
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
@@ -308,7 +313,7 @@ class Listener:
 
     def _sweep(self) -> None:
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
-        self._intake.try_all_again()
+        self._intake.try_all_again(self._policy.wait.waits)
         self._in_flight.submit(self._retry(self._claimant.left_over, self._in_flight.ids))
         unplaced = self._retry(design.unplaced, self._database, MAX_NAMED)
         if unplaced and unplaced != self._unplaced:
