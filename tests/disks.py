@@ -35,6 +35,11 @@ def unmount(folder: Path) -> None:
     subprocess.run(['umount', '--lazy', str(folder)], capture_output=True, check=True)
 
 
+def bind(folder: Path, to: Path) -> None:
+    """Mount what is in one folder on another one, too."""
+    subprocess.run(['mount', '--bind', str(folder), str(to)], check=True)
+
+
 def free(folder: Path) -> int:
     """Bytes that are free on its disk."""
     return shutil.disk_usage(folder).free
