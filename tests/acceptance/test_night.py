@@ -80,7 +80,8 @@ class Night:
 
     def __init__(self, database: Database, acquisition: Acquisition, sps: Path, listeners: dict[str, Process]) -> None:
         self.database, self.acquisition, self.sps, self.listeners = database, acquisition, sps, listeners
-        self.away: list[tuple[str, float, float]] = []  # what, from when, until when: seconds since the epoch
+        # What, for which steps, from when, until when: seconds since the epoch.
+        self.away: list[tuple[str, tuple[str, ...], float, float]] = []
         self._waited = dict.fromkeys(STEPS, 0)
 
     def let_some_be_moved(self) -> None:
@@ -104,7 +105,7 @@ class Night:
             self.listeners[step].wait_for(f'{step} waits, and one document at a time tries again', self._waited[step])
         wait_until(lambda: {wait.step for wait in waits.read(self.database)} == set(steps))
         yield
-        self.away.append((what, began, time.time()))
+        self.away.append((what, steps, began, time.time()))
         for step in steps:
             self.listeners[step].wait_for(f'{step} goes on, after', self._waited[step], limit=400)
 
@@ -117,9 +118,9 @@ class Night:
     def tell(self, docs: list[Document]) -> None:
         """Print how long things took; nothing of it is asserted."""
         print()
-        for what, began, ended in self.away:
+        for what, steps, began, ended in self.away:
             print(f'{what}, away for {ended - began:.0f} s:')
-            for number, step in enumerate(STEPS):
+            for number, step in enumerate(steps):
                 after = [doc['process'][number]['finished'] - ended for doc in docs]
                 since = min(seconds for seconds in after if seconds > 0)
                 print(f'  {step} finished a document {since:.1f} s after it was there again')
@@ -128,7 +129,7 @@ class Night:
             for doc in docs
             if not any(
                 began - 1 < doc['process'][-1]['finished'] and doc['datecreated'] < ended
-                for _, began, ended in self.away
+                for _, _, began, ended in self.away
             )
         ]
         print(

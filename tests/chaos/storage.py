@@ -20,7 +20,7 @@ from tests.programs import SYSTEM
 
 PER_SECOND = 1_000_000  # bytes of the small disk for each second that the test lasts
 LARGE = 8_000_000  # bytes of a file whose copy lasts long enough to be met in the middle
-PATIENCE = 5.0  # seconds for a listener to begin with it
+PATIENCE = 3.0  # seconds for a listener to begin with it
 LONGEST = 4.0  # seconds that something is away
 
 
@@ -51,6 +51,11 @@ class Storage:
         """What can go wrong here, with how often it should."""
         of_disk = {'fill': 2, 'unmount': 2} if self._disk else {'rename': 2}
         return {**of_disk, **({'stop_sshd': 2} if self._far else {})}
+
+    @property
+    def is_away(self) -> bool:
+        """Whether something does go wrong now."""
+        return bool(self._back)
 
     def original(self, path: Path, by_sftp: bool) -> str:
         """How a document names a file, if sshd is there by a URL."""
@@ -90,7 +95,7 @@ class Storage:
         while time.monotonic() < end:
             with contextlib.suppress(OSError):
                 for part in self.sps.glob(files.TEMPORARY):
-                    if not 0 < part.stat().st_size < LARGE or part.stat().st_size < LARGE // 100:
+                    if not LARGE // 100 < part.stat().st_size < LARGE:
                         continue
                     for pid in pids:
                         with contextlib.suppress(psutil.Error):
