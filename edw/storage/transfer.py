@@ -134,6 +134,8 @@ def _receive(source: Place, temporary: Path, md5sum: str) -> int:
     """Copy a file to here, flush it, and check it; returns its size."""
     storage = _storage(source)
     size = _size(storage, source)
+    if not source.is_local:
+        local.check_room(temporary.parent, size - temporary.stat().st_size, redact(source.location))
     while True:
         begun = temporary.stat().st_size
         storage.get(source.path, temporary, _progress(source, size))

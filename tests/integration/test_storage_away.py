@@ -236,6 +236,15 @@ def test_room_in_scratch_is_looked_for_before(scratch: Path) -> None:
     assert sorted(os.listdir(scratch)) == [MARKER, 'filler']
 
 
+def test_room_for_a_copy_of_another_machines_file_is_looked_for_before(disk: Path) -> None:
+    """Else each try would copy as much as there is room for, and take that from everybody else meanwhile."""
+    put_in_memory(b'x' * 1000)
+    fill(disk)
+    with pytest.raises(TryLater, match=f'{disk}: No space left.*memory://host/x.root needs 1000 bytes more, and 0'):
+        transfer('memory://host/x.root', f'{disk}/x.root', '0' * 32)
+    assert sorted(os.listdir(disk)) == [MARKER, 'filler']
+
+
 def test_a_scratch_folder_that_is_not_there(tmp_path: Path) -> None:
     put_in_memory(b'x')
     with config.using(replace(config.load(), scratch=str(tmp_path / 'none'))):
