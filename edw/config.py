@@ -198,7 +198,8 @@ class Settings:
     sps: str = option(
         'data',
         _text,
-        'Folder, relative to the settings file, or URL such as `sftp://USER@HOST/PATH`, that `move_to_sps` copies to',
+        'Folder, relative to the settings file, or URL such as `sftp://USER@HOST/PATH`, that `move_to_sps` copies to; '
+        'a new one must hold a file `.edw-storage`',
         default='data/sps',
         location=True,
     )

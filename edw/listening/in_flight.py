@@ -59,7 +59,9 @@ class InFlight:
         self, engine: Engine, step: Step, settings: Settings, policy: Policy, metrics: Metrics, inbox: Inbox[Any]
     ) -> None:
         self.failed = 0  # documents whose last attempt failed
-        self.put_off: set[str] = set()  # ids of documents that went back because a place was away
+        # Ids of documents that went back because a place was away, with how many others had been done by then.
+        self.put_off: dict[str, int] = {}
+        self._done = 0  # documents
         self._engine = engine
         self._step = step
         self._attempts = settings.attempts
@@ -154,8 +156,12 @@ class InFlight:
         self._metrics.ran(outcome.seconds)
         self._policy.callback_took(outcome.seconds)
         if outcome.away:
-            log.info('%s goes back: %s', doc['_id'], outcome.away)
-            self.put_off.add(doc['_id'])
+            if self._done > self.put_off.get(doc['_id'], self._done):
+                # Of one file that stays out of reach while others are done nobody would hear else.
+                log.warning('%s goes back again, though others were done: %s', doc['_id'], outcome.away)
+            else:
+                log.info('%s goes back: %s', doc['_id'], outcome.away)
+            self.put_off[doc['_id']] = self._done
             self._policy.wait.place_away(outcome.away)
             self._release(doc)
             self._leave_those_that_wait()
@@ -167,7 +173,8 @@ class InFlight:
                 self._policy.wait.failed(doc['_id'], outcome.error)
                 self._leave_those_that_wait()
             return None
-        self.put_off.discard(doc['_id'])
+        self.put_off.pop(doc['_id'], None)
+        self._done += 1
         self._policy.wait.done()
         update = steps.success(doc, outcome, self._step)
         log.info('appending process results to %s: %s', doc['_id'], json.dumps(update.record))
