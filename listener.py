@@ -458,16 +458,17 @@ def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | N
     given = options.parser(step, engine).parse_args(argv)
     logs.set_up(given.level)
     settings = config.load(given.config)
+    farm = given.farm or settings.address
     listener = Listener(
         callback,
         step,
         settings,
-        workers=given.workers or settings.workers,
+        workers=given.workers or (0 if farm else settings.workers),  # those of the settings are of this machine
         batch=given.batch or settings.batch,
         once=given.once,
         engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
         timeout=given.timeout,
-        farm=given.farm or settings.address,
+        farm=farm,
         insecure=given.insecure,
         instead_of=given.instead_of,
         order=views.ORDERS[given.order],
