@@ -290,7 +290,11 @@ class Farm:
 
     async def _try(self, worker: _Worker) -> None:
         """Hear whether the step can be run on a worker."""
-        found = await self._found_of_trial(worker)
+        try:
+            found = await self._found_of_trial(worker)
+        except (OSError, TimeoutError, asyncio.TimeoutError) as silence:
+            self._mistrust(worker, describe(silence), LOOK)  # it may only be slow to start
+            return
         if found is None or worker.address not in self._workers:
             return  # the worker is gone, of which an event tells, or the scheduler
         worker.hostname = found['hostname']
@@ -302,13 +306,11 @@ class Farm:
         self._mistrust(worker, found['error'])
 
     async def _found_of_trial(self, worker: _Worker) -> dict[str, str] | None:
+        """What a trial has found there; None where the worker is gone. Raises what tells of its silence."""
         assert self._client is not None
-        try:
-            # A task that a worker cannot unpickle would end it; this is answered with the error.
-            knocked = self._client.run(node.knock, workers=[worker.address], on_error='return')
-            answer = (await asyncio.wait_for(knocked, PATIENCE)).get(worker.address)
-        except (OSError, TimeoutError, asyncio.TimeoutError) as silence:
-            answer = silence
+        # A task that a worker cannot unpickle would end it; this is answered with the error.
+        knocked = self._client.run(node.knock, workers=[worker.address], on_error='return')
+        answer = (await asyncio.wait_for(knocked, PATIENCE)).get(worker.address)
         if isinstance(answer, BaseException):
             return {'error': describe(answer), 'hostname': ''}
         key = _key('try', worker.address)
@@ -321,12 +323,12 @@ class Farm:
         data = await self._gather([key]) if worker.trial.status == 'finished' else None
         return None if data is None else dict(json.loads(data[key]))
 
-    def _mistrust(self, worker: _Worker, words: str) -> None:
-        """Send nothing more to a worker until another trial."""
+    def _mistrust(self, worker: _Worker, words: str, pause: float = TRY_AGAIN) -> None:
+        """Send nothing more to a worker until another trial, after `pause` seconds."""
         if words not in self._told:
             self._told.add(words)
             log.warning('the farm cannot run the step on %s: %s', worker.name, words)
-        worker.is_fit, worker.is_tried, worker.try_due = False, False, time.monotonic() + TRY_AGAIN
+        worker.is_fit, worker.is_tried, worker.try_due = False, False, time.monotonic() + pause
         if worker.trial is not None:
             worker.trial.release()
             worker.trial = None
@@ -430,8 +432,10 @@ class Farm:
         task = self._tasks.get(told.get(node.BEGAN, '')) if isinstance(told, dict) else None
         if task is not None and task.began is None:
             task.began = time.monotonic()
-            log.debug('%s begins on %s', task.doc['_id'], task.worker.name)
-            if not task.running.set_running_or_notify_cancel():
+            if task.running.set_running_or_notify_cancel():
+                # Said when it is so: who reads it may stop this listener, which gives back what does not run.
+                log.debug('%s begins on %s', task.doc['_id'], task.worker.name)
+            else:
                 self._forget(task)
 
     async def _follow(self, task: _Task) -> None:
@@ -524,6 +528,7 @@ class Farm:
         for task in [task for task in self._tasks.values() if (task.began or task.sent) < limit]:
             log.warning('the farm never answered for %s on %s', task.doc['_id'], task.worker.name)
             self._give_back(task, 'Dask never answered')
+            self._mistrust(task.worker, 'it never answered', LOOK)  # or it would swallow one document after the other
 
     def _give_back(self, task: _Task, words: str) -> None:
         if self._forget(task):

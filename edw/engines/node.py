@@ -87,7 +87,12 @@ def serve(order: bytes, document: bytes, client: str) -> bytes:
     try:
         if not children.begin(key, ours):
             return b''  # cancelled meanwhile: nobody asks for it
-        worker.log_event(client, {BEGAN: key})
+        try:
+            # Waited for: the scheduler must know before the callback can end this worker, or nobody counts the attempt.
+            telling = worker.scheduler.log_event(topic=client, msg={BEGAN: key})
+            asyncio.run_coroutine_threadsafe(telling, worker.loop.asyncio_loop).result()
+        except OSError:
+            return b''  # nobody would hear of the result, either
         outcome = ours.run(document, json.loads(order)['timeout'])
         return json.dumps({'outcome': outcome, 'lines': ours.lines[-MOST_LINES:]}).encode()
     finally:

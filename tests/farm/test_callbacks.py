@@ -91,9 +91,16 @@ def test_a_task_that_is_never_answered_goes_back_uncounted(
     wait_until(cluster.begun)
     worker.send(signal.SIGSTOP)  # before the time limit, which it would see to
     listener.wait_for('the farm never answered for doc0000')
-    wait_until(lambda: 'failures' not in database.get('doc0000'))
+    listener.wait_for('has room for 0 callbacks')  # that worker gets nothing more
+    wait_until(lambda: untouched(database, ['doc0000']))
+    (first,) = cluster.begun()
+    worker.send(signal.SIGCONT)
+    wait_until(lambda: database.get('doc0000')['status'] == 'far failed')
+    failures = database.get('doc0000')['failures']
+    assert [failure['attempt'] for failure in failures] == [1, 2, 3]  # all three were left
+    assert {failure['error'] for failure in failures} == {'TimeoutError: no result after 1 s'}
+    assert len(cluster.begun()) == 4 and not is_running(first.pid)
     assert listener.stop() == 0, listener.output
-    assert untouched(database, ['doc0000'])
 
 
 def test_entries_failures_and_the_log_name_the_node(cluster: Cluster, listen: Listen, database: Database) -> None:
