@@ -25,11 +25,13 @@ import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
 
 from edw import cli, config, logs
-from edw.claiming import waits
+from edw.claiming import farms, waits
 from edw.claiming.claimant import Claimant
+from edw.claiming.farms import FarmStatus
 from edw.claiming.heartbeat import Heartbeat
 from edw.claiming.peers import passed
 from edw.claiming.waits import Wait
@@ -38,7 +40,7 @@ from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.engines import choice
 from edw.engines.callbacks import Callback
-from edw.engines.engine import CannotRun, Running, Workers
+from edw.engines.engine import CannotRun, FarmState, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.listening import options, place
@@ -53,6 +55,7 @@ from edw.model import listeners
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
+FARM_INTERVAL = 60.0  # seconds after which people are told of a farm though nothing has changed there
 FEED_PATIENCE = 60.0  # seconds in which the feed may fail for good once, if the database itself has no objection
 
 # What batch systems send before they kill. Counted once: beyond its soft limit a process gets SIGXCPU every second.
@@ -174,14 +177,15 @@ class Listener:
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
         tell = self._inbox.put
-        made = choice.start(engine, callback, settings, workers, timeout, tell, farm=farm, insecure=insecure)
-        self._in_flight = InFlight(made, step, settings, self._policy, metrics, self._inbox)
+        self._engine = choice.start(engine, callback, settings, workers, timeout, tell, farm=farm, insecure=insecure)
+        self._in_flight = InFlight(self._engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()
         self._feed_failed_at = -NEVER  # monotonic time
         self._unplaced: list[str] = []
         self._waits: Wait | None = None  # as it was told last, with when a document tries again
         self._told_of_wait: tuple[str | None, float] = (None, NOW)
+        self._farm_told: tuple[FarmState | None, float] = (None, NOW)  # with the monotonic time
         self._end_at = time.monotonic() + duration
         self._left = limit  # documents that may be claimed
         self._stopping = False
@@ -197,6 +201,7 @@ class Listener:
             (self._exchange_due, self._exchange),
             (self._peers_due, self._check_peers),
             (self._wait_due, self._tell_of_wait),
+            (self._farm_due, self._tell_of_farm),
             (self._poll_due, self._poll),
         )
         metrics.follow(self._claimant.name, self._in_flight.__len__)
@@ -231,6 +236,9 @@ class Listener:
             if self._waits is not None:
                 with contextlib.suppress(EdwError):  # else it is taken for gone, a minute after its next try
                     waits.withdraw(self._database, self._claimant.name)
+            if self._farm_told[0] is not None:
+                with contextlib.suppress(EdwError):
+                    farms.withdraw(self._database, self._claimant.name)
         return self._in_flight.failed + len(self._in_flight.put_off)
 
     def _start(self) -> None:
@@ -394,6 +402,18 @@ class Listener:
             self._waits = None
             self._retry(waits.withdraw, self._database, name)
         self._metrics.waits(None if self._waits is None else self._waits.since)
+
+    def _farm_due(self) -> float:
+        told, told_at = self._farm_told
+        if self._engine.farm is None:
+            return NEVER
+        return told_at + (FARM_INTERVAL if told == self._engine.farm else self._settings.heartbeat)
+
+    def _tell_of_farm(self) -> None:
+        if (farm := self._engine.farm) is not None:
+            self._farm_told = farm, time.monotonic()
+            told = FarmStatus(self._claimant.name, self._step.name, **asdict(farm))
+            self._retry(farms.tell, self._database, told, time.time() + FARM_INTERVAL)
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

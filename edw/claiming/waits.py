@@ -1,25 +1,16 @@
-"""What steps wait for, for people to see: one `_local` document, in which their listeners say so.
-
-A `_local` document makes no revisions and no changes. It is written when a wait begins, at each try and at its end, and
-deleted by the last one that waits no more. CouchDB 3 compares no revisions of such documents, so that of two listeners
-that write at the same moment one may be lost until its next try.
-"""
+"""What steps wait for, for people to see: their listeners say so when a wait begins, at each try and at its end."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
-from typing import Any
 
+from edw.claiming import notices
 from edw.database.client import Database
-from edw.errors import Conflict, NotFound
 from edw.model import documents
 from edw.model.chain import Place
-from edw.model.documents import Document
 
 WAITING_ID = '_local/waiting'
-GRACE = 60.0  # seconds after the time of its next try, after which a listener that says nothing more is gone
 
 
 @dataclass(frozen=True)
@@ -38,13 +29,13 @@ class Wait:
 
 def tell(database: Database, wait: Wait, again: float) -> None:
     """Say that a listener waits, and tries again at the time `again` (seconds since the epoch)."""
-    said = {'process': wait.step, 'after': wait.after, 'reason': wait.reason, 'since': wait.since, 'again': again}
-    _change(database, wait.listener, said)
+    said = {'process': wait.step, 'after': wait.after, 'reason': wait.reason, 'since': wait.since}
+    notices.put(database, WAITING_ID, wait.listener, said, again)
 
 
 def withdraw(database: Database, listener: str) -> None:
     """Say that a listener waits no more."""
-    _change(database, listener, None)
+    notices.withdraw(database, WAITING_ID, listener)
 
 
 def read(database: Database) -> list[Wait]:
@@ -58,39 +49,6 @@ def read(database: Database) -> list[Wait]:
             str(said.get('reason')),
             documents.number(said.get('since')) or now,
         )
-        for listener, said in _said(_present(database)).items()
-        if _is_current(said, now)
+        for listener, said in notices.read(database, WAITING_ID).items()
     ]
     return sorted(waits, key=lambda wait: wait.since)
-
-
-def _change(database: Database, listener: str, said: dict[str, Any] | None) -> None:
-    while True:
-        doc = _present(database)
-        now = time.time()
-        others = {name: other for name, other in _said(doc).items() if name != listener and _is_current(other, now)}
-        waiting = others if said is None else {**others, listener: said}
-        # Another listener may say something in this moment, or delete it.
-        with contextlib.suppress(Conflict, NotFound):
-            if waiting:
-                database.put({**doc, 'listeners': waiting})
-            elif '_rev' in doc:
-                database.delete(doc)
-            return
-
-
-def _present(database: Database) -> Document:
-    try:
-        return database.get(WAITING_ID)
-    except NotFound:
-        return {'_id': WAITING_ID}
-
-
-def _said(doc: Document) -> dict[str, dict[str, Any]]:
-    said = doc.get('listeners')
-    return {name: what for name, what in said.items() if isinstance(what, dict)} if isinstance(said, dict) else {}
-
-
-def _is_current(said: dict[str, Any], now: float) -> bool:
-    again = documents.number(said.get('again'))
-    return again is not None and now < again + GRACE

@@ -28,6 +28,17 @@ class CannotRun:
     error: EdwError
 
 
+@dataclass(frozen=True)
+class FarmState:
+    """Of a farm, for people: so many callbacks can run at once there, so many are there, on so many nodes."""
+
+    room: int = 0
+    running: int = 0
+    nodes: int = 0
+    away: str = ''  # why there is no farm now
+    since: float | None = None  # time (seconds since the epoch) since when it is away, or there; None at first
+
+
 Tell = Callable[[Workers | CannotRun], None]
 
 
@@ -37,6 +48,11 @@ class NotRun(EdwError):
 
 class Engine(Protocol):
     """Runs the callback on several documents at once. Tells of how many whenever that changes, the first time too."""
+
+    @property
+    def farm(self) -> FarmState | None:
+        """The farm on which callbacks run, if it is one."""
+        raise NotImplementedError
 
     def submit(self, doc: Document) -> Running:
         """Run the callback as soon as a worker is free.

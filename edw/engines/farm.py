@@ -31,7 +31,7 @@ from edw.config import Settings
 from edw.engines import node, orders
 from edw.engines.addresses import NoSchedulerFile, scheduler_at
 from edw.engines.callbacks import Callback, Outcome, describe, failed_outcome
-from edw.engines.engine import NotRun, Running, Tell, Workers
+from edw.engines.engine import FarmState, NotRun, Running, Tell, Workers
 from edw.errors import EdwError
 from edw.model.documents import Document
 
@@ -78,16 +78,6 @@ class _Task:
     began: float | None = None  # monotonic time
 
 
-@dataclass(frozen=True)
-class State:
-    """Of a farm, for people: so many callbacks can run at once, so many do, on so many nodes."""
-
-    room: int = 0
-    running: int = 0
-    nodes: int = 0
-    away: str = ''  # why there is no farm now
-
-
 class Farm:
     """Runs callbacks on a Dask cluster. `workers` is how many at once, at most; None: as many as it has threads."""
 
@@ -106,7 +96,7 @@ class Farm:
 
         Raises SettingsError where the address cannot be right, or no node would find the callback.
         """
-        self.state = State()
+        self.farm = FarmState()
         self._address, self._insecure = address, insecure
         self._order = orders.make(callback, settings, uuid.uuid4().hex, logging.getLogger('edw').level, timeout)
         self._most, self._timeout = workers, timeout
@@ -179,9 +169,9 @@ class Farm:
             client = None
             try:
                 client = await self._connect()
-                if self.state.away:
+                if self.farm.away:
                     log.warning('the farm %s is back', self._address)
-                self._set_state(away='')
+                self._set_state(away='', since=time.time())
                 pause = FIRST_PAUSE
                 words = await self._work(client)
             except (EdwError, OSError, TimeoutError, asyncio.TimeoutError, CancelledError) as error:
@@ -190,8 +180,9 @@ class Farm:
                 await self._disconnect(client)
             if self._ended:
                 break
-            if not self.state.away:
+            if not self.farm.away:
                 log.warning('the farm %s is away, and waited for: %s', self._address, words)
+                self._set_state(since=time.time())
             self._wake.clear()
             self._give_all_back(words)
             self._workers.clear()
@@ -358,7 +349,7 @@ class Farm:
             self._tell(Workers(room))
 
     def _set_state(self, **changed: Any) -> None:
-        self.state = replace(self.state, **changed)
+        self.farm = replace(self.farm, **changed)
 
     # Documents go there.
 

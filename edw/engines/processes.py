@@ -45,6 +45,8 @@ class Processes:
     place. The time begins when the process gets the document; without a `timeout` it never ends.
     """
 
+    farm = None  # they run here
+
     def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float | None, tell: Tell) -> None:
         _check(callback)
         self._start_arguments = (callback, settings, logging.getLogger('edw').level)

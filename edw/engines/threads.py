@@ -20,6 +20,8 @@ class Threads:
     They are daemons, so that a callback that hangs cannot hold the process.
     """
 
+    farm = None  # they run here
+
     def __init__(self, callback: Callback, settings: Settings, workers: int, tell: Tell) -> None:
         self._workers = workers
         self._callback = callback

@@ -52,6 +52,10 @@ def remarks(status: Status, lease: float) -> list[str]:
                 f'{safe(listener.name)} holds {number(listener.claims, "document")} of {safe(listener.step)}, '
                 f'without a heartbeat for {age_of(last, status.time)}, if its clock is right'
             )
+    for farm in status.farms:
+        if farm.away:
+            since = age_of(farm.since, status.time)
+            lines.append(f'the farm of {safe(farm.step)} is away for {since}: {shortened(farm.away)}')
     lines += _clocks_ahead(status)
     for what, named in (
         ('documents in conflict', status.conflicts),
@@ -78,6 +82,7 @@ def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, b
     for step in status.steps:
         if step.waits_for is not None:
             wrong.append(f'{safe(step.name)} waits: {shortened(step.waits_for)}')
+    wrong += [f'the farm of {safe(farm.step)} is away: {shortened(farm.away)}' for farm in status.farms if farm.away]
     if max_wait is not None:
         for step in status.steps:
             if step.waiting_since is not None and status.time - step.waiting_since > max_wait:

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edw.claiming import waits
+from edw.claiming import farms, waits
+from edw.claiming.farms import FarmStatus
 from edw.database import design, views
 from edw.database.client import Database
 from edw.keeping import forecast
@@ -102,6 +103,7 @@ class Status:
     unplaced: list[str]
     failed: int = 0
     disks: list[Disk] = field(default_factory=list)
+    farms: list[FarmStatus] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
@@ -190,6 +192,7 @@ def read(database: Database) -> Status:
         unplaced=[*design.unplaced(database, NAMED), *lookalikes][:NAMED],
         failed=sum(failed.values()),
         disks=forecast.disks(database, [step for place, step in edges if place == 0]),
+        farms=farms.read(database),
     )
 
 

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edw.claiming.farms import FarmStatus
 from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
@@ -49,6 +50,8 @@ def overview(status: Status, where: str, lease: float, width: int) -> Group:
         parts += [Text(), *found]
     if status.listeners:
         parts += [Text(), _listeners(status.listeners, status.time, lease)]
+    if status.farms:
+        parts += [Text(), _farms(status.farms, status.time)]
     if status.failures:
         parts += [Text(), _failures(status.failures, status.time)]
     if status.disks:
@@ -141,6 +144,15 @@ def _listeners(listeners: list[ListenerStatus], now: float, lease: float) -> Tab
             age_of(listener.heartbeat, now),
         )
         _add(table, cells, 'red' if is_silent(listener, now, lease) else '')
+    return table
+
+
+def _farms(farms: list[FarmStatus], now: float) -> Table:
+    columns = [('farm of', False), ('nodes', True), ('room', True), ('running', True), ('since', True)]
+    table = _table([*columns, ('listener', False)])
+    for farm in farms:
+        cells = (farm.step, farm.nodes, farm.room, farm.running, age_of(farm.since, now), farm.listener)
+        _add(table, cells, 'red' if farm.away else '')
     return table
 
 
