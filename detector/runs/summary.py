@@ -83,9 +83,19 @@ class RunSummary:
     detectors: Mapping[str, DetectorInRun]  # by name
 
     @property
-    def spectra(self) -> list[Spectrum]:
-        """The spectrum of each detector."""
-        return [detector.spectrum for detector in self.detectors.values()]
+    def findings(self) -> dict[str, Any]:
+        """What is worth keeping, as JSON has it: how many files and events, and `DetectorInRun.findings` of each."""
+        detectors = {name: detector.findings for name, detector in self.detectors.items()}
+        return {'files': self.files, 'events': self.events, 'detectors': detectors}
+
+    def draw(self, path: Path, title: str) -> None:
+        """Draw the spectrum of each detector into a PDF. Raises OSError."""
+        # Here: Matplotlib takes half a second, and only who draws should wait for it.
+        from detector.spectrum_plot import figure
+
+        spectra = [detector.spectrum for detector in self.detectors.values()]
+        # Without the date, the same spectra are the same bytes.
+        figure(spectra, title).savefig(path, format='pdf', metadata={'CreationDate': None})
 
     @property
     def log(self) -> str:
