@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from edw.redact import redact
 
 DEEPEST_ENTRY = 100  # levels of lists and dicts in an entry
 MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
+HOSTNAME = socket.gethostname()
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Outcome:
     error: str = ''
     final: bool = False
     away: str = ''  # which place is away, where it is no fault of the document
+    hostname: str = HOSTNAME  # of the machine that it ran on
 
 
 def run_callback(callback: Callback, doc: Document) -> Outcome:
@@ -82,3 +85,9 @@ def describe(error: BaseException) -> str:
 def shown(text: str) -> str:
     """A text without secrets, fit for a document."""
     return redact(text)[:MAX_ERROR_LENGTH].encode('utf-8', 'replace').decode('utf-8')
+
+
+def failed_outcome(words: str, began: float | None = None, hostname: str = HOSTNAME) -> Outcome:
+    """The outcome of a callback that could not tell of it itself; it `began` at a monotonic time, or not at all."""
+    seconds, finished = 0.0 if began is None else time.monotonic() - began, time.time()
+    return Outcome(finished - seconds, finished, seconds, error=words, hostname=hostname)

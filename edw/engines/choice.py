@@ -26,9 +26,28 @@ def engine_of(step_engine: str, given: str | None, timeout: float | None, settin
 
 
 def start(
-    engine: str, callback: Callback, settings: Settings, workers: int, timeout: float | None, tell: Tell
+    engine: str,
+    callback: Callback,
+    settings: Settings,
+    workers: int,
+    timeout: float | None,
+    tell: Tell,
+    *,
+    farm: str = '',
+    insecure: bool = False,
 ) -> Engine:
-    """Start an engine; 0 `workers` are one thread, or as many processes as there are processors."""
+    """Start an engine; where the address of a `farm` is given, that one, whatever `engine` is.
+
+    0 `workers` are one thread, as many processes as there are processors, or all of a farm. Raises SettingsError.
+    """
+    if farm:
+        try:
+            from edw.engines.farm import Farm  # a listener without one does without the package
+        except ImportError as error:
+            raise SettingsError(
+                f'--farm needs the package distributed ({error}): python -m pip install -r requirements-farm.txt'
+            ) from None
+        return Farm(callback, settings, workers or None, timeout, tell, farm, insecure=insecure)
     if engine == PROCESSES:
         return Processes(callback, settings, workers or cores(), timeout, tell)
     return Threads(callback, settings, workers or 1, tell)

@@ -11,6 +11,7 @@ from typing import Any
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
 from edw.config import Settings
+from edw.engines.callbacks import HOSTNAME
 from edw.engines.engine import Engine, NotRun, Running
 from edw.inbox import Inbox
 from edw.listening import steps
@@ -51,7 +52,9 @@ class InFlight:
         self, engine: Engine, step: Step, settings: Settings, policy: Policy, metrics: Metrics, inbox: Inbox[Any]
     ) -> None:
         self.failed = 0  # documents whose last attempt failed
-        self.put_off: set[str] = set()  # ids of documents that went back because a place was away
+        # Ids of documents that went back because a place was away, with how many others had been done by then.
+        self.put_off: dict[str, int] = {}
+        self._done = 0  # documents
         self._engine = engine
         self._step = step
         self._attempts = settings.attempts
@@ -136,7 +139,7 @@ class InFlight:
             return None  # withdrawn meanwhile
         error = running.exception()
         if isinstance(error, NotRun):
-            log.warning('%s goes back: %s', doc['_id'], error)
+            log.debug('%s goes back: %s', doc['_id'], error)  # the engine has said it, once for all
             self._release(doc)
             return None
         if error is not None:
@@ -146,20 +149,25 @@ class InFlight:
         self._metrics.ran(outcome.seconds)
         self._policy.callback_took(outcome.seconds)
         if outcome.away:
-            log.info('%s goes back: %s', doc['_id'], outcome.away)
-            self.put_off.add(doc['_id'])
+            if self._done > self.put_off.get(doc['_id'], self._done):
+                # Of one file that stays out of reach while others are done nobody would hear else.
+                log.warning('%s goes back again, though others were done: %s', doc['_id'], outcome.away)
+            else:
+                log.info('%s goes back: %s', doc['_id'], outcome.away)
+            self.put_off[doc['_id']] = self._done
             self._policy.wait.place_away(outcome.away)
             self._release(doc)
             self._leave_those_that_wait()
             return str(doc['_id'])
         if outcome.entry is None:
-            self._fail(doc, outcome.error, outcome.final)
+            self._fail(doc, outcome.error, outcome.final, outcome.hostname)
             # What is the document's own fault says nothing of the step.
             if not outcome.final:
                 self._policy.wait.failed(doc['_id'], outcome.error)
                 self._leave_those_that_wait()
             return None
-        self.put_off.discard(doc['_id'])
+        self.put_off.pop(doc['_id'], None)
+        self._done += 1
         self._policy.wait.done()
         update = steps.success(doc, outcome, self._step)
         log.info('appending process results to %s: %s', doc['_id'], json.dumps(update.record))
@@ -237,8 +245,8 @@ class InFlight:
         self._running[running] = doc
         running.add_done_callback(self._inbox.put)
 
-    def _fail(self, doc: Document, error: str, final: bool) -> None:
-        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final)
+    def _fail(self, doc: Document, error: str, final: bool, hostname: str = HOSTNAME) -> None:
+        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final, hostname)
         failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
         if is_last:
             self.failed += 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
 from edw.claiming import job
 from edw.claiming.results import Update
-from edw.engines.callbacks import Outcome
+from edw.engines.callbacks import HOSTNAME, Outcome
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document
-
-HOSTNAME = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
     """Append the callback's entry, with name, hostname, number of the batch job and times, and release the document."""
     entry = {
         'name': step.name,
-        'hostname': HOSTNAME,
+        'hostname': outcome.hostname,
         **({'job': job.current()} if job.current() else {}),
         **(outcome.entry or {}),
         'started': outcome.started,
@@ -48,15 +45,17 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
     return Update(doc, lambda doc: documents.with_entry(doc, entry), entry)
 
 
-def failure(doc: Document, error: str, at: float, step: Step, attempts: int, final: bool) -> tuple[Update, int, bool]:
+def failure(
+    doc: Document, error: str, at: float, step: Step, attempts: int, final: bool, hostname: str = HOSTNAME
+) -> tuple[Update, int, bool]:
     """Record an attempt that failed at the time `at`; returns the update, the attempt's number, and if it is the last.
 
     The last attempt, or one after which another is useless (`final`), also sets the status and releases
-    the document; before that it stays claimed for the next attempt.
+    the document; before that it stays claimed for the next attempt. `hostname` is the machine that it was made on.
     """
     attempt = documents.next_attempt(doc, step.name, attempts)
     is_last = final or attempt >= attempts
-    record = {'process': step.name, 'error': error, 'hostname': HOSTNAME, 'time': at, 'attempt': attempt}
+    record = {'process': step.name, 'error': error, 'hostname': hostname, 'time': at, 'attempt': attempt}
 
     def change(doc: Document) -> Document:
         recorded = documents.with_failure(doc, record)
