@@ -126,7 +126,7 @@ def _with_more_files(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Entries, and after each one for each of the further files that it names in its list `more_files`."""
     for entry in entries:
         yield entry
-        shared = {name: entry[name] for name in ('name', 'hostname') if name in entry}
+        shared: dict[str, Any] = {name: entry[name] for name in ('name', 'hostname') if name in entry}
         for more in _entries(entry.get('more_files')):
             yield {**shared, **more}
 
