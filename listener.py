@@ -40,7 +40,7 @@ from edw.database.retry import Outage, Retry
 from edw.engines import choice
 from edw.engines.callbacks import Callback
 from edw.engines.engine import CannotRun, Running, Workers
-from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
+from edw.errors import EdwError, LoginRefused, NotFound, TryLater, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.listening import options, place
 from edw.listening.feed import Feed, FeedFailed, Page
@@ -121,9 +121,13 @@ def database() -> Database:
     """The database of the listener, for a callback that needs other documents than its own: to read, not to write.
 
     A new one for each callback, as it is not to be shared between threads. Its requests wait PATIENCE for their answer
-    and then raise Unavailable; a callback that lets it pass is as one that raises TryLater.
+    and then raise Unavailable; a callback that lets it pass is as one that raises TryLater. Raises TryLater on nodes of
+    a farm, which are told no password: a server may lock out an address after a few logins without one.
     """
-    return Database(settings(), Retry(threading.Event().wait, patience=PATIENCE))
+    found = settings()
+    if found.username and not found.password:
+        raise TryLater(f'no password for {found.server} here, as on nodes of a farm: give --engine processes instead')
+    return Database(found, Retry(threading.Event().wait, patience=PATIENCE))
 
 
 class BrokenOff(Exception):

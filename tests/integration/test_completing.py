@@ -121,6 +121,27 @@ def test_a_file_that_is_done_again_makes_the_run_complete_anew(database: Databas
     assert completer.check_all() == 1
 
 
+def test_a_file_that_is_done_again_while_a_step_is_at_the_run(database: Database, completer: Completer) -> None:
+    files(database, 2)
+    catalogue.close_run(database, RUN, 1000.0)
+    once(lambda doc: {}, database.settings, **FIRST)
+    assert completer.check_all() == 1
+    since = database.info()['update_seq']
+
+    def summary(_: Document) -> dict[str, Any]:
+        own = Database(database.settings)
+        own.put(reprocessing.cut_before(own.get(f'{RUN}_000'), 'first', 1.0, 'here'))
+        once(lambda doc: {}, database.settings, **FIRST)
+        assert completer.check(completer.changed(since)[0]) == 0  # it is claimed
+        return {}
+
+    assert once(summary, database.settings, **SUMMARY) == 0
+    assert completer.check(completer.changed(since)[0]) == 1
+    doc = run_document(database)
+    assert [entry['name'] for entry in doc['process']] == ['run_complete']
+    assert [entry['name'] for entry in doc['superseded'][0]['entries']] == ['run_complete', 'summary']
+
+
 def test_a_file_that_failed_in_a_later_step_is_past_this_one(database: Database, completer: Completer) -> None:
     files(database, 1)
     catalogue.close_run(database, RUN, 1000.0)

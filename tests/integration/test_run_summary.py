@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edw import files
 from edw.completing.files_of_run import files_of_run
 from edw.config import using
 from edw.database.client import Database
-from edw.errors import DatabaseError, StepError, Unprocessable
+from edw.errors import DatabaseError, StepError, TryLater, Unprocessable
 from edw.model.documents import Document
 from edw.operating import reprocessing
 from edw.registering import catalogue
@@ -155,7 +156,7 @@ def test_the_database_is_at_hand_in_a_callback_and_waited_for_when_it_is_away(
 
     def finds_it_away(doc: Document) -> dict[str, Any]:
         monkeypatch.setattr(listener, 'PATIENCE', 0.2)
-        with using(database.settings.__class__(**{**vars(database.settings), 'server': 'http://127.0.0.1:9'})):
+        with using(replace(database.settings, server='http://127.0.0.1:9')):
             listener.database().info()
         return {}
 
@@ -166,9 +167,15 @@ def test_the_database_is_at_hand_in_a_callback_and_waited_for_when_it_is_away(
     assert once(reads, database.settings, **step) == 0 and seen == [RUN]
 
 
+def test_without_a_password_nobody_logs_in(database: Database) -> None:
+    """As on the nodes of a farm: CouchDB locks an address out after five refused logins."""
+    with using(replace(database.settings, password='')), pytest.raises(TryLater, match='no password for http://'):
+        listener.database()
+
+
 def test_whatever_else_the_server_says_to_a_callback_is_a_failure(database: Database, sps: Path) -> None:
     doc = complete(database)
-    gone = database.settings.__class__(**{**vars(database.settings), 'dbname': 'edwtest-gone'})
+    gone = replace(database.settings, dbname='edwtest-gone')
     with using(gone), pytest.raises(DatabaseError):
         run_summary(doc)
 
