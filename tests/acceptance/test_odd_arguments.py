@@ -74,7 +74,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
             '--metrics': (('--once', '--metrics', ...), TEXT + NUMBER + tuple(f'{text}:0' for text in TEXT)),
             '--once': (('--once', ...), TEXT),
             '--engine': (('--once', '--engine', ...), TEXT),
-            '--farm': (('--once', '--insecure', '--farm', ...), ()),  # waits for it: tests/integration/test_farm.py
+            '--farm': (('--once', '--insecure', '--farm', ...), ()),  # waits for it: tests/farm/test_addresses.py
             '--insecure': (('--once', '--insecure', ...), TEXT),
             '--instead-of': (('--once', '--instead-of', ...), TEXT),
             '--order': (('--once', '--order', ...), TEXT),

@@ -134,6 +134,23 @@ def test_a_file_with_another_md5_than_its_entry_says_is_not_passed_over(database
     assert sorted(file.name for file in sps.iterdir()) == [f'{RUN}_000.root', f'{RUN}_001.root']
 
 
+def test_files_of_another_machine_are_copied_and_compared(database: Database, sps: Path) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    _, away = moved(database, sps, number=2)
+    MemoryFileSystem().pipe_file(f'/host/{away.name}', away.read_bytes())
+    doc = database.get(f'{RUN}_001')
+    doc['process'][0]['file'] = f'memory://host/{away.name}'
+    database.put(doc)
+    away.unlink()
+    run = complete(database)
+    with using(database.settings):
+        assert run_summary(run)['events'] == 2 * EVENTS
+        MemoryFileSystem().pipe_file(f'/host/{away.name}', b'root, and something else')
+        with pytest.raises(StepError, match=rf'memory://host/{away.name} has the md5'):
+            run_summary(run)
+
+
 def test_a_file_that_is_missing_is_an_attempt(database: Database, sps: Path) -> None:
     moved(database, sps, number=2)[1].unlink()
     doc = complete(database)
