@@ -22,6 +22,7 @@ import logging
 import math
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -39,7 +40,7 @@ from edw.database.retry import Outage, Retry
 from edw.engines import choice
 from edw.engines.callbacks import Callback
 from edw.engines.engine import CannotRun, Running, Workers
-from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
+from edw.errors import EdwError, LoginRefused, NotFound, TryLater, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.listening import options, place
 from edw.listening.feed import Feed, FeedFailed, Page
@@ -54,6 +55,7 @@ from edw.model import listeners
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
 FEED_PATIENCE = 60.0  # seconds in which the feed may fail for good once, if the database itself has no objection
+PATIENCE = 30.0  # seconds that a callback waits for an answer of the server, before its document goes back
 
 # What batch systems send before they kill. Counted once: beyond its soft limit a process gets SIGXCPU every second.
 BATCH_SIGNALS = (signal.SIGUSR1, signal.SIGXCPU)
@@ -113,6 +115,19 @@ def run(
 def settings() -> config.Settings:
     """The settings that a callback works with: those of its listener, else those of edw.ini."""
     return config.current.get(None) or config.load()
+
+
+def database() -> Database:
+    """The database of the listener, for a callback that needs other documents than its own: to read, not to write.
+
+    A new one for each callback, as it is not to be shared between threads. Its requests wait PATIENCE for their answer
+    and then raise Unavailable; a callback that lets it pass is as one that raises TryLater. Raises TryLater on nodes of
+    a farm, which are told no password: a server may lock out an address after a few logins without one.
+    """
+    found = settings()
+    if found.username and not found.password:
+        raise TryLater(f'no password for {found.server} here, as on nodes of a farm: give --engine processes instead')
+    return Database(found, Retry(threading.Event().wait, patience=PATIENCE))
 
 
 class BrokenOff(Exception):

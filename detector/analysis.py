@@ -53,6 +53,14 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """What the random triggers of a file tell of a detector."""
+
+    psd: FloatArray  # ADU²/Hz, as `measured_psd` has it
+    transforms: np.ndarray  # (n, SAMPLES // 2 + 1) complex, of the n triggers that it was made from
+
+
+@dataclass(frozen=True)
 class _Prepared:
     """A detector, ready for its pulses."""
 
@@ -105,17 +113,26 @@ def analyse(source: Path, target: Path) -> Summary:
     return Summary(columns['event'].size, detectors)
 
 
-def _prepare(source: Path, model: DetectorModel, events: np.ndarray, noise: np.ndarray) -> _Prepared:
-    """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
-    if len(noise) < FEWEST_NOISE:
-        raise DataFileError(f'{source}: {len(noise)} random triggers, at least {FEWEST_NOISE} are needed')
-    transforms = transforms_of(noise)
+def noise_of(source: Path, model: DetectorModel, triggers: np.ndarray) -> Noise:
+    """The noise of a detector in the file `source`, from the traces (n, SAMPLES) of its random triggers.
+
+    Raises DataFileError where these are fewer than FEWEST_NOISE, or have no noise.
+    """
+    if len(triggers) < FEWEST_NOISE:
+        raise DataFileError(f'{source}: {len(triggers)} random triggers, at least {FEWEST_NOISE} are needed')
+    transforms = transforms_of(triggers)
     psd, clean = measured_psd(transforms)
     if not psd[1:].all():
         raise DataFileError(f'{source}: {model.name} has no noise in its random triggers')
-    template = make_template(model, events, psd)
-    optimum_filter = make_filter(template.spectrum, psd)
-    baseline = amplitudes_without_search(optimum_filter, transforms)[clean]
+    return Noise(psd, transforms[clean])
+
+
+def _prepare(source: Path, model: DetectorModel, events: np.ndarray, triggers: np.ndarray) -> _Prepared:
+    """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
+    noise = noise_of(source, model, triggers)
+    template = make_template(model, events, noise.psd)
+    optimum_filter = make_filter(template.spectrum, noise.psd)
+    baseline = amplitudes_without_search(optimum_filter, noise.transforms)
     return _Prepared(template, optimum_filter, float(np.sqrt(np.mean(np.square(baseline)))))
 
 

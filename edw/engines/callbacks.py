@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.database import storable
-from edw.errors import StepError, TryLater, Unprocessable
+from edw.errors import StepError, TryLater, Unavailable, Unprocessable
 from edw.model.documents import Document
 from edw.redact import redact
 
@@ -51,10 +51,11 @@ def run_callback(callback: Callback, doc: Document) -> Outcome:
         entry = checked_entry(callback(json.loads(json.dumps(doc))))
     # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
     except (Exception, SystemExit) as raised:
-        expected = isinstance(raised, StepError)
+        expected = isinstance(raised, (StepError, Unavailable))
         log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
         error, final = describe(raised), isinstance(raised, Unprocessable)
-        away = (shown(str(raised)) or error) if isinstance(raised, TryLater) else ''
+        # A server that is away is no more a document's fault than a disk is.
+        away = (shown(str(raised)) or error) if isinstance(raised, (TryLater, Unavailable)) else ''
     seconds, finished = time.perf_counter() - began, time.time()
     return Outcome(finished - seconds, finished, seconds, entry, error, final, away)
 

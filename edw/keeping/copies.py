@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -35,14 +36,14 @@ class Named:
 
 
 def files_of(doc: Document) -> list[Named]:
-    """The original, and the file of each entry of `process`. Of several entries with the same file the last one counts.
+    """The original, and the files of each entry of `process`. Of entries with the same file the last one counts.
 
     Entries of the original scripts have no md5: such a file is one of the original's bytes where it has its name.
     """
     size, md5sum = _size(doc.get('size')), md5_of_field(doc.get('md5sum'))
     original = _text(doc.get('original_file'))
     found: dict[str, Named] = {}
-    for entry in _entries(doc.get('process')):
+    for entry in _with_more_files(_entries(doc.get('process'))):
         location = _text(entry.get('file'))
         if not location or location == original:
             continue
@@ -72,7 +73,8 @@ def mentioned(doc: Document) -> list[str]:
     superseded = doc.get('superseded')
     for cut in superseded if isinstance(superseded, list) else []:
         if isinstance(cut, dict):
-            locations += filter(None, (_text(entry.get('file')) for entry in _entries(cut.get('entries'))))
+            entries = _with_more_files(_entries(cut.get('entries')))
+            locations += filter(None, (_text(entry.get('file')) for entry in entries))
     return locations
 
 
@@ -118,6 +120,15 @@ def _reader(doc: Document) -> str:
 
 def _entries(process: Any) -> list[dict[str, Any]]:
     return [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+
+
+def _with_more_files(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Entries, and after each one for each of the further files that it names in its list `more_files`."""
+    for entry in entries:
+        yield entry
+        shared: dict[str, Any] = {name: entry[name] for name in ('name', 'hostname') if name in entry}
+        for more in _entries(entry.get('more_files')):
+            yield {**shared, **more}
 
 
 def _size(value: Any) -> int | None:

@@ -15,7 +15,7 @@ from edw.database.client import Database
 from tests.scripts import ROOT, Scripts
 
 SCRIPTS = sorted({path.name for path in ROOT.glob('*.py')} - {'listener.py'})
-LISTENERS = ('listen_analysis1.py', 'listen_newfiles.py')
+LISTENERS = ('listen_analysis1.py', 'listen_newfiles.py', 'listen_run_summary.py')
 ODD = (
     '',
     ' ',
@@ -57,6 +57,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--events': (('--events', ...), NUMBER),
         '--seed': (('--events', '1', '--seed', ...), NUMBER),
         '--from': (('--from', ...), TEXT),
+        '--close': (('--close', ...), TEXT),
         '--settle': (('--from', '.', '--settle', ...), NUMBER),
         '--pattern': (('--from', '/nowhere', '--pattern', ...), TEXT),
         '--done-mark': (('--from', '/nowhere', '--done-mark', ...), (*TEXT, '{run}', '{', '{run', '{file}/', '{id}')),
@@ -72,8 +73,19 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
             '--timeout': (('--once', '--timeout', ...), NUMBER),
             '--metrics': (('--once', '--metrics', ...), TEXT + NUMBER + tuple(f'{text}:0' for text in TEXT)),
             '--once': (('--once', ...), TEXT),
+            '--engine': (('--once', '--engine', ...), TEXT),
+            '--farm': (('--once', '--insecure', '--farm', ...), ()),  # waits for it: tests/farm/test_addresses.py
+            '--insecure': (('--once', '--insecure', ...), TEXT),
+            '--instead-of': (('--once', '--instead-of', ...), TEXT),
+            '--order': (('--once', '--order', ...), TEXT),
+            '--for': (('--once', '--for', ...), NUMBER),
+            '--limit': (('--once', '--limit', ...), NUMBER),
         }
         for script in LISTENERS
+    },
+    'listen_run_complete.py': {
+        '--after': (('--once', '--after', ...), TEXT),
+        '--once': (('--once', ...), TEXT),
     },
     'show_status.py': {
         '--doc': (('--doc', ...), TEXT),

@@ -53,6 +53,18 @@ def test_the_copy_is_told_by_its_md5_and_has_the_size_of_the_original() -> None:
     assert [copy.role for copy in copies_of(doc)] == ['move', 'archive']
 
 
+def test_an_entry_may_name_more_files() -> None:
+    entry = {'name': 'run_summary', 'file': '/sps/r.amp.root', 'md5sum': A, 'hostname': 'h'}
+    entry['more_files'] = [{'file': '/sps/r.pdf', 'md5sum': B}, {'file': '/sps/r.txt'}, {'md5sum': A}, None]
+    run = {'_id': 'r', 'process': [entry], 'superseded': [{'entries': [{'more_files': [{'file': '/old/r.pdf'}]}]}]}
+    assert files_of(run) == [
+        Named('/sps/r.amp.root', 'run_summary', None, A, 'h', False),
+        Named('/sps/r.pdf', 'run_summary', None, B, 'h', False),
+        Named('/sps/r.txt', 'run_summary', None, None, 'h', False),
+    ]
+    assert mentioned(run)[-1] == '/old/r.pdf'
+
+
 @pytest.mark.parametrize(
     ('file', 'is_copy'),
     [('/sps/x.root', True), ('sftp://h/sps/x.root', True), ('/sps/x.amp.root', False), ('/sps/note.txt', False)],
