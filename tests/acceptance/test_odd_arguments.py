@@ -128,6 +128,36 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--yes': (('--after', 'x', '--days', '1', '--yes', ...), TEXT),
         '--dry-run': (('--after', 'x', '--days', '1', '--dry-run', ...), TEXT),
     },
+    'annotate.py': {
+        'RUN|ID': (('--tag', 'x', '--', ...), TEXT),
+        '--hold': (('x', '--hold', ...), TEXT),
+        '--release': (('--release', '--', ...), TEXT),
+        '--comment': (('x', '--comment', ...), TEXT),
+        '--tag': (('x', '--tag', ...), TEXT),
+        '--untag': (('x', '--untag', ...), TEXT),
+        '--quality': (('x', '--quality', ...), TEXT),
+        '--priority': (('x', '--priority', ...), NUMBER),
+        '--by': (('x', '--tag', 'x', '--by', ...), TEXT),
+    },
+    'list_files.py': {
+        '--step': (('--step', ...), TEXT),
+        '--step-version': (('--step-version', ...), TEXT),
+        '--status': (('--status', ...), TEXT),
+        '--tag': (('--tag', ...), TEXT),
+        '--quality': (('--quality', ...), TEXT),
+        '--condition': (('--condition', ...), TEXT),
+        '--since': (('--since', ...), TEXT + NUMBER),
+        '--until': (('--until', ...), TEXT + NUMBER),
+        '--where': (
+            ('--where', ...),
+            (*TEXT, *(f'{text} < 1' for text in TEXT), *(f'x = {text}' for text in TEXT + NUMBER)),
+        ),
+        '--paths': (('--paths', '--', ...), TEXT),
+        '--csv': (('--csv', '--', ...), TEXT),
+        '--json': (('--json', '--', ...), TEXT),
+        '--md5': (('--md5', '--', ...), TEXT),
+        '-0': (('--paths', '-0', '--', ...), TEXT),
+    },
     'demo.py': {},
     'local_couchdb.py': {
         '--port': (('--dir', '/sys/kernel/edw', '--port', ...), NUMBER),
@@ -178,7 +208,7 @@ def test_odd_values_of_options(call: Callable[..., str | None], database: Databa
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_no_option_is_left_out(scripts: Scripts, script: str) -> None:
     shown = scripts.call(script, '--help').stdout
-    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|ID|N|RUN\|FILE)\b', shown, re.MULTILINE))
+    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|-0|RUN\|ID|ID|N|RUN\|FILE)\b', shown, re.MULTILINE))
     assert named - {'--config', '--version'} == set(OPTIONS[script])
 
 
@@ -192,7 +222,8 @@ def test_odd_settings_files(call: Callable[..., str | None], tmp_path: Path, scr
     null.write_bytes(b'[Cloudant]\nserver=http://127.0.0.1:1\ndbname=x\n[data]\nraw=a\0b\nsps=a\0b\n')
     port = tmp_path / 'port'
     port.write_text('[Cloudant]\nserver=http://127.0.0.1:65536\ndbname=x\nusername=x\npassword=x\n')
-    arguments = ('x',) if script == 'plot_spectrum.py' else ('--failed', '--yes') if script == 'reprocess.py' else ()
+    needed = {'plot_spectrum.py': ('x',), 'reprocess.py': ('--failed', '--yes'), 'annotate.py': ('x', '--tag', 'x')}
+    arguments = needed.get(script, ())
     odd = [*map(str, (folder, loop, latin, null, port, folder / ('ä' * 126))), *ODD]
     wrong = [call(script, '--config', text, *arguments) for text in odd]
     assert not any(wrong), '\n'.join(filter(None, wrong))
