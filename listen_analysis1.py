@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import listener
-from detector.analysis import analyse
+from detector.analysis import PARAMETERS, analyse
 from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.errors import StepError, Unprocessable
@@ -31,7 +31,8 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
         raise StepError(str(error)) from error
     except DataFileError as error:
         raise Unprocessable(str(error)) from error
-    return {'hostname': socket.gethostname(), 'file': target, 'md5sum': md5sum, 'log': summary.log}
+    made = {'file': target, 'md5sum': md5sum, 'log': summary.log, 'parameters': PARAMETERS}
+    return {'hostname': socket.gethostname(), **made}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         name='signal_processing',
         after='move_to_sps',
         failed='signal processing failure',
+        version='1',
+        packages=('numpy', 'uproot'),
         engine='processes',
         argv=argv,
     )

@@ -36,7 +36,7 @@ from edw.claiming.waits import Wait
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
-from edw.engines import choice
+from edw.engines import choice, software
 from edw.engines.callbacks import Callback
 from edw.engines.engine import CannotRun, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
@@ -67,6 +67,8 @@ def main(
     name: str,
     after: str | int,
     failed: str,
+    version: str = '1',
+    packages: tuple[str, ...] = (),
     engine: str = config.THREADS,
     argv: Sequence[str] | None = None,
 ) -> int:
@@ -74,9 +76,10 @@ def main(
 
     `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
     `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on for good.
-    `engine` is where callbacks run by default: in `threads`, or in `processes`.
+    `version` is the step's own, to be counted up when it does something else than before, and `packages` names those
+    whose versions each entry tells. `engine` is where callbacks run by default: in `threads`, or in `processes`.
     """
-    return cli.ending(lambda: _listen(callback, Step(name, after, failed), engine, argv))
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed, version, packages), engine, argv))
 
 
 def run(
@@ -85,6 +88,8 @@ def run(
     name: str,
     after: str | int,
     failed: str,
+    version: str = '1',
+    packages: tuple[str, ...] = (),
     settings: config.Settings | None = None,
     workers: int | None = None,
     batch: int | None = None,
@@ -100,7 +105,7 @@ def run(
     settings = settings or config.load()
     return Listener(
         callback,
-        Step(name, after, failed),
+        Step(name, after, failed, version, packages),
         settings,
         workers=workers or settings.workers,
         batch=batch or settings.batch,
@@ -165,7 +170,8 @@ class Listener:
         self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        made = choice.start(engine, callback, settings, workers, timeout, self._inbox.put)
+        software.here(step.packages)  # as it is now; what lies in the folder later may be newer
+        made = choice.start(engine, callback, settings, workers, timeout, self._inbox.put, step.packages)
         self._in_flight = InFlight(made, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()

@@ -26,9 +26,18 @@ def engine_of(step_engine: str, given: str | None, timeout: float | None, settin
 
 
 def start(
-    engine: str, callback: Callback, settings: Settings, workers: int, timeout: float | None, tell: Tell
+    engine: str,
+    callback: Callback,
+    settings: Settings,
+    workers: int,
+    timeout: float | None,
+    tell: Tell,
+    packages: tuple[str, ...] = (),
 ) -> Engine:
-    """Start an engine; 0 `workers` are one thread, or as many processes as there are processors."""
+    """Start an engine; 0 `workers` are one thread, or as many processes as there are processors.
+
+    `packages` are those whose versions outcomes tell.
+    """
     if engine == PROCESSES:
-        return Processes(callback, settings, workers or cores(), timeout, tell)
-    return Threads(callback, settings, workers or 1, tell)
+        return Processes(callback, settings, workers or cores(), timeout, tell, packages)
+    return Threads(callback, settings, workers or 1, tell, packages)

@@ -153,7 +153,7 @@ class InFlight:
             self._leave_those_that_wait()
             return str(doc['_id'])
         if outcome.entry is None:
-            self._fail(doc, outcome.error, outcome.final)
+            self._fail(doc, outcome.error, outcome.final, outcome.traceback, outcome.software)
             # What is the document's own fault says nothing of the step.
             if not outcome.final:
                 self._policy.wait.failed(doc['_id'], outcome.error)
@@ -162,7 +162,9 @@ class InFlight:
         self.put_off.discard(doc['_id'])
         self._policy.wait.done()
         update = steps.success(doc, outcome, self._step)
-        log.info('appending process results to %s: %s', doc['_id'], json.dumps(update.record))
+        # Without what is the same for all of them.
+        told = {name: value for name, value in (update.record or {}).items() if name != 'software'}
+        log.info('appending process results to %s: %s', doc['_id'], json.dumps(told))
         self._to_write(_Unwritten(update))
         return None
 
@@ -237,8 +239,17 @@ class InFlight:
         self._running[running] = doc
         running.add_done_callback(self._inbox.put)
 
-    def _fail(self, doc: Document, error: str, final: bool) -> None:
-        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final)
+    def _fail(
+        self,
+        doc: Document,
+        error: str,
+        final: bool,
+        traceback: str = '',
+        made_by: dict[str, Any] | None = None,
+    ) -> None:
+        update, attempt, is_last = steps.failure(
+            doc, error, time.time(), self._step, self._attempts, final, traceback, made_by
+        )
         failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
         if is_last:
             self.failed += 1
@@ -263,7 +274,8 @@ class InFlight:
         if update.record is not None and (refused.is_final or (refused.is_doubtful and lasted)):
             self._metrics.settled(update, refused)
             if not update.is_failure:
-                self._fail(update.doc, f'the database refused the result: {refused.reason}', final=True)
+                reason = f'the database refused the result: {refused.reason}'
+                self._fail(update.doc, reason, final=True, made_by=update.record['software'])
                 return False
             log.error('%s: the failure cannot be recorded, only the status: %s', update.doc['_id'], refused.reason)
             self.failed += item.pause is not None

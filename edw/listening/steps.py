@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 from edw.claiming import job
 from edw.claiming.results import Update
+from edw.engines import software
 from edw.engines.callbacks import Outcome
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document
 
 HOSTNAME = socket.gethostname()
+LONGEST_VERSION = 60  # characters of a step's own version
 
 
 @dataclass(frozen=True)
 class Step:
-    """Its name, the step before it (0: none), and the status of documents that it fails on for good."""
+    """Its name, the step before it (0: none), and the status of documents that it fails on for good.
+
+    `version` is its own, and `packages` are those whose versions entries tell beside it.
+    """
 
     name: str
     after: str | int
     failed: str
+    version: str = '1'
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -32,6 +40,22 @@ class Step:
             raise SettingsError(f'step {self.name} would come after itself, for ever')
         if not isinstance(self.failed, str) or self.failed in ('', documents.GOOD):
             raise SettingsError(f'step {self.name}: `failed` is a status other than good, not {self.failed!r}')
+        if not is_version(self.version):
+            raise SettingsError(
+                f'step {self.name}: `version` is a text like 1 or 2.1, of {LONGEST_VERSION} characters at most, '
+                f'not {self.version!r}'
+            )
+        if not isinstance(self.packages, tuple) or not all(isinstance(name, str) and name for name in self.packages):
+            raise SettingsError(f'step {self.name}: `packages` is a tuple of names, not {self.packages!r}')
+
+    def made_by(self, found: dict[str, Any] | None) -> dict[str, Any]:
+        """What an entry or a failure says of software: that of where the callback ran, else this process's own."""
+        return {**(software.here(self.packages) if found is None else found), 'step': self.version}
+
+
+def is_version(value: Any) -> bool:
+    """Whether a value can be a step's own version."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_VERSION and value.isascii() and value.isprintable()
 
 
 def success(doc: Document, outcome: Outcome, step: Step) -> Update:
@@ -43,12 +67,22 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
         **(outcome.entry or {}),
         'started': outcome.started,
         'finished': outcome.finished,
+        'software': step.made_by(outcome.software),
     }
     entry['name'] = step.name  # the chain hangs on it, so that no callback may set another
     return Update(doc, lambda doc: documents.with_entry(doc, entry), entry)
 
 
-def failure(doc: Document, error: str, at: float, step: Step, attempts: int, final: bool) -> tuple[Update, int, bool]:
+def failure(
+    doc: Document,
+    error: str,
+    at: float,
+    step: Step,
+    attempts: int,
+    final: bool,
+    traceback: str = '',
+    made_by: dict[str, Any] | None = None,
+) -> tuple[Update, int, bool]:
     """Record an attempt that failed at the time `at`; returns the update, the attempt's number, and if it is the last.
 
     The last attempt, or one after which another is useless (`final`), also sets the status and releases
@@ -56,7 +90,15 @@ def failure(doc: Document, error: str, at: float, step: Step, attempts: int, fin
     """
     attempt = documents.next_attempt(doc, step.name, attempts)
     is_last = final or attempt >= attempts
-    record = {'process': step.name, 'error': error, 'hostname': HOSTNAME, 'time': at, 'attempt': attempt}
+    record = {
+        'process': step.name,
+        'error': error,
+        **({'traceback': traceback} if traceback else {}),
+        'hostname': HOSTNAME,
+        'time': at,
+        'attempt': attempt,
+        'software': step.made_by(made_by),
+    }
 
     def change(doc: Document) -> Document:
         recorded = documents.with_failure(doc, record)
