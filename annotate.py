@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from edw.database.client import Database
 from edw.operating import annotations
 from edw.operating.annotations import QUALITIES, Said
 from edw.operating.display import number, safe
+
+MOST_PRIORITY = 1e9
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tags=arguments.tag,
         without=arguments.untag,
         quality=arguments.quality,
+        priority=arguments.priority,
     )
     database = Database(config.load(arguments.config))
     design.check(database, views=(views.RUNS,))
@@ -49,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if outcome.is_complete else 1
 
 
+def _number(text: str) -> float:
+    """Type of an option that is a number, also one below 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= MOST_PRIORITY:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from -{MOST_PRIORITY:g} to {MOST_PRIORITY:g}')
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument('names', nargs='+', metavar='RUN|ID', help='all documents of a run, or single ones')
@@ -59,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--tag', action='append', default=[], metavar='NAME', help='several: all of them')
     parser.add_argument('--untag', action='append', default=[], metavar='NAME', help='take a tag away')
     parser.add_argument('--quality', choices=QUALITIES, help='what it is worth')
+    parser.add_argument(
+        '--priority', type=_number, metavar='N', help='for listeners with --order priority: the highest first (else 0)'
+    )
     parser.add_argument('--by', metavar='NAME', help='who says so (default: the user of this machine)')
     return parser
 

@@ -24,15 +24,15 @@ from tqdm import tqdm
 from edw import cli, config
 from edw.database import design, views
 from edw.database.client import Database
-from edw.keeping import checking, copies
+from edw.keeping import checking
 from edw.keeping.checking import Recorder, Report
 from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
-from edw.keeping.strays import Stray, Strays
+from edw.keeping.strays import ASIDE, PART, UNKNOWN, Stray, Strays
 from edw.operating.display import age_of, columns, number, safe, size
 
 MAX_LINES = 100  # of each table; --json has all
-STRAY = {True: 'never finished', False: 'named by no document'}
+STRAY = {PART: 'never finished', ASIDE: 'set aside', UNKNOWN: 'named by no document'}
 
 
 @dataclass
@@ -76,8 +76,8 @@ def look(database: Database, runs: Sequence[str], with_md5: bool) -> Found:
             for page in pages(database, runs):
                 looks = []
                 for doc in page:
-                    for location in copies.mentioned(doc) if not runs else ():
-                        strays.named(location)
+                    if not runs:
+                        strays.seen(doc)
                     looked = checking.look(doc, looker, with_md5, found.away, on_read=on_read)
                     found.add(looked)
                     looks.append((doc, looked))
@@ -96,15 +96,9 @@ def show(found: Found) -> None:
     _print_table(('document', 'left by', 'file', 'what'), lines)
     now = time.time()
     strays = [
-        (
-            'never finished' if one.is_part else 'no document names it',
-            size(one.size),
-            age_of(one.changed, now),
-            one.file,
-        )
-        for one in found.strays
+        (STRAY[one.what], one.doc_id or '-', size(one.size), age_of(one.changed, now), one.file) for one in found.strays
     ]
-    _print_table(('stray', 'size', 'age', 'file'), strays)
+    _print_table(('stray', 'document', 'size', 'age', 'file'), strays)
     for place, count in sorted(found.away.items()):
         print(f'error: {safe(place)} ({number(count, "file")} not looked at)', file=sys.stderr)
     for folder, reason in sorted(found.unread.items()):
@@ -130,7 +124,7 @@ def as_json(found: Found) -> str:
             'is_well': found.is_well,
             'wrong': [{name: safe(value) for name, value in asdict(one).items()} for one in found.wrong],
             'away': {safe(place): count for place, count in found.away.items()},
-            'strays': [{**asdict(one), 'file': safe(one.file)} for one in found.strays],
+            'strays': [{**asdict(one), 'file': safe(one.file), 'doc_id': safe(one.doc_id)} for one in found.strays],
             'unread': {safe(folder): safe(reason) for folder, reason in found.unread.items()},
             'unwritten': {safe(doc_id): safe(reason) for doc_id, reason in found.unwritten.items()},
         }

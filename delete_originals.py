@@ -6,8 +6,9 @@ delete_originals.py --after ... --days ... --keep-free 20%      only as many, ol
 delete_originals.py --after ... --days ... --yes --watch        again and again, until Ctrl-C
 
 Run it on the machine that has the originals. It deletes in [data] raw, or in FOLDER, only what a document names as its
-original. `[data] copies` says how many verified copies there must be. Shows what would be deleted, and asks. Exit code
-1: some were kept that should go, or the answer was no.
+original, and parts of copies that broke off, a day ago or earlier, of documents that have the copy by now. `[data]
+copies` says how many verified copies there must be. Shows what would be deleted, and asks. Exit code 1: some were kept
+that should go, or the answer was no.
 """
 
 from __future__ import annotations
@@ -24,23 +25,26 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from edw import cli, config, space
+from edw import cli, config
 from edw.config import Settings
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, SettingsError, StepError, TryLater, Unavailable
-from edw.keeping import planning
+from edw.keeping import leftovers, planning
 from edw.keeping.copies import is_deleted
 from edw.keeping.deleting import NO_FILE, Deleter, Originals
+from edw.keeping.leftovers import LeftOvers, Part
 from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
 from edw.keeping.planning import DAY, Candidate, Terms
 from edw.operating.display import age_of, columns, number, safe, size
+from edw.storage import space
 from edw.transfer import is_url
 
 PERIOD = 600.0  # seconds between two rounds of --watch
 LONGEST_DAYS = 36500.0
 MAX_RUNS = 20  # lines of the table
+PARTS = 'unfinished part'  # of a copy that broke off
 MAX_NAMED = 5  # documents named in one line
 NEVER = threading.Event()
 
@@ -52,6 +56,7 @@ class Plan:
     candidates: list[Candidate] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)  # by the reason
     lacking: float | None = None
+    parts: list[Part] = field(default_factory=list)  # of copies that broke off
 
     @property
     def chosen(self) -> list[Candidate]:
@@ -65,7 +70,8 @@ class Done:
 
     files: int = 0
     bytes: int = 0
-    kept: defaultdict[str, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
+    parts: int = 0
+    kept: defaultdict[str, list[Candidate | Part]] = field(default_factory=lambda: defaultdict(list))
     for_good: set[tuple[str, str]] = field(default_factory=set)  # of these: ids and revisions that no waiting mends
 
 
@@ -86,9 +92,9 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
     terms = _terms(database.settings, arguments)
     plan = look(database, arguments.folder, terms, arguments.keep_free)
     show(plan, arguments.keep_free)
-    if arguments.dry_run or not plan.chosen:
+    if arguments.dry_run or not (plan.chosen or plan.parts):
         return 0
-    if not (arguments.yes or _confirmed(len(plan.chosen), arguments.keep_free)):
+    if not (arguments.yes or _confirmed(plan, arguments.keep_free)):
         print('nothing was deleted')
         return 1
     done = Done()
@@ -117,7 +123,7 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
         try:
             terms = _terms(settings, arguments)
             plan = look(database, arguments.folder, terms, arguments.keep_free, aside)
-            if plan.chosen:
+            if plan.chosen or plan.parts:
                 done = Done()
                 try:
                     delete(database, arguments.folder, terms, plan, arguments.keep_free, done, ended.is_set)
@@ -151,11 +157,13 @@ def look(
             plan.lacking = _lacking(originals, keep_free)
             if plan.lacking <= 0:
                 return plan
+        left_overs = LeftOvers(time.time())
         # Quiet where stderr is not a terminal.
         with tqdm(desc='looking', unit=' documents', disable=None) as bar:
             for page in pages(database):
                 for doc in page:
                     bar.update()
+                    plan.parts += left_overs.of(doc)
                     file = doc.get('original_file')
                     if not isinstance(file, str) or originals.parts(file) is None:
                         continue
@@ -203,6 +211,9 @@ def show(plan: Plan, keep_free: float | None) -> None:
         print('there is nothing to delete')
     if keep_free is not None and plan.lacking is not None and sum(one.size for one in chosen) < plan.lacking:
         print(f'that is not enough: for {100 * keep_free:g} % to be free, {size(plan.lacking)} are lacking')
+    if plan.parts:
+        total = size(sum(one.size for one in plan.parts))
+        print(f'{number(len(plan.parts), PARTS)} would be removed, {total}: their documents have the copy')
     for reason, count in plan.kept.most_common():
         print(f'kept: {count}, {safe(reason)}')
 
@@ -218,6 +229,7 @@ def delete(
 ) -> None:
     """Delete, oldest first, until there is room enough; where a copy is bad, the next oldest takes its place."""
     looker, originals = Looker(), Originals(folder or database.settings.raw)
+    _remove_parts(database, plan.parts, done)
     deleter = Deleter(database, originals, terms, looker, socket.gethostname(), time.time)
     try:
         with tqdm(total=len(plan.chosen), desc='deleting', unit=' originals', disable=None) as bar:
@@ -240,6 +252,15 @@ def delete(
         looker.close()
 
 
+def _remove_parts(database: Database, parts: list[Part], done: Done) -> None:
+    for part in parts:
+        try:
+            leftovers.remove(part, database, time.time())
+            done.parts += 1
+        except StepError as error:
+            done.kept[str(error)].append(part)
+
+
 def tell(done: Done) -> None:
     """Print what was done."""
     for reason, them in done.kept.items():
@@ -247,6 +268,8 @@ def tell(done: Done) -> None:
         named = ', '.join(safe(one.doc_id) for one in them[:MAX_NAMED])
         print(f'error: {named}{more}: kept: {safe(reason)}', file=sys.stderr)
     print(f'deleted {number(done.files, "original")}, {size(done.bytes)}')
+    if done.parts:
+        print(f'removed {number(done.parts, PARTS)}')
 
 
 def _lacking(originals: Originals, keep_free: float) -> float:
@@ -260,9 +283,10 @@ def _terms(settings: Settings, arguments: argparse.Namespace) -> Terms:
     return Terms(arguments.after, time.time() - arguments.days * DAY, settings.copies)
 
 
-def _confirmed(count: int, keep_free: float | None) -> bool:
+def _confirmed(plan: Plan, keep_free: float | None) -> bool:
     until = '' if keep_free is None else f', or others where copies are bad, until {100 * keep_free:g} % are free'
-    print(f'Delete {number(count, "original")}{until}? [y/N] ', end='', flush=True)
+    parts = f', and {number(len(plan.parts), PARTS)}' if plan.parts else ''
+    print(f'Delete {number(len(plan.chosen), "original")}{until}{parts}? [y/N] ', end='', flush=True)
     return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 

@@ -23,11 +23,11 @@ import math
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from edw import cli, config, logs
+from edw import cli, config, logs, software
 from edw.claiming import waits
 from edw.claiming.claimant import Claimant
 from edw.claiming.heartbeat import Heartbeat
@@ -36,12 +36,12 @@ from edw.claiming.waits import Wait
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
-from edw.engines import choice, software
+from edw.engines import choice
 from edw.engines.callbacks import Callback
 from edw.engines.engine import CannotRun, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
 from edw.inbox import Inbox, StopRequest
-from edw.listening import options
+from edw.listening import options, place
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import FIRST_REST, Intake
@@ -146,6 +146,10 @@ class Listener:
         once: bool,
         engine: str = config.THREADS,
         timeout: float | None = None,
+        farm: str = '',
+        insecure: bool = False,
+        instead_of: Collection[str] = (),
+        order: views.Order = views.ORDERS[views.OLDEST],
         duration: float = math.inf,
         limit: float = math.inf,
         metrics: Metrics = UNHEARD,
@@ -155,6 +159,8 @@ class Listener:
         Nothing is claimed after `duration` seconds, or when `limit` documents were.
         """
         self._step = step
+        self._instead_of = instead_of
+        self._order = order
         self._settings = settings
         self._once = once
         self._metrics = metrics
@@ -167,11 +173,14 @@ class Listener:
         self._policy = Policy(name, batch, clock=time.monotonic, uniform=random.Random().uniform, may_back_off=not once)
         self._feed = Feed(Database(settings), step.after, outage, self._inbox)
         # One that ends when nothing waits any more tries each document once.
-        self._intake = Intake(self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST)
+        self._intake = Intake(
+            self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST, order=order
+        )
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
         software.here(step.packages)  # as it is now; what lies in the folder later may be newer
-        made = choice.start(engine, callback, settings, workers, timeout, self._inbox.put, step.packages)
+        tell, packages = self._inbox.put, step.packages
+        made = choice.start(engine, callback, settings, workers, timeout, tell, packages, farm=farm, insecure=insecure)
         self._in_flight = InFlight(made, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()
@@ -232,6 +241,7 @@ class Listener:
 
     def _start(self) -> None:
         self._retry(self._check_design)
+        self._retry(place.check, self._database, self._step, self._instead_of)
         if not self._once:
             self._claimant.start()
         after = self._step.after
@@ -408,7 +418,14 @@ class Listener:
         return 0 if self._stopping else int(min(self._policy.room(self._in_flight.load, writes), self._left))
 
     def _check_design(self) -> None:
-        needed = (self._settings.lastproc, views.CLAIMS, views.UNPLACED, *self._metrics.views)
+        needed = (
+            self._settings.lastproc,
+            *filter(None, [self._order.view]),
+            views.CHAIN,
+            views.CLAIMS,
+            views.UNPLACED,
+            *self._metrics.views,
+        )
         design.check(self._database, views=needed, filters=(design.FILTER,))
 
     def _wait_for_server(self, seconds: float) -> bool:
@@ -451,6 +468,10 @@ def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | N
         once=given.once,
         engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
         timeout=given.timeout,
+        farm=given.farm or settings.address,
+        insecure=given.insecure,
+        instead_of=given.instead_of,
+        order=views.ORDERS[given.order],
         duration=given.duration or math.inf,
         limit=given.limit or math.inf,
         metrics=options.metrics_of(step, settings, given.metrics),

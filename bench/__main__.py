@@ -23,7 +23,7 @@ from bench.contenders import Contender
 from bench.contenders.task_queues import task_queues
 from bench.report import percentiles, rates, values
 from bench.store import Login
-from bench.transfers import local
+from bench.transfers import local, over_ssh
 from edw import cli, config
 
 CHAIN_FILES = 300
@@ -111,11 +111,18 @@ class Bench:
             yield {'events': events, 'events/s': found}
 
     def transfer(self) -> Iterator[Any]:
-        """Moving files on this machine."""
+        """Moving files on this machine, and, where there is an sshd, over SSH to it."""
         for number, size in FILES:
-            found = local.measure(number, size, self.rounds)
+            rounds = self.rounds if number == 1 else 1  # each with many files takes minutes
+            found = local.measure(number, size, rounds)
             rates(f'{number} file(s) of {size / 1e6:g} MB, on one disk: MB/s', found)
             yield {'files': number, 'bytes': size, 'MB/s': found}
+            if (sshd := over_ssh.program()) is None:
+                print('\nsshd is not installed (Debian package openssh-server): no copies over SSH')
+                continue
+            for what, found in over_ssh.measure(sshd, number, size, rounds).items():
+                rates(f'{number} file(s) of {size / 1e6:g} MB, over SSH, {what}: MB/s', found)
+                yield {'files': number, 'bytes': size, 'over SSH': what, 'MB/s': found}
 
 
 WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'transfer')

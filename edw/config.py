@@ -209,7 +209,8 @@ class Settings:
     sps: str = option(
         'data',
         _text,
-        'Folder, relative to the settings file, or URL such as `sftp://USER@HOST/PATH`, that `move_to_sps` copies to',
+        'Folder, relative to the settings file, or URL such as `sftp://USER@HOST/PATH`, that `move_to_sps` copies to; '
+        'a new one must hold a file `.edw-storage`',
         default='data/sps',
         location=True,
     )
@@ -268,6 +269,14 @@ class Settings:
         _interval,
         'Seconds without a heartbeat after which other listeners release its claims; at least twice `heartbeat`',
         default='30',
+    )
+    address: str = option(
+        'farm',
+        str,
+        'Scheduler of a Dask cluster that callbacks run on, `tcp://HOST:8786` or `tls://HOST:8786`, or the name of its '
+        'scheduler file; `--farm` overrides, see [a farm](farm.md). Empty: they run on this machine',
+        default='',
+        rare=True,
     )
     dashboard_password: str = option(
         'dashboard',
@@ -338,7 +347,7 @@ def load(file: str | Path | None = None) -> Settings:
             f'{path}: [listener] lease must be at least {LEAST_BEATS:g} times heartbeat, '
             'or a single late one would cost a living listener its claims.'
         )
-    if settings.server.startswith('http:') and settings.password and not _is_loopback(settings.server):
+    if settings.server.startswith('http:') and settings.password and not is_loopback(settings.server):
         log.warning('%s: the password goes over the network in the clear; use https', settings.server)
     return settings
 
@@ -419,7 +428,8 @@ def _value(declared: Option, found: Found, path: Path) -> Any:
         raise SettingsError(f'{origin}: [{declared.section}] {declared.name} {error}') from None
 
 
-def _is_loopback(server: str) -> bool:
+def is_loopback(server: str) -> bool:
+    """Whether a URL is one of this machine alone."""
     host = urlsplit(server).hostname or ''
     try:
         return ipaddress.ip_address(host).is_loopback

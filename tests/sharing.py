@@ -29,6 +29,7 @@ GROUPS = {
 # other machines, clocks that are set, ROOT. `make test` leaves it out; `make test-long` runs it, before a release and
 # after changes to what it is about.
 LONG = (
+    'tests/farm/',
     'tests/acceptance/test_clock.py',
     'tests/acceptance/test_odd_arguments.py',
     'tests/acceptance/test_odd_documents.py',

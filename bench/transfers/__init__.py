@@ -1,1 +1,1 @@
-"""Moving files, beside the programs that are there anyway: on this machine (`local`), over SSH (`__main__`)."""
+"""Moving files, beside the programs that are there anyway: on this machine (`local`), and over SSH (`over_ssh`)."""

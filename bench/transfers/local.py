@@ -66,10 +66,7 @@ def measure(number: int, size: int, rounds: int, contenders: dict[str, Move] | N
     contenders = contenders or (LOCAL if number == 1 else LOCAL_MANY)
     found: dict[str, list[float]] = {name: [] for name in contenders}
     with tempfile.TemporaryDirectory(prefix='edw-bench-') as name:
-        sources = {Path(name) / f'{index}.root': '' for index in range(number)}
-        for path in sources:
-            _write(path, size)
-            sources[path] = files.md5_of(path)
+        sources = sources_in(Path(name), number, size)
         for _ in range(rounds):
             for contender, move in contenders.items():
                 os.sync()
@@ -78,6 +75,15 @@ def measure(number: int, size: int, rounds: int, contenders: dict[str, Move] | N
                 found[contender].append(number * size / 1e6 / (time.perf_counter() - started))
                 shutil.rmtree(Path(name) / 'to')
     return found
+
+
+def sources_in(folder: Path, number: int, size: int) -> dict[Path, str]:
+    """New files of random bytes, with their md5."""
+    sources = {folder / f'{index:05}.root': '' for index in range(number)}
+    for path in sources:
+        _write(path, size)
+        sources[path] = files.md5_of(path)
+    return sources
 
 
 def _write(path: Path, size: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from edw.database.client import Database
@@ -14,11 +15,23 @@ from edw.model import documents
 
 CHAIN, CLAIMS, CONFLICTS, DONE, FAILED = 'chain', 'claims', 'conflicts', 'done', 'failed'
 RUNS, STATUS, UNPLACED, WAITING = 'runs', 'status', 'unplaced', 'waiting'
-CLOSED, PAST = 'closed', 'past'
+CLOSED, PAST, PRIORITY = 'closed', 'past', 'priority'
 
 # In a key, the first comes before all numbers and strings, but after null, and the second after everything.
 FIRST: Any = True
 LAST: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order a listener takes what waits: that of a view, `lastproc` where none is named, or the reverse."""
+
+    view: str | None = None
+    descending: bool = False
+
+
+OLDEST = 'oldest'
+ORDERS = {OLDEST: Order(), 'newest': Order(descending=True), 'priority': Order(PRIORITY)}  # by id, the first two
 
 ALIKE = 20  # rows in which the first of a key is looked for, among those of keys that only look the same
 

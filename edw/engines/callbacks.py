@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edw import software
 from edw.database import storable
-from edw.engines import software
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.model.documents import Document
 from edw.redact import redact
@@ -19,6 +20,7 @@ from edw.redact import redact
 DEEPEST_ENTRY = 100  # levels of lists and dicts in an entry
 MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
 MAX_TRACEBACK = 4096  # bytes of the end of a traceback that do
+HOSTNAME = socket.gethostname()
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,9 @@ class Outcome:
     error: str = ''
     final: bool = False
     away: str = ''  # which place is away, where it is no fault of the document
+    hostname: str = HOSTNAME  # of the machine that it ran on
     traceback: str = ''  # the end of it, where the error was not expected
-    software: dict[str, Any] | None = None  # that it ran with; None: nobody there could tell
+    software: dict[str, Any] | None = None  # that it ran with; None: nobody there has told
 
 
 def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = ()) -> Outcome:
@@ -62,7 +65,17 @@ def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = 
         away = (shown(str(raised)) or error) if isinstance(raised, TryLater) else ''
         trace = '' if expected else end_of_traceback(raised)
     seconds, finished = time.perf_counter() - began, time.time()
-    return Outcome(finished - seconds, finished, seconds, entry, error, final, away, trace, software.here(packages))
+    return Outcome(
+        finished - seconds,
+        finished,
+        seconds,
+        entry,
+        error,
+        final,
+        away,
+        traceback=trace,
+        software=software.here(packages),
+    )
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:
@@ -103,3 +116,9 @@ def end_of_traceback(error: BaseException) -> str:
 def shown(text: str) -> str:
     """A text without secrets, fit for a document."""
     return redact(text)[:MAX_ERROR_LENGTH].encode('utf-8', 'replace').decode('utf-8')
+
+
+def failed_outcome(words: str, began: float | None = None, hostname: str = HOSTNAME) -> Outcome:
+    """The outcome of a callback that could not tell of it itself; it `began` at a monotonic time, or not at all."""
+    seconds, finished = 0.0 if began is None else time.monotonic() - began, time.time()
+    return Outcome(finished - seconds, finished, seconds, error=words, hostname=hostname)

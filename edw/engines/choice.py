@@ -33,11 +33,23 @@ def start(
     timeout: float | None,
     tell: Tell,
     packages: tuple[str, ...] = (),
+    *,
+    farm: str = '',
+    insecure: bool = False,
 ) -> Engine:
-    """Start an engine; 0 `workers` are one thread, or as many processes as there are processors.
+    """Start an engine; where the address of a `farm` is given, that one, whatever `engine` is.
 
-    `packages` are those whose versions outcomes tell.
+    0 `workers` are one thread, as many processes as there are processors, or all of a farm. `packages` are those whose
+    versions outcomes tell. Raises SettingsError.
     """
+    if farm:
+        try:
+            from edw.engines.farm import Farm  # a listener without one does without the package
+        except ImportError as error:
+            raise SettingsError(
+                f'--farm needs the package distributed ({error}): python -m pip install -r requirements-farm.txt'
+            ) from None
+        return Farm(callback, settings, workers or None, timeout, tell, farm, packages, insecure=insecure)
     if engine == PROCESSES:
         return Processes(callback, settings, workers or cores(), timeout, tell, packages)
     return Threads(callback, settings, workers or 1, tell, packages)

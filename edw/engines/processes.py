@@ -20,10 +20,9 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from edw import logs
+from edw import logs, software
 from edw.config import Settings, current, hide_secrets
-from edw.engines import software
-from edw.engines.callbacks import Callback, Outcome, describe, run_callback
+from edw.engines.callbacks import Callback, Outcome, describe, failed_outcome, run_callback
 from edw.engines.engine import CannotRun, NotRun, Running, Tell, Workers
 from edw.errors import SettingsError
 from edw.model.documents import Document
@@ -152,7 +151,7 @@ class Processes:
             said = child.connection.recv()
         except (EOFError, OSError):
             child.process.join()
-            how = _how(child.process.exitcode)
+            how = how_it_ended(child.process.exitcode)
             child.fail(f'ProcessDied: the process of the callback ended with {how}')
             if not child.was_ready and not self._ended:
                 self._could_not_start(how)
@@ -237,7 +236,7 @@ class _Child:
             log.debug('%s: %s; its process has died in this moment, which its end tells next', doc['_id'], error)
         except Exception as error:
             # Nothing was sent: the document cannot be pickled, as one that is nested too deeply.
-            self.finish(_failed(describe(error)))
+            self.finish(failed_outcome(describe(error)))
 
     def finish(self, outcome: Outcome) -> None:
         running, self._running = self._running, None
@@ -253,7 +252,7 @@ class _Child:
     def fail(self, words: str) -> None:
         running = self._die()
         if running is not None:
-            running.set_result(_failed(words, self._began))
+            running.set_result(failed_outcome(words, self._began))
 
     def _die(self) -> Running | None:
         """Expect nothing more of the process; returns what it was running."""
@@ -301,12 +300,8 @@ def _bury(process: BaseProcess) -> None:
         multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
 
 
-def _failed(words: str, began: float | None = None) -> Outcome:
-    seconds, finished = 0.0 if began is None else time.monotonic() - began, time.time()
-    return Outcome(finished - seconds, finished, seconds, error=words)
-
-
-def _how(code: int | None) -> str:
+def how_it_ended(code: int | None) -> str:
+    """The exit code of a process, or the signal that ended it, in words; None where it has not ended."""
     if code is None:
         return 'no exit code'
     if code >= 0:
@@ -322,7 +317,7 @@ def _work(
     for number in SIGNALS_TO_STOP:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_TO_STOP)
-    _be_killed_with_parent()
+    be_killed_with_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.set_up(level)
     hide_secrets(settings)
@@ -337,7 +332,7 @@ def _work(
         connection.send(run_callback(callback, doc, packages))
 
 
-def _be_killed_with_parent() -> None:
+def be_killed_with_parent() -> None:
     """Ask the kernel for it, where it can: a callback that holds the interpreter's lock lets no thread do anything."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

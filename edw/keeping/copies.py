@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
+from edw.errors import Unprocessable
 from edw.model.documents import Document
-from edw.storage.places import is_url
+from edw.storage.places import is_url, part_name, target_in
 
 ORIGINAL = 'original'  # what the original is called where the files of others have their step's name
 
@@ -86,9 +87,20 @@ def md5_of_field(value: Any) -> str | None:
     return text if MD5.fullmatch(text) else None
 
 
+def part_names(doc: Document) -> set[str]:
+    """What copies of the original are called while they are made: those that are there, and one that is to come."""
+    md5sum, original = md5_of_field(doc.get('md5sum')), _text(doc.get('original_file'))
+    if md5sum is None:
+        return set()
+    names = {location_name(copy.location) for copy in copies_of(doc)}
+    with suppress(Unprocessable):  # no step can make a copy of this one
+        names.add(location_name(target_in('', str(doc.get('_id')), original)))
+    return {part_name(name, md5sum) for name in names}
+
+
 def location_name(location: str) -> str:
-    """The name of the file at a path or URL."""
-    return PurePosixPath(urlsplit(location).path if is_url(location) else location).name
+    """The name of the file at a path or URL, in which nothing is quoted."""
+    return location.rpartition('/')[2]
 
 
 def _names(doc: Document) -> set[str]:

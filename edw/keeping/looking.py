@@ -10,20 +10,18 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
-
-import fsspec
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
 
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.keeping.copies import Named
 from edw.redact import redact
 from edw.storage import places
-from edw.storage.places import is_url
+from edw.storage.kinds import Absent, Denied, HostAway, NoFile, Storage
+from edw.storage.places import Place, is_url
 from edw.storage.remote import storage_for
-from edw.storage.ssh import known_hosts_policy
 
 NO_FILE = (errno.ENOENT, errno.ENOTDIR)
 
@@ -63,8 +61,8 @@ class Looker:
     """Looks at files; connections to other machines are kept until `close`. Not to be shared between threads."""
 
     def __init__(self) -> None:
-        self._systems: dict[str, Any] = {}  # by scheme and host
-        self._away: dict[str, TryLater] = {}  # hosts that were asked in vain, which may take minutes
+        self._asked: set[Storage] = set()
+        self._away: dict[str, HostAway] = {}  # hosts that were asked in vain, which may take minutes
 
     def state(self, file: Named) -> State | None:
         """The file's state; None where there is none, though its place is there.
@@ -98,78 +96,61 @@ class Looker:
     def md5(self, location: str) -> str:
         """The md5 of every byte, of a local file read from its disk again. Raises as `state`."""
         if is_url(location):
-            with self._asking(location):
-                return storage_for(location).md5(places.parse(location).path)
+            with self._asking(location) as (storage, place):
+                return storage.md5(place.path)
         with reading(Path(location).parent), open(location, 'rb') as stream:
             return md5_from_disk(stream)
 
     def exists(self, url: str) -> bool:
         """Whether a URL is that of a file. Raises TryLater."""
-        with self._asking(url) as (system, path):
-            try:
-                system.info(path)
-            except FileNotFoundError:
-                return False
-            return True
+        with self._asking(url) as (storage, place):
+            return storage.size(place.path) is not None
 
     def canonical(self, url: str) -> str:
         """The URL of the same file that no symbolic link is in, where its server tells. Raises TryLater."""
-        with self._asking(url) as (system, path):
-            if not hasattr(system, 'ftp'):
-                return url
-            real: str = system.ftp.normalize(path)
-            return f'{_host_of(url)}{real}'
+        with self._asking(url) as (storage, place):
+            return replace(place, path=storage.canonical(place.path)).location
 
     def close(self) -> None:
         """Close the connections."""
-        for system in self._systems.values():
-            for name in ('ftp', 'client'):  # of SFTP, whose threads end by nothing else
-                if hasattr(system, name):
-                    getattr(system, name).close()
-        self._systems.clear()
+        for storage in self._asked:
+            storage.close()
+        self._asked.clear()
 
     def _remote_state(self, url: str) -> State | None:
-        with self._asking(url) as (system, path):
+        with self._asking(url) as (storage, place):
+            size = storage.size(place.path)
+            if size is not None:
+                return State(size)
             try:
-                found = system.info(path)
-            except FileNotFoundError:
-                parent = str(PurePosixPath(path).parent)
-                try:
-                    is_empty = not system.ls(parent, detail=False)
-                except FileNotFoundError:
-                    raise TryLater(f'{redact(_host_of(url))}: {parent} is not there') from None
-                if is_empty:
-                    raise TryLater(f'{redact(_host_of(url))}: {parent} is empty; is its disk mounted?') from None
-                return None
-        if found.get('type') != 'file' or not isinstance(found.get('size'), int):
-            raise StepError('is no regular file')
-        return State(found['size'])
+                is_empty = not storage.names(place.folder)
+            except Absent:
+                raise TryLater(f'{redact(_host_of(place))}: {place.folder} is not there') from None
+            if is_empty:
+                raise TryLater(f'{redact(_host_of(place))}: {place.folder} is empty; is its disk mounted?')
+            return None
 
     @contextmanager
-    def _asking(self, url: str) -> Iterator[tuple[Any, str]]:
-        host = _host_of(url)
+    def _asking(self, url: str) -> Iterator[tuple[Storage, Place]]:
+        place = places.parse(url)
+        host = _host_of(place)
         if host in self._away:
             raise self._away[host]
         try:
-            if host not in self._systems:
-                self._systems[host] = self._connected(url)
-            system = self._systems[host]
-            # As it stands in the URL, in which fsspec would take a part for something else.
-            yield system, places.parse(url).path if _is_sftp(url) else system._strip_protocol(url)
-        except StepError:
+            storage = storage_for(url)
+            self._asked.add(storage)
+            yield storage, place
+        except HostAway as error:
+            self._away[host] = error
             raise
-        # File systems are other people's packages, each with errors of its own.
-        except Exception as error:
-            raise TryLater(f'{redact(host)}: {_reason(error)}') from error
-
-    def _connected(self, url: str) -> Any:
-        options = {'host_key_policy': known_hosts_policy()} if _is_sftp(url) else {}
-        try:
-            return fsspec.core.url_to_fs(f'{_host_of(url)}/', skip_instance_cache=True, **options)[0]
-        except Exception as error:
-            host = _host_of(url)
-            self._away[host] = TryLater(f'{redact(host)}: {_reason(error)}')
-            raise self._away[host] from error
+        except NoFile:
+            raise StepError('is no regular file') from None
+        except Denied as error:
+            raise TryLater(f'{redact(host)}: {place.folder}: Permission denied') from error
+        except TryLater:
+            raise
+        except StepError as error:
+            raise TryLater(str(error)) from error
 
 
 def md5_from_disk(stream: BinaryIO) -> str:
@@ -186,17 +167,8 @@ def is_this_machine(hostname: str) -> bool:
     return hostname.split('.')[0] == socket.gethostname().split('.')[0]
 
 
-def _is_sftp(url: str) -> bool:
-    return places.parse(url).scheme in ('sftp', 'ssh')
-
-
-def _host_of(url: str) -> str:
-    place = places.parse(url)
+def _host_of(place: Place) -> str:
     return f'{place.scheme}://{place.authority}'
-
-
-def _reason(error: Exception) -> str:
-    return redact(getattr(error, 'strerror', None) or str(error) or type(error).__name__)
 
 
 def _forget(stream: BinaryIO) -> None:

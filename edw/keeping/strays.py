@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edw import files
+from edw.keeping import copies
+from edw.model.documents import Document
 from edw.redact import redact
+from edw.storage import places
 from edw.storage.places import is_url
 
 # Seconds. A file is there before its document, or its entry, is; and a copy of a large file takes its time.
@@ -18,14 +21,18 @@ LEFT_OVER = 86400.0
 OF_THE_SYSTEM = 'lost+found'  # of ext file systems; for nobody to read
 
 
+PART, ASIDE, UNKNOWN = 'part', 'aside', 'unknown'  # never finished; was in the way of another; all else
+
+
 @dataclass(frozen=True)
 class Stray:
-    """A file that no document names; `is_part`: one in the making that was never finished."""
+    """A file that no document names: `what` is PART, ASIDE or UNKNOWN. `doc_id`: whose it seems to be, or ''."""
 
     file: str
     size: int
     changed: float  # seconds since the epoch
-    is_part: bool
+    what: str
+    doc_id: str
 
 
 class Strays:
@@ -39,12 +46,20 @@ class Strays:
         """Folders on other machines are left out."""
         self.unread: dict[str, str] = {}  # folders that cannot be looked through, and why
         self._found: dict[tuple[int, int], str] = {}
+        self._owners: dict[str, str] = {}  # ids of documents by the names of parts
         for folder in folders:
             if not is_url(folder):
                 self._list(folder)
+        self._parts = {os.path.basename(path) for path in self._found.values()}
 
-    def named(self, location: str) -> None:
-        """A document names the file at this path, if there is one."""
+    def seen(self, doc: Document) -> None:
+        """A document names its files, and a copy of its original that broke off is its part."""
+        for location in copies.mentioned(doc):
+            self._named(location)
+        for name in copies.part_names(doc) & self._parts:
+            self._owners[name] = doc['_id']
+
+    def _named(self, location: str) -> None:
         if not is_url(location) and location.startswith('/') and '\0' not in location:
             try:
                 found = os.stat(location)
@@ -63,11 +78,14 @@ class Strays:
             except OSError as error:
                 self.unread[path] = str(error.strerror)
                 continue
-            is_part = fnmatch.fnmatch(os.path.basename(path), files.TEMPORARY)
+            name = os.path.basename(path)
+            owner = places.owner_of_aside(name)
+            what = PART if fnmatch.fnmatch(name, files.TEMPORARY) else UNKNOWN if owner is None else ASIDE
             # Whichever is later: what was renamed into its place, or written to.
             changed = max(found.st_mtime, found.st_ctime)
-            if now - changed >= (LEFT_OVER if is_part else YOUNG):
-                strays.append(Stray(path, found.st_size, changed, is_part))
+            if now - changed >= (LEFT_OVER if what == PART else YOUNG):
+                doc_id = self._owners.get(name, '') if owner is None else owner
+                strays.append(Stray(path, found.st_size, changed, what, doc_id))
         return strays
 
     def _list(self, folder: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
 from edw.config import Settings
+from edw.engines.callbacks import Outcome, failed_outcome
 from edw.engines.engine import Engine, NotRun, Running
 from edw.inbox import Inbox
 from edw.listening import steps
@@ -51,7 +52,9 @@ class InFlight:
         self, engine: Engine, step: Step, settings: Settings, policy: Policy, metrics: Metrics, inbox: Inbox[Any]
     ) -> None:
         self.failed = 0  # documents whose last attempt failed
-        self.put_off: set[str] = set()  # ids of documents that went back because a place was away
+        # Ids of documents that went back because a place was away, with how many others had been done by then.
+        self.put_off: dict[str, int] = {}
+        self._done = 0  # documents
         self._engine = engine
         self._step = step
         self._attempts = settings.attempts
@@ -136,30 +139,35 @@ class InFlight:
             return None  # withdrawn meanwhile
         error = running.exception()
         if isinstance(error, NotRun):
-            log.warning('%s goes back: %s', doc['_id'], error)
+            log.debug('%s goes back: %s', doc['_id'], error)  # the engine has said it, once for all
             self._release(doc)
             return None
         if error is not None:
-            self._fail(doc, f'{type(error).__name__}: the step could not be run', final=False)
+            self._fail(doc, failed_outcome(f'{type(error).__name__}: the step could not be run'))
             return None
         outcome = running.result()
         self._metrics.ran(outcome.seconds)
         self._policy.callback_took(outcome.seconds)
         if outcome.away:
-            log.info('%s goes back: %s', doc['_id'], outcome.away)
-            self.put_off.add(doc['_id'])
+            if self._done > self.put_off.get(doc['_id'], self._done):
+                # Of one file that stays out of reach while others are done nobody would hear else.
+                log.warning('%s goes back again, though others were done: %s', doc['_id'], outcome.away)
+            else:
+                log.info('%s goes back: %s', doc['_id'], outcome.away)
+            self.put_off[doc['_id']] = self._done
             self._policy.wait.place_away(outcome.away)
             self._release(doc)
             self._leave_those_that_wait()
             return str(doc['_id'])
         if outcome.entry is None:
-            self._fail(doc, outcome.error, outcome.final, outcome.traceback, outcome.software)
+            self._fail(doc, outcome)
             # What is the document's own fault says nothing of the step.
             if not outcome.final:
                 self._policy.wait.failed(doc['_id'], outcome.error)
                 self._leave_those_that_wait()
             return None
-        self.put_off.discard(doc['_id'])
+        self.put_off.pop(doc['_id'], None)
+        self._done += 1
         self._policy.wait.done()
         update = steps.success(doc, outcome, self._step)
         # Without what is the same for all of them.
@@ -239,18 +247,9 @@ class InFlight:
         self._running[running] = doc
         running.add_done_callback(self._inbox.put)
 
-    def _fail(
-        self,
-        doc: Document,
-        error: str,
-        final: bool,
-        traceback: str = '',
-        made_by: dict[str, Any] | None = None,
-    ) -> None:
-        update, attempt, is_last = steps.failure(
-            doc, error, time.time(), self._step, self._attempts, final, traceback, made_by
-        )
-        failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
+    def _fail(self, doc: Document, outcome: Outcome) -> None:
+        update, attempt, is_last = steps.failure(doc, outcome, time.time(), self._step, self._attempts)
+        failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {outcome.error}'
         if is_last:
             self.failed += 1
             log.error('%s; status: %s', failed, self._step.failed)
@@ -275,7 +274,8 @@ class InFlight:
             self._metrics.settled(update, refused)
             if not update.is_failure:
                 reason = f'the database refused the result: {refused.reason}'
-                self._fail(update.doc, reason, final=True, made_by=update.record['software'])
+                made_by = update.record['software']
+                self._fail(update.doc, replace(failed_outcome(reason), final=True, software=made_by))
                 return False
             log.error('%s: the failure cannot be recorded, only the status: %s', update.doc['_id'], refused.reason)
             self.failed += item.pause is not None

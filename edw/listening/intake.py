@@ -39,10 +39,14 @@ class Intake:
         feed: Feed,
         clock: Callable[[], float] = time.monotonic,
         first_rest: float = FIRST_REST,
+        order: views.Order = views.ORDERS[views.OLDEST],
     ) -> None:
         """With an infinite `first_rest` a document whose place is away is left alone from then on."""
         self._database = database
         self._after = after
+        self._order = order
+        settings = database.settings
+        self._viewname = settings.viewname if order.view is None else f'{settings.design}/_view/{order.view}'
         self._feed = feed
         # Nobody here has tried to claim them yet. By id: what a look has found may come with an older poll once more,
         # and two claims of one document in one request leave a conflict on the embedded server.
@@ -128,7 +132,8 @@ class Intake:
         """
         passed_over = self._left_alone | in_flight | self._resting()
         free: dict[str, Document] = {}
-        page, is_last = self._page([self._after], rows + len(passed_over))
+        begin = [self._after, views.LAST] if self._order.descending else [self._after]
+        page, is_last = self._page(begin, rows + len(passed_over))
         # Of the first page: what changes behind a row that was read already is for the feed to tell.
         sequence = page['update_seq']
         while True:
@@ -151,9 +156,10 @@ class Intake:
     def _page(self, begin: list[Any], limit: int) -> tuple[dict[str, Any], bool]:
         """A page of the view, and whether it is the last one."""
         page = self._database.view(
-            self._database.settings.viewname,
+            self._viewname,
             startkey=begin,
-            endkey=[self._after, views.LAST],
+            endkey=[self._after] if self._order.descending else [self._after, views.LAST],
+            descending=self._order.descending,
             reduce=False,
             include_docs=True,
             update_seq=True,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 
-from edw import cli, space
+from edw import cli
 from edw.config import ENGINES, Settings
+from edw.database import views
 from edw.engines.processes import cores
 from edw.listening.metrics import UNHEARD, Metrics
 from edw.listening.steps import Step
+from edw.storage import space
 
 
 def parser(step: Step, engine: str) -> argparse.ArgumentParser:
@@ -40,6 +42,33 @@ def parser(step: Step, engine: str) -> argparse.ArgumentParser:
         metavar='S',
         help='break a callback off after S seconds, and count that as a failed attempt: in processes, which are the '
         'default then',
+    )
+    command.add_argument(
+        '--farm',
+        metavar='ADDRESS',
+        help='run callbacks on the Dask cluster of this scheduler, tcp://HOST:PORT, tls://HOST:PORT or the name of its '
+        'file; --workers is then how many at once, at most (default: as many as the cluster has threads)',
+    )
+    command.add_argument(
+        '--insecure',
+        action='store_true',
+        help='with --farm: also by tcp:// to another machine, where anybody who '
+        'reaches the ports of the cluster runs code there',
+    )
+    command.add_argument(
+        '--instead-of',
+        action='append',
+        default=[],
+        metavar='STEP',
+        help='this step replaces another one that was done on the same documents; without it two steps at one place in '
+        'the chain are refused',
+    )
+    command.add_argument(
+        '--order',
+        choices=views.ORDERS,
+        default=views.OLDEST,
+        help='what to take first of all that waits: by the ids of documents, or the highest number in their field '
+        'priority (default: oldest)',
     )
     command.add_argument('--once', action='store_true', help='finish what waits and exit, with 1 if a document failed')
     command.add_argument(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import Any
 
+from edw import software
 from edw.claiming import job
 from edw.claiming.results import Update
-from edw.engines import software
-from edw.engines.callbacks import Outcome
+from edw.engines.callbacks import HOSTNAME, Outcome
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document
 
-HOSTNAME = socket.gethostname()
 LONGEST_VERSION = 60  # characters of a step's own version
 
 
@@ -48,9 +46,12 @@ class Step:
         if not isinstance(self.packages, tuple) or not all(isinstance(name, str) and name for name in self.packages):
             raise SettingsError(f'step {self.name}: `packages` is a tuple of names, not {self.packages!r}')
 
-    def made_by(self, found: dict[str, Any] | None) -> dict[str, Any]:
-        """What an entry or a failure says of software: that of where the callback ran, else this process's own."""
-        return {**(software.here(self.packages) if found is None else found), 'step': self.version}
+    def made_by(self, outcome: Outcome) -> dict[str, Any]:
+        """What an entry or a failure says of the software where the callback ran, as far as anybody knows."""
+        found = outcome.software
+        if found is None and outcome.hostname == HOSTNAME:  # it ended its process
+            found = software.here(self.packages)
+        return {**(found or {}), 'step': self.version}
 
 
 def is_version(value: Any) -> bool:
@@ -62,42 +63,33 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
     """Append the callback's entry, with name, hostname, number of the batch job and times, and release the document."""
     entry = {
         'name': step.name,
-        'hostname': HOSTNAME,
+        'hostname': outcome.hostname,
         **({'job': job.current()} if job.current() else {}),
         **(outcome.entry or {}),
         'started': outcome.started,
         'finished': outcome.finished,
-        'software': step.made_by(outcome.software),
+        'software': step.made_by(outcome),
     }
     entry['name'] = step.name  # the chain hangs on it, so that no callback may set another
     return Update(doc, lambda doc: documents.with_entry(doc, entry), entry)
 
 
-def failure(
-    doc: Document,
-    error: str,
-    at: float,
-    step: Step,
-    attempts: int,
-    final: bool,
-    traceback: str = '',
-    made_by: dict[str, Any] | None = None,
-) -> tuple[Update, int, bool]:
+def failure(doc: Document, outcome: Outcome, at: float, step: Step, attempts: int) -> tuple[Update, int, bool]:
     """Record an attempt that failed at the time `at`; returns the update, the attempt's number, and if it is the last.
 
-    The last attempt, or one after which another is useless (`final`), also sets the status and releases
+    The last attempt, or one after which another is useless (`outcome.final`), also sets the status and releases
     the document; before that it stays claimed for the next attempt.
     """
     attempt = documents.next_attempt(doc, step.name, attempts)
-    is_last = final or attempt >= attempts
+    is_last = outcome.final or attempt >= attempts
     record = {
         'process': step.name,
-        'error': error,
-        **({'traceback': traceback} if traceback else {}),
-        'hostname': HOSTNAME,
+        'error': outcome.error,
+        **({'traceback': outcome.traceback} if outcome.traceback else {}),
+        'hostname': outcome.hostname,
         'time': at,
         'attempt': attempt,
-        'software': step.made_by(made_by),
+        'software': step.made_by(outcome),
     }
 
     def change(doc: Document) -> Document:

@@ -81,6 +81,13 @@ def rate(doc: Document, quality: str, said: Said) -> Document:
     return {**doc, 'quality': said.record(value=quality)}
 
 
+def prioritise(doc: Document, priority: float) -> Document:
+    """The document with its priority, by which a listener may take it; 0 is that of all others."""
+    if priority == 0:
+        return {name: value for name, value in doc.items() if name != 'priority'}
+    return {**doc, 'priority': priority}
+
+
 def changes(
     said: Said,
     *,
@@ -90,6 +97,7 @@ def changes(
     tags: Sequence[str] = (),
     without: Sequence[str] = (),
     quality: str | None = None,
+    priority: float | None = None,
 ) -> Change:
     """One change of all that is asked for: `reason` holds, `text` comments. Raises SettingsError where nothing is."""
     texts = [(reason, 'a reason'), (text, 'a comment'), *((name, 'a tag') for name in tags)]
@@ -109,8 +117,12 @@ def changes(
     wanted += [partial(untag, name=name) for name in without]
     if quality is not None:
         wanted.append(partial(rate, quality=quality, said=said))
+    if priority is not None:
+        wanted.append(partial(prioritise, priority=priority))
     if not wanted:
-        raise SettingsError('say what to write: --hold REASON, --release, --comment, --tag, --untag or --quality.')
+        raise SettingsError(
+            'say what to write: --hold REASON, --release, --comment, --tag, --untag, --quality or --priority.'
+        )
 
     def change(doc: Document) -> Document:
         for one in wanted:

@@ -15,12 +15,13 @@ from pathlib import Path
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.storage import places
+from edw.storage.kinds import MARKER, NoFile, making, read_errors, source_file
 
 AT_ONCE = 16 * 1024 * 1024  # bytes that the kernel copies between two words of progress
 SMALL = 4 * 1024 * 1024  # bytes; a thread for less costs more than it saves
-MARKER = '.edw-storage'  # what a new folder of data files holds, so that it is not empty
 # The system's words for: not between these two file systems, or not in this container.
 CANNOT_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+WHICH = {errno.EIO, errno.ESTALE, errno.EREMOTEIO}  # of one of the two; reading and writing by oneself tells of which
 CANNOT_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
@@ -36,12 +37,32 @@ class Local:
                 raise StepError(f'{path} is a link to a file that is not there') from None
             return None
         if not stat.S_ISREG(found.st_mode):
-            raise StepError(f'{path} is no regular file')
+            raise NoFile(f'{path} is no regular file')
         return found.st_size
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder."""
+        return os.listdir(path)
+
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file, from its disk."""
+        with source_file(Path(path)) as stream, read_errors(Path(path)):
+            if hasattr(os, 'posix_fadvise'):
+                os.posix_fadvise(stream.fileno(), 0, 1, os.POSIX_FADV_DONTNEED)
+            return stream.read(1)
+
+    def canonical(self, path: str) -> str:
+        """The path without symbolic links."""
+        return os.path.realpath(path)
 
     def md5(self, path: str) -> str:
         """In hexadecimal, by reading it."""
-        return files.md5_of(path)
+        with source_file(Path(path)) as stream, read_errors(Path(path)):
+            return files.md5_of_stream(stream)
+
+    def flushed_md5(self, path: str) -> str:
+        """The same, of a file that is flushed to disk meanwhile."""
+        return flushed_md5(Path(path))
 
     def get(self, path: str, target: Path, progress: Callable[[int], None]) -> None:
         """Copy to another file here; goes on where `target` already has a part."""
@@ -70,8 +91,8 @@ class Local:
         """Remove a file."""
         os.unlink(path)
 
-    def make_folder(self, path: str) -> None:
-        """Nothing is made here: see `check_folder`."""
+    def check_folder(self, path: str) -> None:
+        """Raises TryLater where it cannot be used."""
         check_folder(Path(path))
 
     def close(self) -> None:
@@ -79,22 +100,16 @@ class Local:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises TryLater for a folder that is not there, or empty.
-
-    When a disk is not mounted, its mount point is an empty folder on another disk, and a folder within it is not
-    there. Files that were put there would fill that disk, and be gone when the right one is mounted over them.
-    """
+    """Raises TryLater for a folder that is not there, or empty: see `Storage.check_folder`."""
     try:
         with os.scandir(folder) as entries:
             empty = next(entries, None) is None
     except OSError as error:
         reason = places.is_away(error) or error.strerror
-        way_out = f'If its disk is mounted, make it: {_making(folder)}' if error.errno == errno.ENOENT else ''
+        way_out = f'If its disk is mounted, make it: {making(str(folder))}' if error.errno == errno.ENOENT else ''
         raise TryLater(f'the folder {folder} cannot be used: {reason}. {way_out}'.strip()) from error
     if empty:
-        raise TryLater(
-            f'the folder {folder} is empty: is its disk mounted? If it is a new one: touch {folder / MARKER}'
-        )
+        raise TryLater(f'the folder {folder} is empty: is its disk mounted? If it is a new one: {making(str(folder))}')
 
 
 def make_new_folder(folder: Path) -> None:
@@ -118,9 +133,9 @@ def copy(source: Path, target: Path, progress: Callable[[int], None]) -> None:
     """Copy a file, by the kernel where that can; goes on where `target` already has a part. `progress` gets bytes.
 
     File systems that can share blocks between files (XFS, Btrfs), or copy on their server (NFS 4.2), do that.
-    Raises OSError, and TryLater where there is not enough room.
+    Raises OSError, TryLater where there is not enough room, and Unreadable.
     """
-    with open(source, 'rb', buffering=0) as reader, _opened_to_go_on(target) as writer:
+    with source_file(source) as reader, _opened_to_go_on(target) as writer:
         size, done = os.fstat(reader.fileno()).st_size, os.fstat(writer.fileno()).st_size
         if done > size:
             writer.truncate(0)
@@ -130,11 +145,16 @@ def copy(source: Path, target: Path, progress: Callable[[int], None]) -> None:
         done += _copied_by_the_kernel(reader.fileno(), writer.fileno(), done, size, progress)
         reader.seek(done)
         writer.seek(done)
-        while chunk := reader.read(files.CHUNK):
+        while chunk := _read(reader, source):
             rest = memoryview(chunk)
             while rest:
                 rest = rest[writer.write(rest) :]
             progress(len(chunk))
+
+
+def _read(reader: FileIO, source: Path) -> bytes:
+    with read_errors(source):
+        return reader.read(files.CHUNK)
 
 
 def flushed_md5(path: Path) -> str:
@@ -197,7 +217,10 @@ def _opened_part(target: Path, name: str | None) -> tuple[Path, int]:
 def _locked(path: Path) -> int | None:
     """A file, made if need be, that nobody else has locked; None where somebody has, or where locks are unknown."""
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            return None  # of somebody else's listener; or nobody may write there, and that is said next
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(number)
@@ -217,6 +240,21 @@ def _locked(path: Path) -> int | None:
         os.close(number)
 
 
+def remove_part(path: Path) -> int:
+    """Remove a part that no process is at; returns its bytes. Raises OSError, and StepError where one is at it."""
+    number = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StepError(f'{path}: somebody is at it') from error
+        size = os.fstat(number).st_size
+        _discard(path, number)
+        return size
+    finally:
+        os.close(number)
+
+
 def _discard(path: Path, number: int) -> None:
     """Remove an open file, unless it has another name by now."""
     # Where it cannot be removed, the place is away, and that has been said.
@@ -233,7 +271,7 @@ def _copied_by_the_kernel(reader: int, writer: int, start: int, size: int, progr
         try:
             number = os.copy_file_range(reader, writer, min(AT_ONCE, size - done), done, done)
         except OSError as error:
-            if error.errno in CANNOT_COPY:
+            if error.errno in CANNOT_COPY | WHICH:
                 break
             raise
         if not number:  # some file systems say so instead of an error
@@ -246,7 +284,3 @@ def _copied_by_the_kernel(reader: int, writer: int, start: int, size: int, progr
 def _opened_to_go_on(path: Path) -> FileIO:
     # Not for appending, to which the kernel copies nothing.
     return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), 'r+b', buffering=0)
-
-
-def _making(folder: Path) -> str:
-    return f'mkdir -p {folder} && touch {folder / MARKER}'

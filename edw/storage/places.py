@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 from edw.errors import Unprocessable
 from edw.redact import redact
@@ -20,6 +21,8 @@ PLAIN = '_-+=,'  # kept in names, beside letters and digits: of no meaning to sh
 # All behind the host is the path, as it stands. urlsplit would take a part of it for a query or a fragment, and drop
 # newlines; fsspec would take `::` for a chain.
 URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)', re.DOTALL)
+ASIDE = re.compile(r'.*\.[0-9a-f]{32}(\.\d+)?\.aside', re.DOTALL)
+SSH = ('sftp', 'ssh')
 CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -105,6 +108,8 @@ def parse(location: str) -> Place:
     place = Place(scheme, authority, path)
     if not path.startswith('/') or place.name in ('', '.', '..') or scheme == 'file':
         raise Unprocessable(f'{redact(location)!r} is not the absolute path or URL of a file')
+    if scheme in SSH and path.startswith('/~'):
+        raise Unprocessable(f'{redact(location)!r}: ~ is the name of a file, not a home; give the whole path')
     if '\0' in path or (scheme and CONTROL.search(location)):
         raise Unprocessable(f'{redact(location)!r} holds a control character, which no such name can have')
     try:
@@ -155,6 +160,11 @@ def aside_name(name: str, md5sum: str, number: int) -> str:
     ending = f'.{md5sum}{f".{number}" if number else ""}.aside'
     kept = os.fsencode(name)[: LONGEST_NAME - len(ending)].decode(errors='ignore')
     return kept + ending
+
+
+def owner_of_aside(name: str) -> str | None:
+    """The id of the document, as far as the name tells, of a file that was set aside; None for other names."""
+    return unquote(name.partition('.')[0]) if ASIDE.fullmatch(name) else None
 
 
 def is_away(error: BaseException) -> str | None:

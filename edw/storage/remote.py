@@ -20,7 +20,18 @@ from fsspec.registry import known_implementations
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import places
-from edw.storage.kinds import Absent, Progress, Storage, local_errors, local_file
+from edw.storage.kinds import (
+    Absent,
+    Denied,
+    HostAway,
+    NoFile,
+    Progress,
+    Storage,
+    Unreadable,
+    local_errors,
+    local_file,
+    read_errors,
+)
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of, errno_in
 
@@ -49,16 +60,19 @@ AWAY_NAMES = frozenset(
         'TokenRetrievalError',
     }
 )
+# What XRootD's client says: https://xrootd.web.cern.ch/doc/dev56/xrdcl.pdf
+HOST_AWAY_WORDS = re.compile(
+    r'\[FATAL\](?! Invalid address)|Operation expired|Socket (?:error|timeout|disconnected)|Invalid session'
+)
 AWAY_WORDS = re.compile(
     # S3 and what speaks like it
     r'SlowDown|ServiceUnavailable|InternalError|RequestTimeout|StorageFull|QuotaExceeded|InsufficientCapacity'
-    # what XRootD's client says: https://xrootd.web.cern.ch/doc/dev56/xrdcl.pdf
-    r'|\[FATAL\](?! Invalid address)|Operation expired|Socket (?:error|timeout|disconnected)|Invalid session'
-    # and its servers (kXR_): IOError, NoMemory, NoSpace, noserver, overQuota, Overloaded, fsReadOnly, noReplicas,
+    # XRootD's servers (kXR_): IOError, NoMemory, NoSpace, noserver, overQuota, Overloaded, fsReadOnly, noReplicas,
     # AuthFailed, ReqTimedOut, TimerExpired
     r'|\[30(?:07|08|09|14|21|24|25|29|30|34|35)\]'
 )
 XROOTD_ABSENT = '[3011]'  # kXR_NotFound
+DENIED_WORDS = re.compile(r'AccessDenied|\[3010\]')  # of S3, and kXR_NotAuthorized
 
 
 def storage_for(url: str) -> Storage:
@@ -87,17 +101,36 @@ class Remote:
         except Absent:
             return None
         if found['type'] == 'directory':
-            raise StepError(f'{self._name(path)} is a folder')
+            raise NoFile(f'{self._name(path)} is a folder')
         return int(found['size'])
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder."""
+        with self._told(path):
+            listed = self._system.ls(self._of(path), detail=False)
+        return [name.rstrip('/').rpartition('/')[2] for name in listed]
+
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file."""
+        with self._told(path), self._reading(path) as stream:
+            return bytes(stream.read(1))
+
+    def canonical(self, path: str) -> str:
+        """The path as it is: these kinds of storage tell nothing of links."""
+        return path
 
     def md5(self, path: str) -> str:
         """By the server's own means where it has the md5 of the whole file; else by reading back."""
-        with self._told(path):
+        with self._told(path, reads=True):
             return self._md5_there(path) or self._read_back(path)
+
+    def flushed_md5(self, path: str) -> str:
+        """The same: what can be flushed there was flushed when it was put."""
+        return self.md5(path)
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file, from where it ends on."""
-        with self._told(path), self._reading(path) as stream, local_file(target, 'ab') as local:
+        with self._told(path, reads=True), self._reading(path) as stream, local_file(target, 'ab') as local:
             start = local.tell()
             if start > stream.size:
                 local.truncate(0)
@@ -129,7 +162,7 @@ class Remote:
         with self._told(path):
             self._system.rm_file(self._of(path))
 
-    def make_folder(self, path: str) -> None:
+    def check_folder(self, path: str) -> None:
         """Make a folder and those above it."""
         with self._told(path):
             self._system.makedirs(self._of(path), exist_ok=True)
@@ -174,7 +207,7 @@ class Remote:
         return digest.hexdigest()
 
     @contextlib.contextmanager
-    def _told(self, path: str) -> Iterator[None]:
+    def _told(self, path: str, reads: bool = False) -> Iterator[None]:
         """Errors of other people's packages as ours."""
         try:
             yield
@@ -187,7 +220,8 @@ class Remote:
             text = redact(str(error) or type(error).__name__)
             if XROOTD_ABSENT in text:
                 raise Absent(f'{self._name(path)}: No such file') from error
-            raise (TryLater if _is_away(error, text) else StepError)(f'{self._name(path)}: {text}') from error
+            kind = _kind_of(error, text)
+            raise (Unreadable if reads and kind is TryLater else kind)(f'{self._name(path)}: {text}') from error
 
 
 class S3(Remote):
@@ -196,7 +230,7 @@ class S3(Remote):
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
     """
 
-    def make_folder(self, path: str) -> None:
+    def check_folder(self, path: str) -> None:
         """There are none. A bucket that is missing is a wrong name, more likely than one to be made."""
 
     def _md5_there(self, path: str) -> str | None:
@@ -297,7 +331,7 @@ def _class_of(scheme: str) -> Any:
 
 
 def _piece(stream: BinaryIO, path: Path) -> bytes:
-    with local_errors(path):
+    with local_errors(path), read_errors(path):
         return stream.read(PIECE)
 
 
@@ -307,12 +341,13 @@ def _checked(answer: tuple[Any, Any]) -> None:
         raise OSError(status.message)
 
 
-def _is_away(error: Exception, text: str) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
+def _kind_of(error: Exception, text: str) -> type[StepError]:
+    if {kind.__name__ for kind in type(error).__mro__} & AWAY_NAMES or HOST_AWAY_WORDS.search(text):
+        return HostAway
     busy = isinstance(error, OSError) and error.errno == errno.EBUSY
-    return bool(
-        places.is_away(error) or busy or names & AWAY_NAMES or AWAY_WORDS.search(text) or errno_in(text) in places.AWAY
-    )
+    if places.is_away(error) or busy or AWAY_WORDS.search(text) or errno_in(text) in places.AWAY:
+        return TryLater
+    return Denied if isinstance(error, PermissionError) or DENIED_WORDS.search(text) else StepError
 
 
 _threads = _Kept()

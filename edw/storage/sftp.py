@@ -13,7 +13,19 @@ from typing import TypeVar
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol as protocol
-from edw.storage.kinds import Absent, Progress, local_errors, local_file
+from edw.storage.kinds import (
+    MARKER,
+    Absent,
+    Denied,
+    HostAway,
+    NoFile,
+    Progress,
+    Unreadable,
+    local_errors,
+    local_file,
+    making,
+    read_errors,
+)
 from edw.storage.places import AWAY
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
 from edw.storage.ssh import Address, Session, errno_in, quoted
@@ -38,13 +50,43 @@ class Sftp:
             found = self._do(path, lambda session: session.client.attributes(_encoded(path)))
         except Absent:
             return None
-        if found.is_folder:
-            raise StepError(f'{self._address}: {path} is a folder')
+        # A FIFO that somebody opens to read it waits for a writer, and the server with it.
+        if not found.may_be_file:
+            raise NoFile(f'{self._address}: {path} is no regular file')
         return found.size
+
+    def names(self, path: str) -> list[str]:
+        """What is in a folder."""
+        return [os.fsdecode(name) for name in self._do(path, lambda session: session.client.names(_encoded(path)))]
+
+    def begin(self, path: str) -> bytes:
+        """The first byte of a file."""
+        return self._do(path, lambda session: _begin(session.client, path))
+
+    def canonical(self, path: str) -> str:
+        """The path without symbolic links, as the server has it."""
+        return os.fsdecode(self._do(path, lambda session: session.client.real_path(_encoded(path))))
 
     def md5(self, path: str) -> str:
         """By md5sum there, in the same login; else by reading back."""
-        return self._do(path, lambda session: self._md5_there(session, path) or _md5_read_back(session.client, path))
+
+        def md5(session: Session) -> str:
+            size = session.client.attributes(_encoded(path)).size
+            return self._md5_there(session, path, size) or _md5_read_back(session.client, path)
+
+        return self._do(path, md5)
+
+    def flushed_md5(self, path: str) -> str:
+        """The same, of a file that is flushed meanwhile."""
+
+        def md5(session: Session) -> str:
+            with session.client.opened(_encoded(path), protocol.OPEN_READ) as handle:
+                size = session.client.attributes_of(handle).size
+                with session.client.flushing(handle):
+                    md5sum = self._md5_there(session, path, size)
+            return md5sum or _md5_read_back(session.client, path)
+
+        return self._do(path, md5, write=True)
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file, from where it ends on."""
@@ -69,19 +111,34 @@ class Sftp:
                 # A connection can break between the rename and its answer: then it is asked for a second time.
                 if there and refused.code == protocol.NO_SUCH_FILE and turns > 1:
                     return
+                if not there and session.client.is_link(_encoded(new)):
+                    raise StepError(f'{self._address}: {new} is a link to a file that is not there') from None
                 if there and refused.code == protocol.FAILURE:
                     raise StepError(f'{self._address}: {path} is not renamed: {new} is there already') from None
                 raise
 
-        self._do(path, rename)
+        self._do(path, rename, write=True)
 
     def remove(self, path: str) -> None:
         """Delete a file."""
-        self._do(path, lambda session: session.client.remove(_encoded(path)))
+        self._do(path, lambda session: session.client.remove(_encoded(path)), write=True)
 
-    def make_folder(self, path: str) -> None:
-        """Make a folder and those above it, unless they are there."""
-        self._do(path, lambda session: _make_folder(session.client, PurePosixPath(path)))
+    def check_folder(self, path: str) -> None:
+        """Raises TryLater where it is not there, or empty."""
+        try:
+            # What is asked first spares the list of a folder with a hundred thousand files.
+            is_used = self._do(
+                path,
+                lambda session: (
+                    _is_there(session.client, f'{path}/{MARKER}') or bool(session.client.names(_encoded(path), most=1))
+                ),
+            )
+        except Absent:
+            way_out = f'If its disk is mounted, make it: {self._address.command(making(path))}'
+            raise TryLater(f'{self._address}: the folder {path} is not there. {way_out}') from None
+        if not is_used:
+            way_out = f'If it is a new one: {self._address.command(making(path))}'
+            raise TryLater(f'{self._address}: the folder {path} is empty: is its disk mounted? {way_out}')
 
     def close(self) -> None:
         """End the connection. The next call makes a new one."""
@@ -102,7 +159,7 @@ class Sftp:
                 reason = session.login.last_words() or str(lost)
                 self.close()
                 if second:
-                    raise TryLater(f'{self._address}: the connection broke: {reason}') from lost
+                    raise HostAway(f'{self._address}: the connection broke: {reason}') from lost
                 second = True
             except Refused as refused:
                 raise self._explained(session, refused, path, write) from refused
@@ -118,31 +175,32 @@ class Sftp:
         if refused.code == protocol.NO_SUCH_FILE:
             return Absent(f'{self._address}: {path}: No such file or directory')
         if refused.code == protocol.PERMISSION_DENIED:
-            return StepError(f'{self._address}: {path}: Permission denied')
+            return Denied(f'{self._address}: {path}: Permission denied')
         number, reason = None, str(refused)
         try:
-            if write and session.client.free(_encoded(str(PurePosixPath(path).parent))) == 0:
+            folder = _lowest_folder(session.client, path) if write else None
+            if folder is not None and session.client.free(_encoded(folder)) == 0:
                 number = errno.ENOSPC
             elif (shell := session.shell()) is not None:
-                _, said = shell.run(_probe(path, write))
+                _, said = shell.run(_probe(path, folder))
                 number = errno_in(said)
                 reason = said.strip() or reason
         except (ConnectionLost, Refused) as error:
             self.close()
-            return TryLater(f'{self._address}: {path}: {reason}, and then: {error}')
+            return HostAway(f'{self._address}: {path}: {reason}, and then: {error}')
         if number in AWAY:
-            return TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+            return (TryLater if write else Unreadable)(f'{self._address}: {path}: {os.strerror(number)}')
         if number == errno.ENAMETOOLONG or refused.code == protocol.BAD_MESSAGE:
             long = files.name_size(PurePosixPath(path))
             return Unprocessable(f'{self._address}: {path}: {os.strerror(errno.ENAMETOOLONG)}, {long}')
-        kind = TryLater if isinstance(refused, RefusedData) else StepError
-        return kind(f'{self._address}: {path}: {reason}')
+        if not isinstance(refused, RefusedData):
+            return StepError(f'{self._address}: {path}: {reason}')
+        return (TryLater if write else Unreadable)(f'{self._address}: {path}: {reason}')
 
-    def _md5_there(self, session: Session, path: str) -> str | None:
+    def _md5_there(self, session: Session, path: str, size: int) -> str | None:
         shell = session.shell()
         if shell is None:
             return None
-        size = session.client.attributes(_encoded(path)).size
         limit = ANSWER_LIMIT + size / SLOWEST_MD5
         # Its input, not its argument: it would escape some names in what it prints.
         status, said = shell.run(b'md5sum < %s' % quoted(_encoded(path)), limit)
@@ -151,7 +209,7 @@ class Sftp:
             return found[0]
         number = errno_in(said)
         if number in AWAY:
-            raise TryLater(f'{self._address}: {path}: {os.strerror(number)}')
+            raise Unreadable(f'{self._address}: {path}: {os.strerror(number)}')
         if status == NOT_FOUND:
             session.do_without_shell()
         return None
@@ -174,6 +232,13 @@ def _md5_read_back(client: Client, path: str) -> str:
     with client.opened(_encoded(path), protocol.OPEN_READ) as handle:
         client.read(handle, 0, client.attributes_of(handle).size, digest.update)
     return digest.hexdigest()
+
+
+def _begin(client: Client, path: str) -> bytes:
+    read = bytearray()
+    with client.opened(_encoded(path), protocol.OPEN_READ) as handle:
+        client.read(handle, 0, 1, read.extend)
+    return bytes(read)
 
 
 def _get(client: Client, path: str, target: Path, progress: Progress) -> None:
@@ -211,33 +276,23 @@ def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
         stream.seek(start)
 
         def data(count: int) -> bytes:
-            with local_errors(source):
+            with local_errors(source), read_errors(source):
                 return stream.read(count)
 
         client.write(handle, start, data, progress)
-        client.flush(handle)
 
 
-def _make_folder(client: Client, path: PurePosixPath) -> None:
-    try:
-        client.make_folder(_encoded(str(path)))
-    except Refused as refused:
-        if refused.code == protocol.NO_SUCH_FILE and path.parent != path:
-            _make_folder(client, path.parent)
-            _make_folder(client, path)
-            return
-        # There already; or somebody else made it at this moment. Not all servers say more than Failure then.
-        try:
-            found = client.attributes(_encoded(str(path)))
-        except Refused:
-            raise refused from None
-        if not found.is_folder:
-            raise StepError(f'the folder {path} cannot be made: a file is there') from None
+def _lowest_folder(client: Client, path: str) -> str:
+    """Of the folders above a path the lowest that is there."""
+    parent = PurePosixPath(path).parent
+    while parent.parent != parent and not _is_there(client, str(parent)):
+        parent = parent.parent
+    return str(parent)
 
 
-def _probe(path: str, write: bool) -> bytes:
-    """A command that fails as the server did."""
-    if not write:
+def _probe(path: str, folder: str | None) -> bytes:
+    """A command that fails as the server did when it was to read a file, or to write into a folder."""
+    if folder is None:
         return b'ls -ld %s > /dev/null && head -c 1 %s > /dev/null' % ((quoted(_encoded(path)),) * 2)
-    other = quoted(_encoded(str(PurePosixPath(path).with_name(files.temporary_name()))))
+    other = quoted(_encoded(f'{folder}/{files.temporary_name()}'))
     return b'head -c %d /dev/zero > %s; rm -f %s' % (PROBE, other, other)

@@ -23,10 +23,11 @@ LARGEST_PACKET = 1024 * 1024  # bytes; more is no answer, but what a login scrip
 ANSWER_LIMIT = 120.0  # seconds that a server may be silent
 
 INIT, VERSION_IS, OPEN, CLOSE, READ, WRITE = 1, 2, 3, 4, 5, 6
-FSTAT, FSETSTAT, REMOVE, MAKE_FOLDER, STAT, RENAME = 8, 10, 13, 14, 17, 18
-STATUS, HANDLE, DATA, ATTRIBUTES, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 105, 200, 201
+LSTAT, FSTAT, FSETSTAT, OPEN_FOLDER, READ_FOLDER, REMOVE = 7, 8, 10, 11, 12, 13
+REAL_PATH, STAT, RENAME = 16, 17, 18
+STATUS, HANDLE, DATA, NAMES, ATTRIBUTES, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
 OPEN_READ, OPEN_WRITE, OPEN_CREATE = 0x1, 0x2, 0x8
-HAS_SIZE, HAS_OWNER, HAS_MODE = 0x1, 0x2, 0x4
+HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES, HAS_MORE = 0x1, 0x2, 0x4, 0x8, 0x80000000
 OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = 0, 1, 2, 3, 4, 5
 
 
@@ -66,7 +67,17 @@ class Attributes(NamedTuple):
     """What is known of a file."""
 
     size: int
-    is_folder: bool
+    mode: int  # as the system has it; 0 where the server does not say
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is known to be one."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def may_be_file(self) -> bool:
+        """Whether it is not known to be anything else."""
+        return not self.mode or stat.S_ISREG(self.mode)
 
 
 class Client:
@@ -90,10 +101,40 @@ class Client:
         """Of what is at a path, through symbolic links."""
         return _attributes(self._ask(STAT, _string(path), expect=ATTRIBUTES))
 
+    def is_link(self, path: bytes) -> bool:
+        """Whether a symbolic link has this name, wherever it leads."""
+        try:
+            return stat.S_ISLNK(_attributes(self._ask(LSTAT, _string(path), expect=ATTRIBUTES)).mode)
+        except Refused:
+            return False
+
     @contextmanager
     def opened(self, path: bytes, flags: int) -> Iterator[bytes]:
         """A handle for the block. An error of what was written may be told only at the end."""
-        handle = _strings(self._ask(OPEN, _string(path) + struct.pack('>II', flags, 0), expect=HANDLE))[0]
+        with self._handle(OPEN, _string(path) + struct.pack('>II', flags, 0)) as handle:
+            yield handle
+
+    def names(self, path: bytes, most: int | None = None) -> list[bytes]:
+        """What is in a folder; not much more than `most` of it."""
+        found: list[bytes] = []
+        with self._handle(OPEN_FOLDER, _string(path)) as handle:
+            while most is None or len(found) < most:
+                try:
+                    listed = _names(self._ask(READ_FOLDER, _string(handle), expect=NAMES))
+                except Refused as refused:
+                    if refused.code != END_OF_FILE:
+                        raise
+                    break
+                found += [name for name in listed if name not in (b'.', b'..')]
+            return found
+
+    def real_path(self, path: bytes) -> bytes:
+        """The same without symbolic links, as the server has it."""
+        return _names(self._ask(REAL_PATH, _string(path), expect=NAMES))[0]
+
+    @contextmanager
+    def _handle(self, kind: int, body: bytes) -> Iterator[bytes]:
+        handle = _strings(self._ask(kind, body, expect=HANDLE))[0]
         try:
             yield handle
         except ConnectionLost:
@@ -117,19 +158,24 @@ class Client:
         """Delete a file."""
         self._ask(REMOVE, _string(path))
 
-    def make_folder(self, path: bytes) -> None:
-        """Make one folder."""
-        self._ask(MAKE_FOLDER, _string(path) + struct.pack('>I', 0))
-
     def rename(self, path: bytes, new: bytes) -> None:
         """Rename. In this version of the protocol that fails where there is a `new`."""
         self._ask(RENAME, _string(path) + _string(new))
 
-    def flush(self, handle: bytes) -> None:
-        """Have an open file written to the server's disk, if the server can do that."""
-        if b'fsync@openssh.com' in self._extensions:
+    @contextmanager
+    def flushing(self, handle: bytes) -> Iterator[None]:
+        """Have an open file written to the server's disk, if the server can do that, while the block runs.
+
+        What the block asks for over this session is answered after that.
+        """
+        if b'fsync@openssh.com' not in self._extensions:
+            yield
+            return
+        under_way = deque([(self._send(EXTENDED, _string(b'fsync@openssh.com') + _string(handle)), 0)])
+        with self._drained(under_way):
+            yield
             with _of_data():
-                self._ask(EXTENDED, _string(b'fsync@openssh.com') + _string(handle))
+                self._answer(under_way.popleft()[0], STATUS)
 
     def free(self, path: bytes) -> int | None:
         """Bytes that are free where a path is; None if the server cannot say."""
@@ -295,4 +341,33 @@ def _attributes(body: bytes) -> Attributes:
     size = struct.unpack_from('>Q', body, 4)[0] if flags & HAS_SIZE else 0
     mode_at = 4 + 8 * bool(flags & HAS_SIZE) + 8 * bool(flags & HAS_OWNER)
     mode = struct.unpack_from('>I', body, mode_at)[0] if flags & HAS_MODE else 0
-    return Attributes(size, stat.S_ISDIR(mode))
+    return Attributes(size, mode)
+
+
+def _names(body: bytes) -> list[bytes]:
+    """Of an answer that has for each file its name, a line for people, and its attributes."""
+    count, at = struct.unpack_from('>I', body)[0], 4
+    found = []
+    for _ in range(count):
+        name, at = _string_at(body, at)
+        _, at = _string_at(body, at)
+        found.append(name)
+        at = _end_of_attributes(body, at)
+    return found
+
+
+def _string_at(body: bytes, at: int) -> tuple[bytes, int]:
+    """The text that begins there, and where it ends."""
+    end = at + 4 + int(struct.unpack_from('>I', body, at)[0])
+    return body[at + 4 : end], end
+
+
+def _end_of_attributes(body: bytes, at: int) -> int:
+    flags = struct.unpack_from('>I', body, at)[0]
+    at += 4 + 8 * bool(flags & HAS_SIZE) + 8 * bool(flags & HAS_OWNER)
+    at += 4 * bool(flags & HAS_MODE) + 8 * bool(flags & HAS_TIMES)
+    if flags & HAS_MORE:
+        more, at = struct.unpack_from('>I', body, at)[0], at + 4
+        for _ in range(2 * more):
+            _, at = _string_at(body, at)
+    return at

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from edw.errors import StepError, TryLater, Unprocessable
+from edw.errors import StepError, Unprocessable
+from edw.storage.kinds import HostAway
 from edw.storage.sftp_protocol import ANSWER_LIMIT, Channel, Client, ConnectionLost
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ class Address(NamedTuple):
     def __repr__(self) -> str:
         """Without the password, and so in all messages."""
         return self.host if self.port is None else f'{self.host}:{self.port}'
+
+    def command(self, there: str) -> str:
+        """What somebody types here to have a command run there."""
+        port = '' if self.port is None else f'-p {self.port} '
+        user = '' if self.user is None else f'{self.user}@'
+        return f'ssh {port}{user}{self.host} {shlex.quote(there)}'
 
 
 class Login(Protocol):
@@ -99,7 +106,7 @@ class Session:
     """A login with its SFTP client and, where the server gives one, a shell beside it."""
 
     def __init__(self, address: Address) -> None:
-        """Log in. Raises TryLater where that fails, StepError where there is no such host."""
+        """Log in. Raises HostAway where that fails, StepError where there is no such host."""
         self.address = address
         self.login, self.client = _logged_in(address)
         self._shell: FarShell | None = None
@@ -260,7 +267,7 @@ class Paramiko:
         import paramiko
 
         self._client = paramiko.SSHClient()
-        self._client.set_missing_host_key_policy(known_hosts_policy())
+        self._client.set_missing_host_key_policy(_known_hosts_policy())
         self._address = address
         self._error = ''
 
@@ -311,7 +318,7 @@ class Paramiko:
         return transport.open_session(timeout=LOGIN_LIMIT)
 
 
-def known_hosts_policy() -> Any:
+def _known_hosts_policy() -> Any:
     """A paramiko policy that accepts the hosts of ~/.ssh/known_hosts."""
     import paramiko
 
@@ -354,14 +361,17 @@ def _logged_in(address: Address) -> tuple[Login, Client]:
             if turn:
                 # Other processes, and other machines, log in as well: at different times, please.
                 time.sleep(random.uniform(0.5, 1) * BUSY_PAUSE * 2 ** (turn - 1))
-            login = _login(address)
+            try:
+                login = _login(address)
+            except OSError as error:  # no folder for temporary files, or too many open ones
+                raise HostAway(f'{address}: ssh cannot be started: {error.strerror or error}') from error
             try:
                 return login, Client(login.sftp(), LOGIN_LIMIT)
             except ConnectionLost as error:
                 reason = login.last_words() or str(error)
             except OSError as error:
                 login.close()
-                raise TryLater(f'{address}: ssh cannot be started: {error.strerror or error}') from error
+                raise HostAway(f'{address}: ssh cannot be started: {error.strerror or error}') from error
             except BaseException:
                 login.close()
                 raise
@@ -370,7 +380,7 @@ def _logged_in(address: Address) -> tuple[Login, Client]:
                 break
         if NO_SUCH_HOST.search(reason):
             raise StepError(f'{address}: {reason}')
-        raise TryLater(f'{address}: no login: {reason}')
+        raise HostAway(f'{address}: no login: {reason}')
 
 
 def _login(address: Address) -> Login:

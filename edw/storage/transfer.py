@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from edw import config, files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import local, places
-from edw.storage.kinds import Absent, Storage
+from edw.storage.kinds import Absent, Denied, Storage, Unreadable
 from edw.storage.local import Local
 from edw.storage.places import Place
 from edw.storage.remote import storage_for
@@ -25,6 +27,9 @@ from edw.storage.remote import storage_for
 LARGE = 100_000_000  # bytes of a file whose progress is logged
 STEPS = 10  # lines of it
 MOST_LOOKS = 10  # at a target that comes and goes
+SCRATCH = 'edw-copy-'  # how names of folders in [data] scratch begin
+SCRATCH_AGE = 60.0  # seconds; between its making and the lock on it a folder is nobody's
+NEIGHBOURS = 3  # other files that are read, to see whether one alone cannot be
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ def transfer(source: str, target: str, md5sum: str) -> Transfer:
     TryLater where a place is away, full, or not to be written to; StepError for what fails with this file.
     """
     source_place, target_place = places.parse(source), places.parse(target)
+    md5sum = md5sum.strip().lower()  # as check_files.py takes it
     started = time.perf_counter()
     with _said(f'{redact(source)} cannot be moved to {redact(target_place.beside("").location)}'):
         copied, size, aside = _bring(source_place, target_place, md5sum)
@@ -80,7 +86,11 @@ def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         with _said(f'{redact(location)} cannot be read'):
             path = Path(place.path) if place.is_local else _fetched(place, stack)
-            found = files.md5_of(path) if isinstance(md5sum, str) else md5sum
+            found = md5sum
+            if isinstance(md5sum, str):
+                md5sum = md5sum.strip().lower()
+                with _reading(Local(), Place('', '', str(path))):
+                    found = Local().md5(str(path))
         if found != md5sum:
             # A copy may have gone wrong on its way; a file that lies here is what it is.
             kind = Unprocessable if place.is_local else StepError
@@ -106,7 +116,7 @@ def new_file(target: str) -> Iterator[Path]:
                 temporary = _scratch(stack) / 'new'
         with _away(f'{redact(target)} cannot be written'):
             yield temporary
-        with _said(f'{redact(target)} cannot be written'):
+        with _said(f'{redact(target)} cannot be written'), _while_folder_is_there(place):
             md5sum = local.flushed_md5(temporary)
             if place.is_local:
                 _put_in_place(Local(), temporary.name, place, md5sum)
@@ -117,17 +127,19 @@ def new_file(target: str) -> Iterator[Path]:
 def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     """Whether the file was copied, its size in bytes, and where the file is that was in the way."""
     storage = _storage(target)
-    size = storage.size(target.path)
+    with _in_folder_of(target):
+        size = storage.size(target.path)
     if size is not None and storage.md5(target.path) == md5sum:
         return False, size, ''
-    storage.make_folder(target.folder)
+    with _in_folder_of(target):
+        storage.check_folder(target.folder)
     part = places.part_name(target.name, md5sum)
     if not target.is_local:
-        size = _send(source, target.beside(part), storage, md5sum)
-        return True, size, _put_in_place(storage, part, target, md5sum)
-    with local.part(Path(target.path), part) as temporary:
-        size = _receive(source, temporary, md5sum)
+        temporary, size = _send(source, target.beside(part), storage, md5sum)
         return True, size, _put_in_place(storage, temporary.name, target, md5sum)
+    with _while_folder_is_there(target), local.part(Path(target.path), part) as path:
+        size = _receive(source, path, md5sum)
+        return True, size, _put_in_place(storage, path.name, target, md5sum)
 
 
 def _receive(source: Place, temporary: Path, md5sum: str) -> int:
@@ -136,7 +148,8 @@ def _receive(source: Place, temporary: Path, md5sum: str) -> int:
     size = _size(storage, source)
     while True:
         begun = temporary.stat().st_size
-        storage.get(source.path, temporary, _progress(source, size))
+        with _reading(storage, source):
+            storage.get(source.path, temporary, _progress(source, size))
         arrived, found = temporary.stat().st_size, local.flushed_md5(temporary)
         if found == md5sum:
             return arrived
@@ -148,17 +161,25 @@ def _receive(source: Place, temporary: Path, md5sum: str) -> int:
     raise _wrong(source, size, arrived, found, md5sum)
 
 
-def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> int:
-    """Copy a file to another machine, and check it there; returns its size."""
+def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> tuple[Place, int]:
+    """Copy a file to another machine, and check it there; returns where it is there, and its size."""
     with contextlib.ExitStack() as stack:
         path = Path(source.path) if source.is_local else _fetched(source, stack)
         size = _size(Local(), Place('', '', str(path)))
         while True:
             begun = storage.size(temporary.path)
-            storage.put(path, temporary.path, _progress(source, size))
-            arrived, found = storage.size(temporary.path) or 0, storage.md5(temporary.path)
+            with _in_folder_of(temporary), _reading(Local(), Place('', '', str(path))):
+                try:
+                    storage.put(path, temporary.path, _progress(source, size))
+                except Denied:
+                    if begun is None:
+                        raise
+                    # What another user's listener has begun. If it may not be written beside it either, that is said.
+                    temporary, begun = temporary.beside(files.temporary_name()), None
+                    storage.put(path, temporary.path, _progress(source, size))
+            arrived, found = storage.size(temporary.path) or 0, storage.flushed_md5(temporary.path)
             if found == md5sum:
-                return arrived
+                return temporary, arrived
             storage.remove(temporary.path)
             if not begun:
                 break
@@ -184,7 +205,10 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
                 return aside
             aside = _set_aside(storage, target, found) or aside
         try:
-            storage.rename(target.beside(part).path, target.path)
+            with _in_folder_of(target):
+                storage.rename(target.beside(part).path, target.path)
+        except TryLater:
+            raise
         except StepError:
             if storage.size(target.path) is None:
                 raise
@@ -195,6 +219,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
 
 def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
     """Give another name to a file that is in the way, with this md5; returns its location, or nothing if it is gone."""
+    _check_name(storage, target)
     number = 0
     while storage.size((aside := target.beside(places.aside_name(target.name, md5sum, number))).path) is not None:
         number += 1
@@ -213,6 +238,22 @@ def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
     return aside.location
 
 
+def _check_name(storage: Storage, target: Place) -> None:
+    """Raises StepError where the file that is in the way is another document's, which only differs in case or form.
+
+    On file systems that take `Run1` for `run1` (CIFS, VFAT, macOS) its document would be left without.
+    """
+    try:
+        is_listed = target.name in storage.names(target.folder)
+    except Absent:
+        return  # a kind of storage that has no folders
+    if not is_listed and storage.size(target.path) is not None:
+        raise StepError(
+            f'{redact(target.location)}: a file of another name is there, which this file system takes for the same '
+            '(upper and lower case, or forms of one letter)'
+        )
+
+
 def _storage(place: Place) -> Storage:
     """Its connections are kept, for the next file."""
     return Local() if place.is_local else storage_for(place.location)
@@ -225,7 +266,8 @@ def _fetched(place: Place, stack: contextlib.ExitStack) -> Path:
     size = _size(storage, place)
     local.check_room(folder, size, redact(place.location))
     copy = folder / 'copy'  # its own name may be one that this file system does not take
-    storage.get(place.path, copy, _progress(place, size))
+    with _reading(storage, place):
+        storage.get(place.path, copy, _progress(place, size))
     if copy.stat().st_size != size:
         raise StepError(f'{redact(place.location)} has {size} bytes, but {copy.stat().st_size} arrived')
     return copy
@@ -234,18 +276,110 @@ def _fetched(place: Place, stack: contextlib.ExitStack) -> Path:
 def _scratch(stack: contextlib.ExitStack) -> Path:
     """A new folder in `[data] scratch`, which is removed with the stack."""
     settings = config.current.get(None)
-    scratch = settings.scratch if settings and settings.scratch else tempfile.gettempdir()
+    scratch = settings.scratch if settings else ''
     try:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='edw-', dir=scratch)))
+        scratch = scratch or tempfile.gettempdir()
+        _sweep_scratch(scratch)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch)))
+        # As long as it is held, others know that somebody is at it.
+        held = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, held)
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(held, fcntl.LOCK_SH)
+        return folder
     except OSError as error:
-        raise TryLater(f'{scratch}, [data] scratch, cannot be used: {error.strerror}') from error
+        where = scratch or 'the temporary folder of the system'
+        raise TryLater(f'{where}, [data] scratch, cannot be used: {error.strerror}') from error
+
+
+def _sweep_scratch(scratch: str) -> None:
+    """Remove what processes that were killed have left there: copies as large as the files."""
+    before = time.time() - SCRATCH_AGE
+    with os.scandir(scratch) as entries:
+        found = [
+            entry.path for entry in entries if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False)
+        ]
+    for path in found:
+        # Another user's, or gone meanwhile, or held.
+        with contextlib.suppress(OSError):
+            number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(number).st_mtime < before and os.fstat(number).st_uid == os.geteuid():
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path)
+            finally:
+                os.close(number)
 
 
 def _size(storage: Storage, place: Place) -> int:
     size = storage.size(place.path)
-    if size is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return size
+    if size is not None:
+        return size
+    if (empty := _empty_above(storage, place.folder)) is not None:
+        raise TryLater(f'{empty} is empty; is its disk mounted?')
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _empty_above(storage: Storage, folder: str) -> str | None:
+    """Of the folders above a file that is not there the lowest that is, if it is empty: as a disk's mount point is."""
+    while True:
+        try:
+            return None if storage.names(folder) else folder
+        except (Absent, FileNotFoundError, NotADirectoryError):
+            if folder == '/':
+                return None
+            folder = str(PurePosixPath(folder).parent)
+        except (StepError, OSError):
+            return None
+
+
+@contextmanager
+def _reading(storage: Storage, place: Place) -> Iterator[None]:
+    """The block reads a file: where others beside it can be read, it is that file's fault, and not its disk's."""
+    try:
+        yield
+    except Unreadable as error:
+        if not _can_read_another(storage, place):
+            raise
+        raise StepError(f'{error}; other files of its folder can be read') from None
+
+
+def _can_read_another(storage: Storage, place: Place) -> bool:
+    looked_at = 0
+    with contextlib.suppress(StepError, OSError):
+        for name in storage.names(place.folder):
+            if name == place.name or name.startswith('.'):
+                continue
+            with contextlib.suppress(StepError, OSError):
+                if storage.size(place.beside(name).path):  # of an empty one nothing is read from a disk
+                    looked_at += 1
+                    if storage.begin(place.beside(name).path):
+                        return True
+            if looked_at >= NEIGHBOURS:
+                break
+    return False
+
+
+@contextmanager
+def _in_folder_of(target: Place) -> Iterator[None]:
+    """What this user may not do in the folder that files are put into is no fault of one of them."""
+    try:
+        yield
+    except (Denied, PermissionError) as error:
+        raise TryLater(f'the folder {redact(target.beside("").location)} cannot be used: Permission denied') from error
+    except Absent as error:
+        raise TryLater(f'{error}: its folder was removed meanwhile') from error
+
+
+@contextmanager
+def _while_folder_is_there(target: Place) -> Iterator[None]:
+    """What cannot be found any more because the folder that files are put into was removed is no fault of theirs."""
+    try:
+        yield
+    except FileNotFoundError:
+        if target.is_local:
+            local.check_folder(Path(target.folder))
+        raise
 
 
 def _progress(source: Place, size: int) -> Callable[[int], None]:

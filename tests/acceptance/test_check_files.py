@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import check_files
 from edw.database.client import Database
 from edw.keeping import strays
+from edw.storage.places import aside_name, part_name
 from tests.scripts import Scripts
 
 
@@ -93,6 +95,27 @@ def test_a_mount_that_is_missing_is_one_line_and_loses_no_file(
         assert all('checked' not in database.get(doc_id) for doc_id in ids)
 
 
+def test_what_a_copy_left_behind_is_told_with_its_document(
+    scripts: Scripts, database: Database, ids: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strays, 'YOUNG', 0.0)
+    monkeypatch.setattr(strays, 'LEFT_OVER', 0.0)
+    sps = tmp_path / 'sps'
+    waiting = {**database.get(ids[1]), 'process': []}
+    database.put(waiting)
+    (sps / f'{ids[1]}.root').unlink()
+    (sps / f'{ids[1]}.amp.root').unlink()
+    (sps / part_name(f'{ids[1]}.root', waiting['md5sum'])).write_bytes(b'half')
+    for name in (aside_name(f'{ids[0]}.root', 'a' * 32, 1), aside_name('run%2E7.root', 'b' * 32, 0)):
+        (sps / name).write_bytes(b'other')
+    told = {(one['what'], one['doc_id'], one['size']) for one in found(scripts)[1]['strays']}
+    assert told == {('part', ids[1], 4), ('aside', ids[0], 5), ('aside', 'run.7', 5)}
+    shown = scripts.call('check_files.py').stdout
+    assert re.search(rf'set aside +{ids[0]} +5 bytes', shown) and re.search(
+        rf'never finished +{ids[1]} +4 bytes', shown
+    ), shown
+
+
 def test_strays_and_files_that_were_never_finished(
     scripts: Scripts, database: Database, ids: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +129,7 @@ def test_strays_and_files_that_were_never_finished(
     code, told = found(scripts)
     assert code == 1 and [one['file'] for one in told['strays']] == [str(tmp_path / 'raw' / 'unknown.root')]
     monkeypatch.setattr(strays, 'LEFT_OVER', 0.0)
-    assert [one['is_part'] for one in found(scripts)[1]['strays']] == [False, True]
+    assert [one['what'] for one in found(scripts)[1]['strays']] == ['unknown', 'part']
     assert found(scripts, 'ma22a000')[1]['strays'] == []
 
 

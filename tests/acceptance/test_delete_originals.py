@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import shutil
 import signal
@@ -16,11 +17,13 @@ from typing import Any
 import pytest
 import requests
 
-from edw import files, space
+from edw import files
 from edw.database.client import Database
-from edw.keeping import deleting
+from edw.keeping import deleting, leftovers
 from edw.keeping.looking import Looker
-from edw.space import Usage
+from edw.storage import space
+from edw.storage.places import part_name
+from edw.storage.space import Usage
 from edw.transfer import make_new_folder
 from tests.programs import program
 from tests.scripts import ROOT, Scripts, wait_until
@@ -103,6 +106,35 @@ def test_originals_are_deleted_and_their_documents_say_so(scripts: Scripts, arch
     assert scripts.call('check_files.py').returncode == 0  # nobody misses them
     again = run(scripts)
     assert again.returncode == 0 and 'kept: 2, deleted already' in again.stdout
+
+
+def test_parts_of_copies_that_are_there_are_removed_and_no_others(
+    scripts: Scripts, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for doc_id in ('done', 'locked', 'young'):
+        archive.add(doc_id)
+    archive.add('gone')
+    archive.add('waits', entries=[])
+    parts = {}
+    for doc_id in ('done', 'locked', 'gone', 'waits'):
+        parts[doc_id] = archive.sps / part_name(f'{doc_id}.root', archive.database.get(doc_id)['md5sum'])
+        parts[doc_id].write_bytes(b'half')
+    archive.copy('gone').unlink()
+    parts['of a result'] = archive.sps / files.temporary_name()
+    parts['of a result'].touch()
+    assert 'unfinished' not in scripts.call('delete_originals.py', *TERMS, '--dry-run').stdout  # they are young
+    monkeypatch.setattr(leftovers, 'LEFT_OVER', 0.0)
+    shown = scripts.call('delete_originals.py', *TERMS, '--dry-run').stdout
+    assert '2 unfinished parts would be removed, 8 bytes: their documents have the copy' in shown
+    with parts['locked'].open('rb') as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = run(scripts)
+    assert done.returncode == 1 and 'removed 1 unfinished part' in done.stdout
+    assert 'locked: kept: ' in done.stderr and 'somebody is at it' in done.stderr
+    assert not parts.pop('done').exists() and all(path.exists() for path in parts.values())
+    archive.edit('locked', process=[])
+    shown = scripts.call('delete_originals.py', *TERMS, '--dry-run').stdout
+    assert 'unfinished' not in shown and parts['locked'].exists()
 
 
 def test_it_asks_first(scripts: Scripts, archive: Archive) -> None:

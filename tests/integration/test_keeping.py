@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edw import files, space
+from edw import files
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping import forecast
@@ -18,7 +18,8 @@ from edw.keeping.copies import Named
 from edw.keeping.deleting import Deleter, Originals
 from edw.keeping.looking import Looker
 from edw.keeping.planning import Candidate, Terms
-from edw.space import Usage
+from edw.storage import space
+from edw.storage.space import Usage
 from tests.integration import sshd
 from tests.programs import program
 from tests.scripts import Scripts
@@ -64,7 +65,7 @@ def test_a_host_that_refuses_is_asked_once(looker: Looker) -> None:
         with pytest.raises(TryLater) as error:
             looker.state(named('sftp://nobody@127.0.0.1:1/x'))
         said.append(error.value)
-    assert said[0] is said[1] and 'sftp://127.0.0.1:1: ' in str(said[0])
+    assert said[0] is said[1] and '127.0.0.1:1: no login' in str(said[0])
 
 
 def delete(database: Database, host: str, looker: Looker, raw: Path, location: str) -> None:

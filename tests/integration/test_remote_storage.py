@@ -20,23 +20,18 @@ import requests
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import remote
-from edw.storage.kinds import Storage
+from edw.storage.kinds import Absent, Storage
 from edw.storage.remote import S3, XRootD, storage_for
 from tests.integration import sshd
+from tests.integration.copied import CONTENT, LARGE, nothing
 from tests.programs import program
 from tests.scripts import ROOT
 
 START_LIMIT = 60.0  # seconds
-CONTENT = bytes(range(256)) * 2000
-LARGE = 24 * 1024 * 1024  # bytes; more than one piece
 PART = 8 * 1024 * 1024  # bytes of an upload in parts
 NAMES = ['a b', "it's", '"quoted"', 'a#b%20d::e', 'ä€𝄞', '-rf', 'x' * 200]
 BUCKET = 'edw'
 CHECKSUMS = 'xrootd.chksum max 2 '
-
-
-def nothing(more: int) -> None:
-    """Progress that nobody looks at."""
 
 
 def free_port() -> int:
@@ -163,28 +158,15 @@ def storage(request: pytest.FixtureRequest) -> Storage:
     return chosen
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    file = tmp_path / 'x.root'
-    file.write_bytes(CONTENT)
-    return file
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    file = tmp_path / 'large.root'
-    file.write_bytes(os.urandom(LARGE))
-    return file
-
-
 def test_any_name_there_and_back(storage: Storage, source: Path, tmp_path: Path) -> None:
-    storage.make_folder('//a/b')
-    storage.make_folder('//a/b')
+    storage.check_folder('//a/b')
+    storage.check_folder('//a/b')
     for name in NAMES:
         assert storage.size(f'//a/b/{name}') is None
         storage.put(source, '//a/b/part', nothing)
         storage.rename('//a/b/part', f'//a/b/{name}')
         assert storage.size('//a/b/part') is None and storage.size(f'//a/b/{name}') == len(CONTENT)
+        assert storage.begin(f'//a/b/{name}') == CONTENT[:1]
         assert storage.md5(f'//a/b/{name}') == files.md5_of(source)
         back = tmp_path / 'back'
         storage.get(f'//a/b/{name}', back, nothing)
@@ -194,9 +176,19 @@ def test_any_name_there_and_back(storage: Storage, source: Path, tmp_path: Path)
         assert storage.size(f'//a/b/{name}') is None
 
 
+def test_what_is_in_a_folder(storage: Storage, source: Path) -> None:
+    slash = '/' if isinstance(storage, S3) else '//'  # s3fs lists nothing whose key begins with /
+    storage.check_folder(f'{slash}l/m')
+    for name in ('x', 'm/y'):
+        storage.put(source, f'{slash}l/{name}', nothing)
+    assert sorted(storage.names(f'{slash}l')) == ['m', 'x']
+    with pytest.raises(Absent):
+        storage.names(f'{slash}none')
+
+
 def test_a_copy_to_here_goes_on_where_it_stopped(storage: Storage, large: Path, tmp_path: Path) -> None:
     progress: list[int] = []
-    storage.make_folder('//c')
+    storage.check_folder('//c')
     storage.put(large, '//c/x', progress.append)
     assert sum(progress) == LARGE
     for part in (large.read_bytes()[:1000], b'x' * (LARGE + 1)):
@@ -207,7 +199,7 @@ def test_a_copy_to_here_goes_on_where_it_stopped(storage: Storage, large: Path, 
 
 
 def test_what_is_not_there_is_no_fault_of_the_place(storage: Storage, source: Path, tmp_path: Path) -> None:
-    storage.make_folder('//d')
+    storage.check_folder('//d')
     storage.put(source, '//d/old', nothing)
     storage.put(source, '//d/new', nothing)
     asked = [
@@ -300,7 +292,7 @@ def test_s3_with_a_key_of_kms_is_read_back(s3: S3, source: Path) -> None:
 
 def test_s3_makes_no_bucket(s3: S3, source: Path) -> None:
     other = S3('s3', 'missing')
-    other.make_folder('/a')
+    other.check_folder('/a')
     with pytest.raises(StepError, match='s3://missing/a/x: ') as error:
         other.put(source, '/a/x', nothing)
     assert not isinstance(error.value, TryLater)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,14 +17,14 @@ import pytest
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol
+from edw.storage.kinds import MARKER, Absent, NoFile
 from edw.storage.sftp import Sftp
 from edw.storage.ssh import address_of
 from tests.integration import sshd
+from tests.integration.copied import CONTENT, LARGE, nothing
 from tests.programs import program
 from tests.scripts import ROOT
 
-CONTENT = bytes(range(256)) * 2000
-LARGE = 20 * 1024 * 1024  # bytes; more than can be under way at once
 WAYS = ('ssh', 'paramiko')
 ODD_NAMES = [
     'a b',
@@ -39,10 +40,6 @@ ODD_NAMES = [
     'x' * 255,
     'not\udcff-utf8',
 ]
-
-
-def nothing(more: int) -> None:
-    """Progress that nobody looks at."""
 
 
 @pytest.fixture
@@ -80,27 +77,13 @@ def there(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    file = tmp_path / 'x.root'
-    file.write_bytes(CONTENT)
-    return file
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    file = tmp_path / 'large.root'
-    file.write_bytes(os.urandom(LARGE))
-    return file
-
-
 def test_any_name(storage: Sftp, source: Path, there: Path, tmp_path: Path) -> None:
     for name in ODD_NAMES:
         assert storage.size(f'{there}/{name}') is None
         storage.put(source, f'{there}/part', nothing)
         storage.rename(f'{there}/part', f'{there}/{name}')
         assert os.listdir(there) == [name]
-        assert storage.size(f'{there}/{name}') == len(CONTENT)
+        assert storage.size(f'{there}/{name}') == len(CONTENT) and storage.begin(f'{there}/{name}') == CONTENT[:1]
         assert storage.md5(f'{there}/{name}') == files.md5_of(source)
         back = tmp_path / 'back'
         storage.get(f'{there}/{name}', back, nothing)
@@ -112,13 +95,73 @@ def test_any_name(storage: Sftp, source: Path, there: Path, tmp_path: Path) -> N
 
 def test_everything_either_way(either: Sftp, large: Path, there: Path, tmp_path: Path) -> None:
     progress: list[int] = []
-    either.make_folder(f'{there}/a/b c/d')
-    either.make_folder(f'{there}/a/b c/d')
+    (there / 'a' / 'b c' / 'd').mkdir(parents=True)
     either.put(large, f'{there}/a/b c/d/x', progress.append)
+    assert either.flushed_md5(f'{there}/a/b c/d/x') == files.md5_of(large)
     assert sum(progress) == LARGE and either.size(f'{there}/a/b c/d/x') == LARGE
     assert either.md5(f'{there}/a/b c/d/x') == files.md5_of(large)
     either.get(f'{there}/a/b c/d/x', tmp_path / 'back', progress.append)
     assert (tmp_path / 'back').read_bytes() == large.read_bytes() and sum(progress) == 2 * LARGE
+
+
+def test_what_is_in_a_folder_and_where_a_link_leads(either: Sftp, there: Path, tmp_path: Path) -> None:
+    names = [*ODD_NAMES, *(f'{number:04}' * 20 for number in range(500))]  # more than one answer holds
+    for name in names:
+        (there / name).touch()
+    (tmp_path / 'link').symlink_to(there)
+    assert sorted(either.names(f'{tmp_path}/link')) == sorted(names)
+    assert either.canonical(f'{tmp_path}/link/a b') == f'{there}/a b'
+    with pytest.raises(Absent):
+        either.names(f'{there}/none')
+    (there / 'empty').mkdir()
+    assert either.names(f'{there}/empty') == []
+
+
+@pytest.mark.parametrize('kind', ['FIFO', 'socket', 'folder'])
+def test_what_is_no_file_is_not_waited_for(storage: Sftp, source: Path, there: Path, kind: str) -> None:
+    path = there / 'x.root'
+    if kind == 'folder':
+        path.mkdir()
+    elif kind == 'FIFO':
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    with pytest.raises(NoFile, match='no regular file'):
+        storage.size(str(path))
+
+
+def test_a_read_only_file_system_there(storage: Sftp, source: Path, there: Path) -> None:
+    mount = [program('mount', package='mount'), '-t', 'tmpfs', '-o', 'ro', 'none', str(there)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip('this machine lets nobody mount a file system')
+    try:
+        for ask in (lambda: storage.put(source, f'{there}/x', nothing),):
+            with pytest.raises(TryLater, match=r'127\.0\.0\.1:\d+: .*: Read-only file system'):
+                ask()
+    finally:
+        subprocess.run(['umount', str(there)], check=True)
+
+
+def test_a_folder_that_is_not_there_or_empty_is_away_and_the_way_out_works(
+    server: sshd.Server, storage: Sftp, there: Path
+) -> None:
+    for path, says in ((there, 'is empty: is its disk mounted'), (there / "not th're", 'is not there')):
+        with pytest.raises(TryLater, match=f'the folder {path} {says}') as error:
+            storage.check_folder(str(path))
+        command = str(error.value)[str(error.value).index('ssh ') :]
+        assert f'ssh -p {server.port} ' in command
+        subprocess.run(['sh', '-c', command], check=True)
+        storage.check_folder(str(path))
+    (there / MARKER).unlink()
+    storage.check_folder(str(there))  # it holds something else
+
+
+def test_a_link_that_leads_nowhere_is_in_the_way(storage: Sftp, source: Path, there: Path) -> None:
+    (there / 'x').symlink_to(there / 'nowhere')
+    with pytest.raises(StepError, match='x is a link to a file that is not there') as error:
+        storage.rename(str(source), f'{there}/x')
+    assert not isinstance(error.value, TryLater) and source.exists()
 
 
 def test_an_empty_file(storage: Sftp, tmp_path: Path, there: Path) -> None:
@@ -169,9 +212,6 @@ def test_what_is_not_there_or_not_allowed_is_no_fault_of_the_place(storage: Sftp
         lambda: storage.size(f'{there}/{"x" * 300}'),
         lambda: storage.size(str(there)),
         lambda: storage.put(source, str(there), nothing),
-        lambda: storage.make_folder(f'{there}/file'),
-        lambda: storage.make_folder(f'{there}/file/x'),
-        lambda: storage.make_folder('/sys/kernel/edw'),
         lambda: storage.put(there / 'nothing here', f'{there}/x', nothing),
     ]
     for ask in asked:
@@ -276,7 +316,7 @@ def test_a_host_that_nobody_vouches_for(either: Sftp, source: Path, tmp_path: Pa
 
 @pytest.mark.parametrize('server', ['ForceCommand internal-sftp'], indirect=True)
 def test_an_account_for_sftp_alone_is_read_back(storage: Sftp, large: Path) -> None:
-    assert storage.md5(str(large)) == files.md5_of(large)
+    assert storage.flushed_md5(str(large)) == files.md5_of(large)
     assert storage.md5(str(large)) == files.md5_of(large)
 
 

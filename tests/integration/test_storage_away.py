@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +19,13 @@ from detector.acquisition import write_file
 from edw import config, files
 from edw.errors import StepError, TryLater
 from edw.storage import local
-from edw.storage.local import MARKER
+from edw.storage.kinds import NoFile
+from edw.storage.local import MARKER, Local
 from edw.storage.places import part_name
+from edw.storage.remote import storage_for
 from edw.transfer import local_copy, make_new_folder, new_file, target_in, transfer
 from listen_analysis1 import signal_processing
+from tests.scripts import ROOT
 
 SIZE = 200_000_000  # bytes, so that progress is told while there is still a part to come
 
@@ -188,6 +193,110 @@ def test_a_file_that_may_not_be_read_is_the_documents_fault(tmp_path: Path) -> N
         folder.rmdir()
 
 
+def test_a_folder_that_may_not_be_looked_into_is_the_places_fault(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip('needs root, to be somebody else')
+    folder = Path('/tmp') / f'edw-{os.getpid()}'
+    make_new_folder(folder)
+    folder.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(TryLater, match=f'the folder {folder}/ cannot be used: Permission denied'):
+            move(Path('/etc/hostname'), folder, files.md5_of('/etc/hostname'))
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_what_another_users_listener_has_begun_is_passed_by(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip('needs root, to be somebody else')
+    folder = Path('/tmp') / f'edw-{os.getpid()}'
+    make_new_folder(folder)
+    folder.chmod(0o777)
+    md5 = files.md5_of('/etc/hostname')
+    (folder / part_name('x', md5)).write_bytes(b'of root')
+    os.seteuid(65534)
+    try:
+        assert files.md5_of(move(Path('/etc/hostname'), folder, md5)) == md5
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes a file that cannot be read: the first page of a process's memory is never there, Input/output error."""
+    folder = tmp_path / 'bad'
+    folder.mkdir()
+    made = []
+
+    def make(name: str) -> Path:
+        path = folder / name
+        path.touch()
+        try:
+            subprocess.run(['mount', '--bind', f'/proc/{os.getpid()}/mem', str(path)], check=True, capture_output=True)
+        except (FileNotFoundError, subprocess.CalledProcessError):
+            pytest.skip('this machine lets this user mount nothing')
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        subprocess.run(['umount', str(path)], check=True)
+
+
+def test_one_bad_file_on_a_good_disk_is_its_documents_fault(bad: Callable[[str], Path], disk: Path) -> None:
+    path = bad('x.root')
+    for ask in (lambda: move(path, disk, '0' * 32), lambda: local_copy(str(path), '0' * 32).__enter__()):
+        with pytest.raises(TryLater, match=f'{path}: Input/output error'):
+            ask()  # nothing tells it from a bad disk
+        (path.parent / 'y.root').write_bytes(b'good')
+        with pytest.raises(StepError, match=f'{path}: Input/output error; other files of its folder') as error:
+            ask()
+        assert not isinstance(error.value, TryLater)
+        (path.parent / 'y.root').unlink()
+    assert os.listdir(disk) == [MARKER]
+
+
+def test_a_disk_with_originals_that_is_not_mounted(tmp_path: Path, disk: Path) -> None:
+    """A mount point is empty then; a folder that holds others has lost the one file."""
+    raw = tmp_path / 'raw'
+    raw.mkdir()
+    for name in ('x.root', 'run/x.root'):
+        with pytest.raises(TryLater, match=f'{raw} is empty; is its disk mounted'):
+            move(raw / name, disk, '0' * 32)
+    (raw / 'y.root').touch()
+    for name in ('x.root', 'run/x.root'):
+        with pytest.raises(StepError, match='No such file') as error:
+            move(raw / name, disk, '0' * 32)
+        assert not isinstance(error.value, TryLater)
+
+
+def test_a_folder_that_is_removed_in_the_middle(source: Path, disk: Path, in_the_middle: object) -> None:
+    md5 = files.md5_of(source)
+    in_the_middle(lambda: shutil.rmtree(disk))
+    with pytest.raises(TryLater, match=f'the folder {disk} cannot be used: No such file'):
+        move(source, disk, md5)
+
+
+def test_a_fifo_that_takes_the_files_place_is_not_waited_for(
+    source: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = Local.size
+
+    def swap(self: Local, path: str) -> int | None:
+        found = size(self, path)
+        if path == str(source) and found is not None:
+            source.unlink()
+            os.mkfifo(source)
+        return found
+
+    monkeypatch.setattr(Local, 'size', swap)
+    with pytest.raises(NoFile, match=f'{source} is no regular file'):
+        move(source, disk, '0' * 32)
+
+
 def test_a_source_on_a_machine_that_is_away_is_kept_in_part(source: Path, disk: Path) -> None:
     """What had come before the connection broke is gone on with."""
     md5 = files.md5_of(source)
@@ -246,6 +355,40 @@ def test_a_scratch_folder_that_is_not_there(tmp_path: Path) -> None:
             pass
         with pytest.raises(TryLater, match=r'none, \[data\] scratch'), new_file('memory://host/y.root'):
             pass
+
+
+def test_no_folder_for_temporary_files_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where all of them are full when a listener starts."""
+    put_in_memory(b'x')
+    monkeypatch.setattr('tempfile.tempdir', None)
+    monkeypatch.setattr('tempfile._candidate_tempdir_list', lambda: ['/nowhere'])
+    with pytest.raises(TryLater, match=r'scratch, cannot be used'), local_copy('memory://host/x.root'):
+        pass
+    with pytest.raises(TryLater, match=r'ssh cannot be started'):
+        storage_for('sftp://127.0.0.1:1/x').size('/x')
+
+
+def test_what_a_killed_process_left_in_scratch_is_removed(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('edw.storage.transfer.SCRATCH_AGE', -1.0)
+    code = (
+        'import sys; from dataclasses import replace; from edw import config; from edw.transfer import local_copy\n'
+        'from tests.integration.test_storage_away import put_in_memory; put_in_memory(b"x" * 1000)\n'
+        'with config.using(replace(config.load(), scratch=sys.argv[1])), local_copy("memory://host/x.root") as path:\n'
+        '    print(path, flush=True); input()\n'
+    )
+    command = [sys.executable, '-c', code, str(scratch)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        assert process.stdout is not None
+        path = Path(process.stdout.readline().strip())
+        put_in_memory(b'y')
+        with local_copy('memory://host/x.root'):
+            assert path.read_bytes() == b'x' * 1000
+        process.kill()
+        process.wait()
+        assert path.exists()
+        with local_copy('memory://host/x.root'):
+            assert not path.parent.exists()
+    assert os.listdir(scratch) == [MARKER]
 
 
 def put_in_memory(content: bytes) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from edw import files
-from edw.errors import StepError, Unprocessable
+from edw.errors import StepError, TryLater, Unprocessable
 from edw.storage import local
-from edw.storage.local import MARKER
+from edw.storage.local import MARKER, Local
 from edw.storage.places import part_name
 from edw.transfer import Transfer, local_copy, make_new_folder, target_in, transfer
 from tests.integration import sshd
@@ -95,6 +95,26 @@ def test_what_cannot_be_replaced_is_not_set_aside(source: Path, sps: Path) -> No
     assert names(sps) == ['x.root'] and (sps / 'x.root').read_bytes() == b'of another document'
 
 
+def test_another_documents_file_is_not_set_aside_where_upper_and_lower_case_are_one(
+    source: Path, sps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of it: the file is found by this name, and listed by another one."""
+    (sps / 'run1.root').write_bytes(b'of Run1')
+    listed = Local.names
+    monkeypatch.setattr(Local, 'names', lambda self, path: [name.replace('run', 'Run') for name in listed(self, path)])
+    with pytest.raises(StepError, match='upper and lower case'):
+        move(source, sps, doc_id='run1')
+    assert names(sps) == ['run1.root'] and (sps / 'run1.root').read_bytes() == b'of Run1'
+
+
+def test_an_md5_in_capital_letters_is_the_same(source: Path, sps: Path) -> None:
+    md5 = f' {files.md5_of(source).upper()}'
+    moved = move(source, sps, md5)
+    assert moved.md5sum == files.md5_of(source)
+    with local_copy(moved.file, md5):
+        pass
+
+
 def test_a_link_in_the_way_is_set_aside_and_its_file_stays(source: Path, sps: Path, tmp_path: Path) -> None:
     other = tmp_path / 'other'
     other.write_bytes(b'other')
@@ -105,6 +125,17 @@ def test_a_link_in_the_way_is_set_aside_and_its_file_stays(source: Path, sps: Pa
     (sps / 'y.root').symlink_to(tmp_path / 'nowhere')
     with pytest.raises(StepError, match='a link to a file that is not there'):
         move(source, sps, doc_id='y')
+
+
+def test_a_folder_that_takes_no_file_is_the_places_fault_here_and_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.delenv('SSH_AUTH_SOCK', raising=False)
+    with sshd.running(program('sshd', package='openssh-server'), tmp_path, tmp_path / 'home') as url:
+        for folder in ('/sys/kernel', f'{url}/sys/kernel'):
+            with pytest.raises(TryLater, match=r'the folder .*/sys/kernel.* cannot be .*Permission denied'):
+                move(source, folder)
 
 
 def test_a_finished_transfer_does_not_need_its_source_again(source: Path, sps: Path) -> None:
@@ -262,15 +293,15 @@ def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_sftp_target(source: Path, sps: Path, sftp: str) -> None:
-    folder = f'{sftp}{sps}/new'
+    folder = f'{sftp}{sps}'
     moved = move(source, folder)
     assert moved.file == f'{folder}/x.root' and moved.hostname == '127.0.0.1' and moved.copied
-    assert (sps / 'new' / 'x.root').read_bytes() == CONTENT
+    assert (sps / 'x.root').read_bytes() == CONTENT
     assert not move(source, folder).copied
-    (sps / 'new' / 'x.root').write_bytes(b'half')
+    (sps / 'x.root').write_bytes(b'half')
     moved = move(source, folder)
     assert moved.copied and moved.aside.startswith(f'{folder}/x.root.')
-    assert [(sps / 'new' / name).read_bytes() for name in names(sps / 'new')] == [CONTENT, b'half']
+    assert [(sps / name).read_bytes() for name in names(sps)] == [CONTENT, b'half']
 
 
 def test_sftp_names_at_their_limit(tmp_path: Path, source: Path, sps: Path, sftp: str) -> None:
@@ -301,8 +332,8 @@ def test_sftp_source(source: Path, sps: Path, sftp: str) -> None:
     with pytest.raises(StepError, match='No such file'):
         move(f'{sftp}/nowhere/x.root', sps, MD5)
     with pytest.raises(StepError, match='document says'):
-        move(f'{sftp}{source}', f'{sftp}{sps}/other', MD5)
-    assert list((sps / 'other').iterdir()) == []
+        move(f'{sftp}{source}', f'{sftp}{sps}', MD5, 'y')
+    assert names(sps) == ['x.root']
     with local_copy(f'{sftp}{source}') as copy:
         assert copy.read_bytes() == CONTENT
     assert not copy.exists()

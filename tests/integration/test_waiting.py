@@ -64,7 +64,9 @@ def test_no_attempt_is_counted_and_all_are_done_in_the_end(
     assert len(said) == 2 and said[1].startswith('first goes on, after ')
 
 
-def test_where_only_some_files_are_out_of_reach_the_others_are_done(database: Database, place: Place) -> None:
+def test_where_only_some_files_are_out_of_reach_the_others_are_done(
+    database: Database, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     ids = seed(database, 20)
     away = set(ids[::2])
 
@@ -74,6 +76,7 @@ def test_where_only_some_files_are_out_of_reach_the_others_are_done(database: Da
     with Running(callback, database.settings, first_rest=0.1):
         wait_until(lambda: all(names(database.get(doc_id)) == ['first'] for doc_id in set(ids) - away))
         assert all(names(doc) == [] for doc in database.existing(away).values())
+        wait_until(lambda: f'goes back again, though others were done: {REASON}' in caplog.text)
         place.is_there.set()
         wait_until(lambda: all(names(doc) == ['first'] for doc in database.existing(away).values()))
 

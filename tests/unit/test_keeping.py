@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw import files, space
+from edw import files
 from edw.errors import StepError, TryLater
 from edw.keeping import checking
 from edw.keeping.checking import BAD, GOOD, MD5, MISSING, Finding, Looked, checked
 from edw.keeping.copies import ORIGINAL, Named, copies_of, files_of, mentioned
 from edw.keeping.looking import Looker, State, state_of
 from edw.keeping.planning import Candidate, Terms, needed, oldest_first, why_kept
+from edw.storage import space
 
 A, B = 'a' * 32, 'b' * 32
 ANY_JSON = st.recursive(

@@ -100,6 +100,13 @@ def test_what_is_no_file(location: str) -> None:
         parse(location)
 
 
+@pytest.mark.parametrize('location', ['sftp://host/~/x', 'ssh://me@host/~you/x'])
+def test_a_home_is_not_guessed(location: str) -> None:
+    with pytest.raises(Unprocessable, match='give the whole path'):
+        parse(location)
+    assert parse('/~/x').path == '/~/x' and parse('sftp://host/a/~/x').path == '/a/~/x'
+
+
 @pytest.mark.parametrize('location', ['/a\0b', 'sftp://host/a\nb', 'sftp://host/a\tb', '/a\ud800'])
 def test_what_no_name_can_hold_is_refused(location: str) -> None:
     with pytest.raises(Unprocessable, match='holds'):

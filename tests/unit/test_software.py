@@ -12,13 +12,12 @@ import pytest
 
 import listen_analysis1
 import listener
-from edw import __version__
-from edw.engines import software
-from edw.engines.callbacks import Outcome
-from edw.engines.software import commit_of, here
+from edw import __version__, software
+from edw.engines.callbacks import Outcome, failed_outcome
 from edw.errors import SettingsError
 from edw.listening import steps
 from edw.listening.steps import Step
+from edw.software import commit_of, here
 
 MOST = 400  # bytes of an entry's `software`
 
@@ -101,7 +100,7 @@ def test_packages_that_are_not_there_are_left_out_and_too_many_too(caplog: pytes
 @pytest.mark.parametrize('packages', [(), ('numpy', 'uproot'), ('numpy', 'uproot', 'scipy', 'awkward', 'matplotlib')])
 def test_it_is_short(packages: tuple[str, ...]) -> None:
     step = Step('s', 0, 'f', version='9' * steps.LONGEST_VERSION, packages=packages)
-    assert len(json.dumps(step.made_by(None))) < MOST
+    assert len(json.dumps(step.made_by(failed_outcome('')))) < MOST
 
 
 def test_the_entry_and_the_failure_say_what_made_them() -> None:
@@ -112,7 +111,7 @@ def test_the_entry_and_the_failure_say_what_made_them() -> None:
     (entry,) = steps.success(doc, done, step).change(doc)['process']
     assert entry['software'] == {**there, 'step': '2'}
     assert entry['parameters'] == {'threshold': 3}
-    update, _, _ = steps.failure(doc, 'ValueError: 3', 5.0, step, 3, False)
+    update, _, _ = steps.failure(doc, failed_outcome('ValueError: 3'), 5.0, step, 3)
     (failure,) = update.change(doc)['failures']
     assert failure['software'] == {**here(('numpy',)), 'step': '2'}
     assert failure['software']['edw'] == __version__
@@ -136,3 +135,7 @@ def test_the_analysis_says_what_it_is_made_with() -> None:
 def test_a_version_that_is_none(options: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match='step s'):
         Step('s', 0, 'f', **options)
+
+
+def test_of_a_node_that_is_gone_nothing_is_said_but_the_step() -> None:
+    assert Step('s', 0, 'f').made_by(failed_outcome('KilledWorker', hostname='far')) == {'step': '1'}

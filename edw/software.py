@@ -14,7 +14,7 @@ from typing import Any
 
 from edw import __version__
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
+PROJECT = Path(__file__).resolve().parent.parent
 LONGEST = 220  # bytes of the packages as JSON: they stand in every entry, whose software is to be under 400
 PATIENCE = 10.0  # seconds for git, which may read a folder on a server that is away
 

@@ -1,0 +1,54 @@
+"""The place of a step in the chain: that it is there, and that no other step has it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from edw.database import views
+from edw.database.client import Database
+from edw.errors import SettingsError
+from edw.listening.steps import Step
+from edw.model import documents
+
+GROUPS = 1000  # edges of the chain, and steps at work, that are read at most
+
+log = logging.getLogger(__name__)
+
+
+def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> None:
+    """Refuse a place that another step has, unless this one comes instead of it; warn where no document was ever there.
+
+    Two steps with the same `after` would share the documents between them, and each document would get one of the two.
+    A step that was done there before this one ever was has the place; so has one that is at work there now. Raises
+    SettingsError.
+    """
+    edges = views.counts(database, views.CHAIN, level=2, limit=GROUPS)
+    steps = {name for _, name in edges}
+    if step.after not in (0, documents.RUN_COMPLETE) and step.after not in steps:
+        known = ', '.join(sorted(steps)) or 'none'
+        log.warning('no document has ever been at step %s; steps that were done here: %s', step.after, known)
+    others = {name for before, name in edges if before == step.after and type(before) is type(step.after)}
+    if step.name in others:
+        others = set()  # once it replaced them, or they shared the place by mistake: that is over
+    others |= _at_work(database, step)
+    if left := sorted(others - {*instead_of}):
+        which = f'documents after {step.after}' if step.after else 'new documents'
+        raise SettingsError(
+            f'{step.name} would take {which}, and so does {", ".join(left)}: each document would get one of them.\n'
+            f'Give {step.name} another `after`; or, if it replaces {left[0]}, start it with --instead-of {left[0]}.'
+        )
+
+
+def _at_work(database: Database, step: Step) -> set[str]:
+    """Other steps that hold documents of this place now."""
+    found = set()
+    for name in views.counts(database, views.CLAIMS, limit=GROUPS):
+        if not isinstance(name, str) or name == step.name:
+            continue
+        query = {'startkey': [name], 'endkey': [name, views.LAST], 'include_docs': True, 'limit': 1}
+        for row in views.rows(database, views.CLAIMS, reduce=False, **query):
+            last = documents.last_step(row['doc']) if row.get('doc') else None
+            if last == step.after and type(last) is type(step.after):
+                found.add(name)
+    return found
