@@ -60,7 +60,7 @@ def is_version(value: Any) -> bool:
 
 
 def success(doc: Document, outcome: Outcome, step: Step) -> Update:
-    """Append the callback's entry, with name, hostname, number of the batch job and times, and release the document."""
+    """Append the callback's entry, with name, hostname, times, pass and software, and release the document."""
     entry = {
         'name': step.name,
         'hostname': outcome.hostname,
@@ -68,6 +68,7 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
         **(outcome.entry or {}),
         'started': outcome.started,
         'finished': outcome.finished,
+        **({'pass': number} if (number := documents.pass_of(doc, step.name)) > 1 else {}),
         'software': step.made_by(outcome),
     }
     entry['name'] = step.name  # the chain hangs on it, so that no callback may set another

@@ -13,7 +13,7 @@ from edw.model.documents import number
 from edw.redact import redact
 
 MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
-CHECKED, DELETED = 'checked', 'original deleted'
+CHECKED, DELETED, FILE_DELETED = 'checked', 'original deleted', 'file deleted'
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Event:
     """Something that happened to a document.
 
     `what` is 'made', 'done' (an entry of `process`), 'failed' (an attempt), 'superseded' (an entry that was cut since),
-    'requeued' (the cut itself, to before `step`), 'checked' (its files, the last time), 'original deleted' or 'claimed'
-    (now). `time` is in seconds since the epoch, of the end
+    'requeued' (the cut itself, to before `step`), 'file deleted' (that of a superseded entry), 'checked'
+    (its files, the last time), 'original deleted' or 'claimed' (now). `time` is in seconds since the epoch, of the end
     where something took time; `duration` in seconds; `software` what made it, `traceback` the end of one. None, or '',
     where the document does not tell.
     """
@@ -71,7 +71,7 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             continue
         started, finished = number(entry.get('started')), number(entry.get('finished'))
         duration = number(finished - started) if started is not None and finished is not None else None
-        text = _text(entry.get('log'))
+        text = (f'pass {_text(entry["pass"])}: ' if entry.get('pass') is not None else '') + _text(entry.get('log'))
         if duration is not None and duration < 0:
             duration, text = None, f'{text}  (its clock was set back meanwhile)'.strip()
         yield Event(
@@ -105,9 +105,18 @@ def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
             continue
         entries = list(_entries(cut.get('entries'), SUPERSEDED))
         yield from entries
+        yield from _files_deleted(cut.get('entries'))
         text = f'{len(entries)} {"entry" if len(entries) == 1 else "entries"} superseded'
         step, hostname = _text(cut.get('from')), _text(cut.get('hostname'))
         yield Event(number(cut.get('time')), REQUEUED, step, hostname, None, '', text)
+
+
+def _files_deleted(entries: Any) -> Iterator[Event]:
+    for entry in _list(entries):
+        deleted = entry.get('deleted') if isinstance(entry, dict) else None
+        if isinstance(deleted, dict):
+            step, hostname = _text(entry.get('name')), _text(deleted.get('hostname'))
+            yield Event(number(deleted.get('time')), FILE_DELETED, step, hostname, None, _text(entry.get('file')), '')
 
 
 def _checked(doc: dict[str, Any]) -> Iterator[Event]:
