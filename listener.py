@@ -270,8 +270,11 @@ class Listener:
                     self._policy.page_came()
                     self._intake.catch(event)
                 case Future():
-                    if (put_off := self._in_flight.finish(event)) is not None:
-                        self._intake.rest(put_off)
+                    if (ended := self._in_flight.finish(event)) is not None:
+                        if ended.is_away:
+                            self._intake.rest(ended.doc, self._policy.wait.waits)
+                        else:
+                            self._intake.done(ended.doc)
                 case Workers(number):
                     self._policy.workers_are(number)
                 case FeedFailed(error):
@@ -300,7 +303,8 @@ class Listener:
 
     def _look(self) -> None:
         look = self._policy.look(self._in_flight.load, self._retry(self._database.copies))
-        self._retry(self._intake.look, look.rows, self._in_flight.ids, partial(self._policy.choose, look))
+        choose = partial(self._policy.choose, look)
+        self._retry(self._intake.look, look.rows, self._in_flight.ids, choose, self._policy.wait.waits)
         if self._policy.backs_off:
             self._intake.leave_the_rest()
 
@@ -315,7 +319,8 @@ class Listener:
     def _exchange(self) -> None:
         now = time.monotonic()
         writes = self._in_flight.write_due <= now
-        wanted = self._intake.take(self._room(writes), self._in_flight.ids) if self._claim_due(writes) <= now else []
+        may_claim, waits = self._claim_due(writes) <= now, self._policy.wait.waits
+        wanted = self._intake.take(self._room(writes), self._in_flight.ids, waits) if may_claim else []
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
@@ -359,7 +364,7 @@ class Listener:
 
     def _sweep(self) -> None:
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
-        self._intake.try_all_again()
+        self._intake.try_all_again(self._policy.wait.waits)
         self._in_flight.submit(self._retry(self._claimant.left_over, self._in_flight.ids))
         unplaced = self._retry(design.unplaced, self._database, MAX_NAMED)
         if unplaced and unplaced != self._unplaced:
@@ -459,16 +464,17 @@ def _listen(callback: Callback, step: Step, engine: str, argv: Sequence[str] | N
     given = options.parser(step, engine).parse_args(argv)
     logs.set_up(given.level)
     settings = config.load(given.config)
+    farm = given.farm or settings.address
     listener = Listener(
         callback,
         step,
         settings,
-        workers=given.workers or settings.workers,
+        workers=given.workers or (0 if farm else settings.workers),  # those of the settings are of this machine
         batch=given.batch or settings.batch,
         once=given.once,
         engine=choice.engine_of(engine, given.engine, given.timeout, settings.engine),
         timeout=given.timeout,
-        farm=given.farm or settings.address,
+        farm=farm,
         insecure=given.insecure,
         instead_of=given.instead_of,
         order=views.ORDERS[given.order],

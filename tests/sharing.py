@@ -31,6 +31,7 @@ GROUPS = {
 LONG = (
     'tests/farm/',
     'tests/acceptance/test_clock.py',
+    'tests/acceptance/test_night.py',
     'tests/acceptance/test_odd_arguments.py',
     'tests/acceptance/test_odd_documents.py',
     'tests/acceptance/test_streams.py',

@@ -1,10 +1,13 @@
 """What steps wait for, for people to see: one `_local` document, in which their listeners say so.
 
-A `_local` document makes no revisions and no changes. It is written when a wait begins, at each try and at its end.
+A `_local` document makes no revisions and no changes. It is written when a wait begins, at each try and at its end, and
+deleted by the last one that waits no more. CouchDB 3 compares no revisions of such documents, so that of two listeners
+that write at the same moment one may be lost until its next try.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +69,14 @@ def _change(database: Database, listener: str, said: dict[str, Any] | None) -> N
         doc = _present(database)
         now = time.time()
         others = {name: other for name, other in _said(doc).items() if name != listener and _is_current(other, now)}
-        try:
-            database.put({**doc, 'listeners': {**others, **({} if said is None else {listener: said})}})
-        except Conflict:
-            continue  # another listener has said something in this moment
-        return
+        waiting = others if said is None else {**others, listener: said}
+        # Another listener may say something in this moment, or delete it.
+        with contextlib.suppress(Conflict, NotFound):
+            if waiting:
+                database.put({**doc, 'listeners': waiting})
+            elif '_rev' in doc:
+                database.delete(doc)
+            return
 
 
 def _present(database: Database) -> Document:

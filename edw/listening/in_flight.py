@@ -30,6 +30,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A callback has ended on a document, which was done, or whose place is away."""
+
+    doc: Document
+    is_away: bool
+
+
+@dataclass(frozen=True)
 class _Unwritten:
     """Something to write, with the seconds until another attempt, if there is one, and how often it was refused.
 
@@ -129,10 +137,10 @@ class InFlight:
         for item in offered:
             self._to_write(item)
 
-    def finish(self, running: Running) -> str | None:
+    def finish(self, running: Running) -> Ended | None:
         """Turn the outcome of a callback into something to write.
 
-        Returns the document's id where it goes back because a place is away.
+        Returns what tells of the document's place: that it was done, or that it goes back because its place is away.
         """
         doc = self._running.pop(running, None)
         if doc is None:
@@ -158,7 +166,7 @@ class InFlight:
             self._policy.wait.place_away(outcome.away)
             self._release(doc)
             self._leave_those_that_wait()
-            return str(doc['_id'])
+            return Ended(doc, is_away=True)
         if outcome.entry is None:
             self._fail(doc, outcome)
             # What is the document's own fault says nothing of the step.
@@ -174,7 +182,7 @@ class InFlight:
         told = {name: value for name, value in (update.record or {}).items() if name != 'software'}
         log.info('appending process results to %s: %s', doc['_id'], json.dumps(told))
         self._to_write(_Unwritten(update))
-        return None
+        return Ended(doc, is_away=False)
 
     def settle(self, written: list[Document | Refused | None], listener: str) -> None:
         """Take note of what became of the first `unwritten` ones, in order, as an exchange returns it."""
@@ -233,7 +241,7 @@ class InFlight:
         self._engine.end()
 
     def _leave_those_that_wait(self) -> None:
-        if self._policy.wait.reason is not None:
+        if self._policy.wait.waits:
             self._withdraw()
 
     def _withdraw(self) -> None:

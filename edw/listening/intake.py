@@ -23,6 +23,8 @@ REMEMBERED = 5000  # revisions
 FIRST_REST = 5.0  # seconds that a document rests whose place is away, doubled each time, so that another one tries
 LONGEST_REST = 300.0  # seconds
 LARGEST_PAGE = 1000  # rows of the view to read at once, where it is paged through
+AT_ONCE_AGAIN = 2  # documents whose rests end when one is done whose place was away: those of others, or not
+MOUNT = 3  # parts of a path, the first one empty, that name a disk: /mnt/daq1
 
 Choose = Callable[[list[Document]], list[Document]]
 
@@ -57,7 +59,9 @@ class Intake:
         self._left_alone: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._reasons: set[str] = set()  # that the log has named since the last sweep
         self._alike: set[str] = set()  # names of other steps, which CouchDB sorts with that of the step before
-        self._rests: dict[str, tuple[float, float]] = {}  # by id: until when a document rests, and for how long then
+        # By id: until when a document rests, and for how long then. Who began last stands last, and so for the places.
+        self._rests: dict[str, tuple[float, float]] = {}
+        self._places_away: dict[str, None] = {}
         self._wake_at = math.inf  # when the next rest is over
         self._clock = clock
         self._first_rest = first_rest
@@ -96,12 +100,36 @@ class Intake:
                 self._reasons.add(reason)
                 log.warning('%s cannot be claimed now, and perhaps others: %s', doc_id, reason)
 
-    def rest(self, doc_id: str) -> None:
-        """Pass a document over for a while: the place of its file is away, and that of another one may be there."""
-        _, before = self._rests.get(doc_id, (0.0, 0.0))
+    def rest(self, doc: Document, waits: bool) -> None:
+        """Pass a document over for a while: the place of its file is away, and that of another one may be there.
+
+        `waits`: whether the step waits by now.
+        """
+        _, before = self._rests.pop(doc['_id'], (0.0, 0.0))
         pause = min(2 * before, LONGEST_REST) if before else self._first_rest
-        self._rests[doc_id] = self._clock() + pause, pause
+        self._rests[doc['_id']] = self._clock() + pause, pause
         self._wake_at = min(self._wake_at, self._clock() + pause)
+        place = _place(doc)
+        self._places_away.pop(place, None)
+        self._places_away[place] = None
+        if waits:
+            # Who tries next is chosen anew, from all that waits.
+            self._waiting.clear()
+            self.doubt()
+
+    def done(self, doc: Document) -> None:
+        """Take note that a document was done. If its place was away, it is back, and others need not rest on.
+
+        Not all of them at once: their place may be another one, and each that fails has the step wait.
+        """
+        self._places_away.pop(_place(doc), None)
+        if self._rests.pop(doc['_id'], None) is None:
+            return
+        now = self._clock()
+        resting = sorted((until, doc_id) for doc_id, (until, _) in self._rests.items() if until > now)
+        for _, doc_id in resting[:AT_ONCE_AGAIN]:
+            self._rests[doc_id] = now, self._rests[doc_id][1]
+        self._wake_at = min(self._wake_at, now)
 
     @property
     def rest_due(self) -> float:
@@ -114,23 +142,26 @@ class Intake:
         self._wake_at = min((until for until, _ in self._rests.values() if until > now), default=math.inf)
         self.doubt()
 
-    def try_all_again(self) -> None:
-        """Look whatever the feed says, and at what was left alone, too."""
+    def try_all_again(self, waits: bool = False) -> None:
+        """Look whatever the feed says, and at what was left alone, too. `waits`: whether the step does."""
         self._left_alone.clear()
         self._reasons.clear()
         self._taken.clear()
-        # Of those that came to nothing more for long, the place is there again, or somebody else has done them.
+        # Of those that came to nothing more for long, the place is there again, or somebody else has done them. Not
+        # while the step waits: who was forgotten would be the next to try again, before all others.
         now = self._clock()
-        self._rests = {doc_id: rest for doc_id, rest in self._rests.items() if now < rest[0] + LONGEST_REST}
+        if not waits:
+            self._rests = {doc_id: rest for doc_id, rest in self._rests.items() if now < rest[0] + LONGEST_REST}
+            self._places_away.clear()
         self.doubt()
 
-    def look(self, rows: int, in_flight: set[str], choose: Choose) -> None:
+    def look(self, rows: int, in_flight: set[str], choose: Choose, waits: bool = False) -> None:
         """Ask the view what waits, and keep those of the free documents that `choose` returns.
 
         `rows` is how many free ones are wanted. Afterwards documents are at hand, or nothing is in doubt: a look that
-        brings nothing is never repeated at once.
+        brings nothing is never repeated at once. `waits`: the step does, and what is wanted is one that may try.
         """
-        passed_over = self._left_alone | in_flight | self._resting()
+        passed_over = self._left_alone | in_flight | (set() if waits else self._resting())
         free: dict[str, Document] = {}
         begin = [self._after, views.LAST] if self._order.descending else [self._after]
         page, is_last = self._page(begin, rows + len(passed_over))
@@ -139,15 +170,34 @@ class Intake:
         while True:
             self._left_alone.update(nesting.left_alone(page['rows']))
             free.update({doc['_id']: doc for doc in self._free(page['rows']) if doc['_id'] not in passed_over})
-            if is_last or len(free) >= rows:
+            candidates = self._in_turn(list(free.values())) if waits else list(free.values())
+            # While the step waits, a place is looked for that was not away yet, but not among all that waits.
+            if is_last or (
+                len(free) >= rows and not (waits and self._is_away(candidates) and len(free) < LARGEST_PAGE)
+            ):
                 break
             page, is_last = self._page_after(page['rows'])
-        chosen = choose(list(free.values()))
+        chosen = choose(candidates)
         self._waiting = {doc['_id']: doc for doc in chosen}
         # If all that waits has been seen, what comes is a change after the sequence of this look.
         self._in_doubt = not is_last or len(chosen) < len(free)
         if not self._in_doubt:
             self._since = sequence
+
+    def _in_turn(self, docs: list[Document]) -> list[Document]:
+        """Of the documents those of which one should try, while the step waits.
+
+        They are of a place that was away the longest time ago, or not yet: where one place stays away, those of the
+        others are not kept waiting by all of its documents. And they have not been put off, or longest ago: where one
+        document has a place of its own that stays away, it is not the one that tries each time.
+        """
+        places = {place: rank for rank, place in enumerate(self._places_away)}
+        rests = {doc_id: rank for rank, doc_id in enumerate(self._rests)}
+        docs = _lowest(docs, lambda doc: places.get(_place(doc), -1))
+        return _lowest(docs, lambda doc: rests.get(doc['_id'], -1))
+
+    def _is_away(self, docs: list[Document]) -> bool:
+        return not docs or _place(docs[0]) in self._places_away
 
     def _resting(self) -> set[str]:
         now = self._clock()
@@ -198,9 +248,12 @@ class Intake:
         """Leave to others what was not read of the view; the feed goes on where it was."""
         self._in_doubt = self._since is None
 
-    def take(self, number: int, in_flight: set[str]) -> list[Document]:
-        """The first documents that wait, to be claimed; passed over are those in flight, and revisions taken before."""
-        passed_over = self._left_alone | in_flight | self._resting()
+    def take(self, number: int, in_flight: set[str], waits: bool = False) -> list[Document]:
+        """The first documents that wait, to be claimed; passed over are those in flight, and revisions taken before.
+
+        While the step `waits`, none rests: one at a time tries in any case, and a look has chosen it.
+        """
+        passed_over = self._left_alone | in_flight | (set() if waits else self._resting())
         first = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
         taken = [doc for doc in first if doc['_id'] not in passed_over and self._taken.get(doc['_id']) != doc['_rev']]
         self._taken.update({doc['_id']: doc['_rev'] for doc in taken})
@@ -224,3 +277,23 @@ class Intake:
             return
         self._since = page.sequence
         self._waiting.update({doc['_id']: doc for doc in docs if documents.is_free(doc, self._after)})
+
+
+def _place(doc: Document) -> str:
+    """Where the file is that the next step works on, as far as a document tells: a host, or a disk.
+
+    A guess that decides of no more than who tries first.
+    """
+    process = doc.get('process')
+    named = process[-1].get('file') if isinstance(process, list) and process else doc.get('original_file')
+    if not isinstance(named, str):
+        return ''
+    scheme, is_url, rest = named.partition('://')
+    return f'{scheme}://{rest.partition("/")[0]}' if is_url else '/'.join(named.split('/')[:MOUNT])
+
+
+def _lowest(docs: list[Document], rank: Callable[[Document], int]) -> list[Document]:
+    """Those with the lowest rank, in their order."""
+    ranks = [rank(doc) for doc in docs]
+    lowest = min(ranks, default=0)
+    return [doc for doc, found in zip(docs, ranks, strict=True) if found == lowest]

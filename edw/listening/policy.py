@@ -132,7 +132,7 @@ class Policy:
 
         Slow callbacks leave work for other machines; fast ones go in bulk.
         """
-        if self.wait.reason is not None:
+        if self.wait.waits:
             return 0 if load.running or load.unwritten else min(1, self._workers)  # one document at a time tries
         missing = min(self.target, self._batch - load.resting) - load.running
         # Not for a few at a time while the workers have enough: a request costs the same for one as for many. What is

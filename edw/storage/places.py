@@ -184,6 +184,11 @@ def is_full(error: BaseException) -> bool:
     return any(getattr(cause, 'errno', None) in FULL for cause in _causes(error))
 
 
+def is_missing(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that there is no such file."""
+    return any(isinstance(cause, FileNotFoundError) for cause in _causes(error))
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, and what it was raised from."""
     seen: set[int] = set()

@@ -19,7 +19,7 @@ from edw import config, files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import local, places
-from edw.storage.kinds import Absent, Denied, Storage, Unreadable
+from edw.storage.kinds import Absent, Denied, NoFile, Storage, Unreadable
 from edw.storage.local import Local
 from edw.storage.places import Place
 from edw.storage.remote import storage_for
@@ -84,7 +84,7 @@ def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
     """
     place = places.parse(location)
     with contextlib.ExitStack() as stack:
-        with _said(f'{redact(location)} cannot be read'):
+        with _said(f'{redact(location)} cannot be read'), _while_disk_is_there(place):
             path = Path(place.path) if place.is_local else _fetched(place, stack)
             found = md5sum
             if isinstance(md5sum, str):
@@ -95,7 +95,7 @@ def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
             # A copy may have gone wrong on its way; a file that lies here is what it is.
             kind = Unprocessable if place.is_local else StepError
             raise kind(f'{redact(location)} has the md5 {found}, but the entry that left it says {md5sum}')
-        with _away(f'{redact(location)} cannot be read'):
+        with _away(f'{redact(location)} cannot be read'), _while_disk_is_there(place):
             yield path
 
 
@@ -146,6 +146,8 @@ def _receive(source: Place, temporary: Path, md5sum: str) -> int:
     """Copy a file to here, flush it, and check it; returns its size."""
     storage = _storage(source)
     size = _size(storage, source)
+    if not source.is_local:
+        local.check_room(temporary.parent, size - temporary.stat().st_size, redact(source.location))
     while True:
         begun = temporary.stat().st_size
         with _reading(storage, source):
@@ -369,6 +371,18 @@ def _in_folder_of(target: Place) -> Iterator[None]:
         raise TryLater(f'the folder {redact(target.beside("").location)} cannot be used: Permission denied') from error
     except Absent as error:
         raise TryLater(f'{error}: its folder was removed meanwhile') from error
+
+
+@contextmanager
+def _while_disk_is_there(source: Place) -> Iterator[None]:
+    """That a file here is missing is not its fault where its disk is: unmounted before the block, or in it."""
+    try:
+        yield
+    except Exception as error:
+        if source.is_local and places.is_missing(error):
+            with contextlib.suppress(FileNotFoundError, NoFile):
+                _size(Local(), source)
+        raise
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Usage: journal_step.py NAME AFTER [options of a listener]; EDW_TEST_JOURNAL names the journal,
 EDW_TEST_SECONDS how long a callback takes. A document whose `poison` is the step's name makes it raise; one with
-an `original_file` has that moved by the first step, and a file derived from it by the second.
+an `original_file` has that moved by the first step, and a file derived from it by the second, as steps do.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 
 import listener
 from edw import files
-from edw.transfer import target_in, transfer
+from edw.transfer import local_copy, new_file, target_in, transfer
 
 JOURNAL = os.environ['EDW_TEST_JOURNAL']
 SECONDS = float(os.environ.get('EDW_TEST_SECONDS', '0'))
 NAME, AFTER = sys.argv[1:3]
+DERIVED = 2000  # bytes
 
 
 def note(word: str, doc_id: str) -> None:
@@ -44,11 +44,12 @@ def work_on_file(doc: dict) -> dict:
         target = target_in(listener.settings().sps, doc['_id'], doc['original_file'])
         moved = transfer(doc['original_file'], target, doc['md5sum'])
         return {'file': moved.file, 'md5sum': moved.md5sum}
-    source = Path(doc['process'][-1]['file'])
-    target = source.with_suffix('.derived')
-    with files.replacing(target) as temporary:
-        temporary.write_bytes(source.read_bytes()[::-1])
-    return {'file': str(target), 'md5sum': files.md5_of(target)}
+    moved = doc['process'][-1]
+    target = target_in(moved['file'].rpartition('/')[0], doc['_id'], '.derived')
+    with local_copy(moved['file'], moved['md5sum']) as source, new_file(target) as result:
+        result.write_bytes(source.read_bytes()[:DERIVED][::-1])
+        md5sum = files.md5_of(result)
+    return {'file': target, 'md5sum': md5sum}
 
 
 if __name__ == '__main__':

@@ -1,12 +1,15 @@
 """Everything goes wrong at once, and afterwards every document has every step exactly once.
 
-EDW_CHAOS_SECONDS is how long (45), EDW_CHAOS_SEED repeats the choices of a run that is printed.
+Listeners are killed and paused, connections cut, documents edited, the server restarted; a disk fills or is unmounted,
+an sshd stops, an original is out of reach. EDW_CHAOS_SECONDS is how long (30), EDW_CHAOS_SEED repeats the choices of a
+run that is printed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import secrets
@@ -22,21 +25,25 @@ import pytest
 from edw import config, files
 from edw.database import design
 from edw.database.client import Database
-from edw.errors import Conflict, EdwError, Unavailable
+from edw.errors import Conflict, NotFound, Unavailable
 from edw.model.documents import Document
-from edw.transfer import make_new_folder
+from edw.storage.local import MARKER
 from tests.chaos.proxy import Proxy
+from tests.chaos.storage import LARGE, LONGEST, Storage, storage
 from tests.conftest import Server
 from tests.scripts import ROOT, Process, Scripts, wait_until
 from upload_design import DESIGN_FILE
 
-SECONDS = float(os.environ.get('EDW_CHAOS_SECONDS', '45'))
+SECONDS = float(os.environ.get('EDW_CHAOS_SECONDS', '30'))
 SEED = int(os.environ.get('EDW_CHAOS_SEED', '0')) or secrets.randbelow(2**31)
 STEPS = (('one', '0'), ('two', 'one'))
 LISTENERS = 4  # of each step
 FIRST_DOCUMENTS = 200
+SMALL = 2000  # bytes of most files
 POISON = 15  # every so many documents has one that no step can be done on
 LEASE = 6.0  # seconds
+OF_SERVER = {'kill': 4, 'pause': 2, 'cut': 4, 'edit': 6, 'make_bad': 3, 'make_good': 4, 'add': 3, 'restart_server': 1}
+OF_FILES = {'kill_in_the_middle': 1, 'mislay': 2}
 CALM_DOWN = 120.0  # seconds after the last fault, in which everything has to be done
 
 
@@ -44,7 +51,7 @@ class Chaos:
     """The server behind a proxy, the listeners, and the faults."""
 
     def __init__(
-        self, scripts: Scripts, database: Database, proxy: Proxy, folder: Path, server_port: int | None
+        self, scripts: Scripts, database: Database, proxy: Proxy, storage: Storage, folder: Path, port: int | None
     ) -> None:
         self.random = random.Random(SEED)
         self.counts: Counter[str] = Counter()
@@ -57,8 +64,10 @@ class Chaos:
         self.database = database
         self._scripts = scripts
         self._proxy = proxy
+        self.storage = storage
         self._folder = folder
-        self._server_port = server_port
+        self._server_port = port
+        self._mislaid: list[tuple[float, str]] = []  # with the time to bring them back
 
     def start_server(self) -> None:
         if self._server_port is not None:
@@ -70,17 +79,18 @@ class Chaos:
         process = self._scripts.start('tests/chaos/journal_step.py', '--workers', '2', first=step)
         self.listeners.append((step, process))
 
-    def add_documents(self, number: int) -> None:
-        raw = self._folder / 'raw'
-        raw.mkdir(exist_ok=True)
-        make_new_folder(self._folder / 'sps')
+    def add_documents(self, number: int, size: int = SMALL, mislaid: bool = False) -> None:
         docs = []
         for index in range(len(self.documents), len(self.documents) + number):
-            file = raw / f'x{index:05d}.dat'
-            file.write_bytes(self.random.randbytes(2000))
-            doc: Document = {'_id': f'x{index:05d}', 'status': 'good', 'process': [], 'original_file': str(file)}
+            doc_id = f'{"a" if size == LARGE else "x"}{index:05d}'  # a large one comes first
+            file = self.storage.raw / f'{doc_id}.dat'
+            file.write_bytes(self.random.randbytes(size))
+            original = self.storage.original(file, by_sftp=size == LARGE or self.random.random() < 0.5)
+            doc: Document = {'_id': doc_id, 'status': 'good', 'process': [], 'original_file': original}
             doc['md5sum'] = files.md5_of(file)
-            if index % POISON == 0:
+            if mislaid:
+                self._mislay_file(doc_id, file)
+            elif index % POISON == 0:
                 doc['poison'] = self.random.choice(['one', 'two'])
             docs.append(doc)
         # Not through the proxy; where the server is away, this is simply not the moment.
@@ -89,14 +99,64 @@ class Chaos:
             self.documents += [doc['_id'] for doc in docs]
 
     def fault(self) -> None:
-        name = self.random.choices(
-            ['kill', 'pause', 'cut', 'edit', 'make_bad', 'make_good', 'add', 'restart_server'], [4, 2, 4, 6, 3, 4, 3, 1]
-        )[0]
-        self.counts[name] += 1
-        getattr(self, f'_{name}')()
+        weights = {**OF_SERVER, **OF_FILES, **self.storage.faults}
+        unseen = [name for name in weights if not self.counts[name]]
+        if unseen and self.random.random() < 0.5:  # so that a short time sees all
+            name = self.random.choice(unseen)
+        else:
+            name = self.random.choices(list(weights), list(weights.values()))[0]
+        if name in self.storage.faults:
+            self.counts[name] += self.storage.begin(name, self.random.uniform(1.0, LONGEST))
+        else:
+            self.counts[name] += 1
+            getattr(self, f'_{name}')()
         self.resume(time.monotonic())
 
+    def _mislay(self) -> None:
+        self.add_documents(1, mislaid=True)
+
+    def _mislay_file(self, doc_id: str, file: Path) -> None:
+        """Have a file out of reach for a while, which is the fault of its document."""
+        file.rename(file.with_suffix('.mislaid'))
+        self.storage.mislaid.append(doc_id)
+        self._mislaid.append((time.monotonic() + self.random.uniform(1.0, LONGEST), doc_id))
+
+    def _bring_back(self, now: float) -> None:
+        for due, doc_id in list(self._mislaid):
+            file = self.storage.raw / f'{doc_id}.dat'
+            if due <= now:
+                with contextlib.suppress(FileNotFoundError):
+                    file.with_suffix('.mislaid').rename(file)
+                if self._requeued(doc_id):
+                    self._mislaid.remove((due, doc_id))
+
+    def _requeued(self, doc_id: str) -> bool:
+        """Whether a document whose file was mislaid is done, after it was requeued if need be."""
+        try:
+            doc = self.database.get(doc_id)
+        except Unavailable:
+            return False
+        except NotFound:
+            return True  # the server was away when it should have come
+        if doc['status'] == 'one failed':
+            self._edit_fields(doc_id, status='good')
+        return len(doc['process']) > 0
+
+    def _kill_in_the_middle(self) -> None:
+        """Kill the listener that copies a large file."""
+        pid = None
+        if not self.storage.is_away:
+            self.add_documents(1, size=LARGE)
+            by_pid = {process.pid: (step, process) for step, process in self._running()}
+            pid = self.storage.copier(set(by_pid))
+        if pid is None:
+            self.counts['kill_in_the_middle'] -= 1  # it was done in no time, or the step still waits
+            return
+        self._kill_one(*by_pid[pid])
+
     def resume(self, now: float) -> None:
+        self.storage.mend(now)
+        self._bring_back(now)
         for due, process in list(self.paused):
             if due <= now:
                 self.paused.remove((due, process))
@@ -107,7 +167,9 @@ class Chaos:
         return [(step, process) for step, process in self.listeners if process not in paused]
 
     def _kill(self) -> None:
-        step, process = self.random.choice(self._running())
+        self._kill_one(*self.random.choice(self._running()))
+
+    def _kill_one(self, step: tuple[str, str], process: Process) -> None:
         # Sometimes alone, sometimes with its heartbeat, as when a machine dies.
         if self.random.random() < 0.3:
             for pid in children(process.pid):
@@ -166,17 +228,22 @@ class Chaos:
             self.start_server()
 
     def calm_down(self) -> None:
+        self.storage.mend(math.inf)
         for _, process in self.paused:
             process.send(signal.SIGCONT)
         self.paused.clear()
         for doc_id in self.made_bad:
             wait_until(lambda doc_id=doc_id: self._good_again(doc_id))
+        wait_until(self._all_brought_back)
 
-    def is_settled(self) -> bool:
-        try:
-            return all(self._settled(doc) for doc in self.database.existing(self.documents).values())
-        except EdwError:
-            return False
+    def _all_brought_back(self) -> bool:
+        self._bring_back(math.inf)
+        return not self._mislaid
+
+    def unsettled(self) -> list[Document]:
+        """Documents on which something is still to be done."""
+        docs = self.database.existing(self.documents).values()
+        return [doc for doc in docs if not self._settled(doc)]
 
     def _settled(self, doc: Document) -> bool:
         if 'claim' in doc:
@@ -204,12 +271,17 @@ def chaos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     proxy = Proxy(port)
     dbname = f'edwtest-{secrets.token_hex(6)}'
     text = server.settings_text(dbname).replace('heartbeat = 1\nlease = 3', f'heartbeat = 1\nlease = {LEASE:g}')
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.delenv('SSH_AUTH_SOCK', raising=False)
     direct = tmp_path / 'direct.ini'
     direct.write_text(text.replace(server.url, f'http://127.0.0.1:{port}'))
     through_proxy = tmp_path / 'edw.ini'
     through_proxy.write_text(text.replace(server.url, f'http://127.0.0.1:{proxy.port}'))
-    with Scripts(through_proxy) as scripts:
-        running = Chaos(scripts, Database(config.load(direct)), proxy, tmp_path, port if own else None)
+    with storage(tmp_path, SECONDS) as files_of_it, Scripts(through_proxy) as scripts:
+        for file in (direct, through_proxy):
+            file.write_text(file.read_text().replace('sps = sps', f'sps = {files_of_it.sps}'))
+        database = Database(config.load(direct))
+        running = Chaos(scripts, database, proxy, files_of_it, tmp_path, port if own else None)
         running.start_server()
         running.database.create()
         design.upload(running.database, design.read(DESIGN_FILE))
@@ -221,6 +293,8 @@ def chaos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_chaos(chaos: Chaos, server: Server, tmp_path: Path) -> None:
     print(f'\nchaos for {SECONDS:g} s, EDW_CHAOS_SEED={SEED}')
+    for what in chaos.storage.without:
+        print('without', what)
     chaos.add_documents(FIRST_DOCUMENTS)
     for step in STEPS * LISTENERS:
         chaos.start_listener(step)
@@ -234,7 +308,9 @@ def test_chaos(chaos: Chaos, server: Server, tmp_path: Path) -> None:
         command_lines += '\n'.join(line for line in listed if str(ROOT) in line or 'edw.' in line)
     chaos.calm_down()
     calm = time.monotonic()
-    wait_until(chaos.is_settled, limit=CALM_DOWN, every=0.5)
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: chaos.unsettled() == [], limit=CALM_DOWN, every=0.5)
+    assert (left := chaos.unsettled()) == [], f'{left[:3]}, of {len(left)}'
     recovery = time.monotonic() - calm
 
     for _, process in chaos.listeners:
@@ -244,7 +320,8 @@ def test_chaos(chaos: Chaos, server: Server, tmp_path: Path) -> None:
     docs = chaos.database.existing(chaos.documents)
     assert len(docs) == len(chaos.documents)
     for doc in docs.values():
-        check(doc)
+        check(doc, doc['_id'] in chaos.storage.mislaid)
+    check_folder(chaos, docs)
     assert chaos.database.view('_design/process/_view/claims')['rows'] == []
     assert chaos.database.conflicts(chaos.documents) == {}
 
@@ -260,10 +337,20 @@ def test_chaos(chaos: Chaos, server: Server, tmp_path: Path) -> None:
     twice = sum(count - 1 for (_, doc_id), count in begun.items() if doc_id in good)
     print(f'{len(docs)} documents, {len(docs) - len(good)} of them poison: none lost, none recorded twice')
     print('faults:', ', '.join(f'{name} {count}' for name, count in sorted(chaos.counts.items())))
+    waits_told = said.count(' waits, and one document at a time tries again')
+    print(f'waits: {waits_told}; parts of killed listeners left: {len(chaos.storage.parts())}')
     print(f'callbacks run again: {twice}; all done {recovery:.1f} s after the last fault')
 
 
-def check(doc: Document) -> None:
+def check_folder(chaos: Chaos, docs: dict[str, Document]) -> None:
+    """In `sps` is what the documents name, nothing set aside, and parts only of listeners that were killed."""
+    parts = chaos.storage.parts()
+    assert len(parts) <= len(chaos.killed), parts
+    named = {Path(entry['file']) for doc in docs.values() for entry in doc['process']}
+    assert set(chaos.storage.sps.iterdir()) == named | set(parts) | {chaos.storage.sps / MARKER}
+
+
+def check(doc: Document, mislaid: bool) -> None:
     """One document after everything: its steps, its files, its failures."""
     poison = doc.get('poison')
     names = [name for name, _ in STEPS]
@@ -273,6 +360,8 @@ def check(doc: Document) -> None:
     if poison:
         # Put back to good by the operator in between, it has its attempts again.
         assert attempts[-3:] == [(poison, 1), (poison, 2), (poison, 3)] and len(attempts) % 3 == 0, doc
+    elif mislaid:
+        assert all('No such file' in failure['error'] for failure in doc.get('failures', [])), doc
     else:
         assert attempts == [], doc
     for entry in doc['process']:

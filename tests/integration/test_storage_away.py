@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import shutil
@@ -150,6 +151,18 @@ def test_a_disk_that_is_not_mounted(source: Path, disk: Path) -> None:
     with pytest.raises(TryLater, match=f'the folder {disk.parent} is empty: is its disk mounted.*touch'):
         move(source, disk.parent, md5)
     assert os.listdir(disk.parent) == []
+
+
+def test_a_file_to_be_read_whose_disk_is_unmounted(disk: Path) -> None:
+    (disk / 'x.root').write_bytes(b'x')
+    with pytest.raises(TryLater, match=f'{disk.parent} is empty; is its disk mounted'), local_copy(f'{disk}/x.root'):
+        subprocess.run(['umount', '--lazy', str(disk.parent)], check=True)
+        (disk / 'x.root').read_bytes()
+    with (
+        pytest.raises(TryLater, match=f'{disk.parent} is empty; is its disk mounted'),
+        local_copy(f'{disk}/x.root', files.md5_of_stream(io.BytesIO(b'x'))),
+    ):
+        pass
 
 
 def test_a_disk_that_is_mounted_read_only(source: Path, disk: Path) -> None:
@@ -343,6 +356,15 @@ def test_room_in_scratch_is_looked_for_before(scratch: Path) -> None:
     ):
         pass
     assert sorted(os.listdir(scratch)) == [MARKER, 'filler']
+
+
+def test_room_for_a_copy_of_another_machines_file_is_looked_for_before(disk: Path) -> None:
+    """Else each try would copy as much as there is room for, and take that from everybody else meanwhile."""
+    put_in_memory(b'x' * 1000)
+    fill(disk)
+    with pytest.raises(TryLater, match=f'{disk}: No space left.*memory://host/x.root needs 1000 bytes more, and 0'):
+        transfer('memory://host/x.root', f'{disk}/x.root', '0' * 32)
+    assert sorted(os.listdir(disk)) == [MARKER, 'filler']
 
 
 def test_a_scratch_folder_that_is_not_there(tmp_path: Path) -> None:

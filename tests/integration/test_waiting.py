@@ -13,7 +13,7 @@ import pytest
 
 from edw.claiming import waits
 from edw.database.client import Database
-from edw.errors import TryLater
+from edw.errors import NotFound, TryLater
 from edw.listening import intake, waiting
 from edw.operating import checks, status
 from tests.loops import Running, names, once, seed
@@ -104,6 +104,9 @@ def test_of_a_listener_that_was_killed_while_it_waited_nothing_is_told_for_long(
     assert [wait.listener for wait in waits.read(database)] == ['there']
     waits.withdraw(database, 'there')
     assert waits.read(database) == []
+    with pytest.raises(NotFound):
+        database.get(waits.WAITING_ID)
+    waits.withdraw(database, 'there')
 
 
 def test_many_that_fail_alike_stop_the_step(database: Database, place: Place, caplog: pytest.LogCaptureFixture) -> None:

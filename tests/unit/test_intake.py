@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -45,9 +47,9 @@ class Polls:
 class Bench:
     """An intake, its view and its feed."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.view, self.feed = View(), Polls()
-        self.intake = Intake(cast(Database, self.view), 0, cast(Feed, self.feed))
+        self.intake = Intake(cast(Database, self.view), 0, cast(Feed, self.feed), clock)
 
     def look(self, room: int, in_flight: set[str] | None = None) -> None:
         self.intake.look(room, in_flight or set(), lambda docs: docs[:room])

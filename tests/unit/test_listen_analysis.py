@@ -48,6 +48,7 @@ def test_a_file_that_is_none_of_ours_fails_for_good(path: Path, damage: Callable
 
 
 def test_a_file_that_is_not_there_may_come_back(path: Path) -> None:
+    (path.parent / 'other').touch()  # or it could be the mount point of a disk that is away
     path.unlink()
     with pytest.raises(StepError, match='No such file') as caught:
         signal_processing(document(path))
