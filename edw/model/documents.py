@@ -140,6 +140,13 @@ def next_attempt(doc: Document, step: str, attempts: int) -> int:
     return 1
 
 
+def entry_of(doc: Document, step: str | None) -> dict[str, Any] | None:
+    """The last entry of a step, or the last of all; None where there is none."""
+    process = doc.get('process')
+    entries = [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+    return next((entry for entry in reversed(entries) if step is None or entry.get('name') == step), None)
+
+
 def superseded_entries(doc: Document) -> list[dict[str, Any]]:
     """The entries that were cut from `process`, oldest first."""
     superseded = doc.get('superseded')
