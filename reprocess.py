@@ -201,9 +201,7 @@ def _parser() -> ArgumentParser:
         '--range', nargs=2, metavar=('FIRST', 'LAST'), help='documents by their ids, both ends included'
     )
     parser.add_argument('--where-status', dest='status', metavar='TEXT', help='documents with this status')
-    parser.add_argument(
-        '--version-below', metavar='VERSION', help='documents that an older version of STEP was done on'
-    )
+    parser.add_argument('--version-below', metavar='VERSION', help='documents that an older version did STEP on')
     parser.add_argument('--commit', metavar='HASH', help='documents that this commit of the suite did STEP on')
     parser.add_argument('--before', type=cli.moment, metavar='TIME', help='documents that STEP was done on before TIME')
     parser.add_argument('--force', action='store_true', help='also what a listener is at: its result will be refused')

@@ -7,6 +7,7 @@ write that the server takes on the revision that was looked at only.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections import Counter, defaultdict
@@ -17,7 +18,7 @@ from typing import Any
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping.copies import ORIGINAL, Named, current, files_of, location_name, md5_of_field
-from edw.keeping.deleting import CHANGED, Originals
+from edw.keeping.deleting import CHANGED, NO_FILE, Original, Originals
 from edw.keeping.looking import Looker, md5_from_disk, reading
 from edw.model import documents
 from edw.model.documents import GOOD, Document
@@ -180,23 +181,28 @@ class Deleter:
         return doc
 
     def _delete(self, old: Old, doc: Document) -> tuple[int, Document]:
-        with self._folder.opened(old.file) as file:
+        with contextlib.ExitStack() as stack:
+            file = self._opened(old, stack)
             state = self._looker.state(old.newer)
             name = redact(old.newer.location)
             if state is None:
                 raise StepError(f'{name}, which came instead of it, is missing')
-            if state.is_same_file(file.state):
+            if file is not None and state.is_same_file(file.state):
                 raise StepError(f'{name}, which came instead of it, is the same file by another name')
             md5sum = self._looker.md5(old.newer.location)
             if md5sum != old.newer.md5sum:
                 raise StepError(f'{name}, which came instead of it, has the md5 {md5sum}, not {old.newer.md5sum}')
-            with reading(old.file):
-                found = md5_from_disk(file.stream)
+            found = old.md5sum
+            if file is not None:
+                with reading(old.file):
+                    found = md5_from_disk(file.stream)
             if found != old.md5sum:
                 raise StepError(f'it has the md5 {found}, not that of its entry: the catalogue does not know it')
             if self._looker.state(old.newer) != state:
                 raise StepError(f'{name} was changed meanwhile')
             marked = self._write(doc, old, {'time': self._clock(), 'hostname': self._hostname})
+            if file is None:
+                return 0, marked
             try:
                 if not file.is_unchanged():
                     raise StepError('it was changed meanwhile')
@@ -207,6 +213,16 @@ class Deleter:
                     raise
                 raise StepError(f'it cannot be deleted: {error.strerror}') from error
             return file.state.size, marked
+
+    def _opened(self, old: Old, stack: contextlib.ExitStack) -> Original | None:
+        """The file; None where somebody has deleted it already, and only the document does not know."""
+        try:
+            return stack.enter_context(self._folder.opened(old.file))
+        except StepError as error:
+            # Asked twice: where a disk is not mounted, the second one raises.
+            if str(error) != NO_FILE or self._looker.state(Named(old.file, '', None, None, '', False)) is not None:
+                raise
+            return None
 
     def _write(self, doc: Document, old: Old, note: dict[str, Any] | None) -> Document:
         """The document as written, with a note of its deletion at an entry, or without."""
@@ -231,9 +247,14 @@ class Deleter:
 
 
 def measured(old: Old, folder: Originals) -> Old:
-    """The same with its size. Raises StepError where there is none in the folder, or a link leads to it."""
-    with folder.opened(old.file) as file:
-        return replace(old, size=file.state.size)
+    """The same with its size, 0 where there is none. Raises StepError where it is not in the folder, or behind a link."""
+    try:
+        with folder.opened(old.file) as file:
+            return replace(old, size=file.state.size)
+    except StepError as error:
+        if str(error) != NO_FILE:
+            raise
+        return old
 
 
 def _is_same(location: str, other: str) -> bool:

@@ -170,6 +170,11 @@ def test_a_file_that_the_catalogue_does_not_know_stays(scripts: Scripts, twice: 
     done = delete(scripts)
     assert done.returncode == 1 and 'the catalogue does not know it' in done.stderr
     assert old.read_bytes() == b'precious'
+    # Whoever does know it deletes it by hand, and then the document is told.
+    old.unlink()
+    assert scripts.call('check_files.py').returncode == 1
+    assert delete(scripts).returncode == 0
+    assert scripts.call('check_files.py').returncode == 0
 
 
 @pytest.mark.parametrize('how', ['its path', 'another path', 'a URL'])
@@ -208,6 +213,15 @@ def test_what_cannot_be_unlinked_is_not_said_to_be_deleted(
     done = delete(scripts)
     assert done.returncode == 1 and 'it cannot be deleted: Permission denied' in done.stderr
     assert 'deleted' not in entries(twice, 'signal_processing')[0]
+
+
+def test_a_disk_that_is_not_mounted_has_lost_nothing(scripts: Scripts, twice: Database) -> None:
+    folder = Path(entries(twice, 'signal_processing')[0]['file']).parent
+    away = folder.rename(folder.with_name('away'))
+    folder.mkdir()
+    done = delete(scripts)
+    assert done.returncode == 1 and 'is its disk mounted?' in done.stderr
+    assert 'deleted' not in entries(twice, 'signal_processing')[0] and len(list(away.iterdir())) == 3
 
 
 def test_files_in_other_folders_are_left_alone(scripts: Scripts, twice: Database, tmp_path: Path) -> None:
