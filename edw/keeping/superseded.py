@@ -247,7 +247,7 @@ class Deleter:
 
 
 def measured(old: Old, folder: Originals) -> Old:
-    """The same with its size, 0 where there is none. Raises StepError where it is not in the folder, or behind a link."""
+    """The same with its size, 0 where there is none. Raises StepError where it is not in the folder, or a link is."""
     try:
         with folder.opened(old.file) as file:
             return replace(old, size=file.state.size)
