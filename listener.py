@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from edw import cli, config, logs
+from edw import cli, config, logs, software
 from edw.claiming import waits
 from edw.claiming.claimant import Claimant
 from edw.claiming.heartbeat import Heartbeat
@@ -69,6 +69,8 @@ def main(
     name: str,
     after: str | int,
     failed: str,
+    version: str = '1',
+    packages: tuple[str, ...] = (),
     engine: str = config.THREADS,
     argv: Sequence[str] | None = None,
 ) -> int:
@@ -76,9 +78,10 @@ def main(
 
     `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
     `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on for good.
-    `engine` is where callbacks run by default: in `threads`, or in `processes`.
+    `version` is the step's own, to be counted up when it does something else than before, and `packages` names those
+    whose versions each entry tells. `engine` is where callbacks run by default: in `threads`, or in `processes`.
     """
-    return cli.ending(lambda: _listen(callback, Step(name, after, failed), engine, argv))
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed, version, packages), engine, argv))
 
 
 def run(
@@ -87,6 +90,8 @@ def run(
     name: str,
     after: str | int,
     failed: str,
+    version: str = '1',
+    packages: tuple[str, ...] = (),
     settings: config.Settings | None = None,
     workers: int | None = None,
     batch: int | None = None,
@@ -102,7 +107,7 @@ def run(
     settings = settings or config.load()
     return Listener(
         callback,
-        Step(name, after, failed),
+        Step(name, after, failed, version, packages),
         settings,
         workers=workers or settings.workers,
         batch=batch or settings.batch,
@@ -188,8 +193,9 @@ class Listener:
         )
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        tell = self._inbox.put
-        made = choice.start(engine, callback, settings, workers, timeout, tell, farm=farm, insecure=insecure)
+        software.here(step.packages)  # as it is now; what lies in the folder later may be newer
+        tell, packages = self._inbox.put, step.packages
+        made = choice.start(engine, callback, settings, workers, timeout, tell, packages, farm=farm, insecure=insecure)
         self._in_flight = InFlight(made, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()

@@ -11,11 +11,18 @@ import numpy as np
 import uproot
 from threadpoolctl import ThreadpoolController
 
-from detector.calibration import SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
+from detector.calibration import GAIN_RANGE, SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
 from detector.noise import measured_psd
-from detector.optimum_filter import OptimumFilter, amplitudes_without_search, fit_pulses, make_filter, transforms_of
+from detector.optimum_filter import (
+    WINDOW,
+    OptimumFilter,
+    amplitudes_without_search,
+    fit_pulses,
+    make_filter,
+    transforms_of,
+)
 from detector.pulses import DETECTORS, DetectorModel, FloatArray
-from detector.template import Template, baselines, make_template
+from detector.template import BRIGHT, MOST, Template, baselines, make_template
 from detector.traces import DataFileError, event_steps, opened, random_triggers
 
 STEP = 1000  # events in memory at a time; the template is made from the first of these steps
@@ -25,6 +32,14 @@ MOST_NOISE = 1000  # random triggers that are used; more do not improve an ampli
 # several times as much. Files, not matrices, are what is done in parallel.
 BLAS = ThreadpoolController()
 LOG_LINE = 356.013  # keV, the strongest line, whose resolution the log gives
+# What results depend on, for whoever compares them: see where each is defined.
+PARAMETERS = {
+    'template_from_kev': BRIGHT,
+    'template_pulses': MOST,
+    'noise_triggers': MOST_NOISE,
+    'delay_samples': WINDOW,
+    'gain_range': GAIN_RANGE,
+}
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ class Farm:
         timeout: float | None,
         tell: Tell,
         address: str,
+        packages: tuple[str, ...] = (),
         *,
         insecure: bool = False,
     ) -> None:
@@ -108,7 +109,8 @@ class Farm:
         """
         self.state = State()
         self._address, self._insecure = address, insecure
-        self._order = orders.make(callback, settings, uuid.uuid4().hex, logging.getLogger('edw').level, timeout)
+        level = logging.getLogger('edw').level
+        self._order = orders.make(callback, settings, uuid.uuid4().hex, level, timeout, packages)
         self._most, self._timeout = workers, timeout
         self._tell = tell
         self._room = 0
@@ -430,8 +432,10 @@ class Farm:
         task = self._tasks.get(told.get(node.BEGAN, '')) if isinstance(told, dict) else None
         if task is not None and task.began is None:
             task.began = time.monotonic()
+            is_wanted = task.running.set_running_or_notify_cancel()
+            # After that: who reads it may stop the listener, which releases what has not begun.
             log.debug('%s begins on %s', task.doc['_id'], task.worker.name)
-            if not task.running.set_running_or_notify_cancel():
+            if not is_wanted:
                 self._forget(task)
 
     async def _follow(self, task: _Task) -> None:
