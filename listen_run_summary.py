@@ -15,16 +15,15 @@ from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.completing.files_of_run import files_of_run
 from edw.errors import StepError, Unprocessable
-from edw.transfer import local_copy, new_file, target_in
-
-MOST_NAMED = 100  # documents that are left out, in the entry; the log says how many there are
+from edw.transfer import local_copy, new_file, pass_of, target_in
 
 
 def run_summary(doc: dict[str, Any]) -> dict[str, Any]:
     """Write the amplitudes of a run to `[data] sps`, as RUN.amp.root, and their spectrum beside it, as RUN.pdf."""
     found = files_of_run(listener.database(), doc, 'move_to_sps')
     sources = {doc_id: partial(local_copy, *file) for doc_id, file in found.files.items()}
-    target, drawn = (target_in(listener.settings().sps, doc['_id'], ending) for ending in ('.amp.root', '.pdf'))
+    sps, number = listener.settings().sps, pass_of(doc, 'run_summary')
+    target, drawn = (target_in(sps, doc['_id'], ending, number) for ending in ('.amp.root', '.pdf'))
     try:
         with new_file(target) as result, new_file(drawn) as picture:
             summary = summarise(sources, result)
@@ -34,14 +33,11 @@ def run_summary(doc: dict[str, Any]) -> dict[str, Any]:
         raise StepError(str(error)) from error
     except DataFileError as error:
         raise Unprocessable(str(error)) from error
-    left_out = f'; left out: {len(found.left_out)} that failed' if found.left_out else ''
     return {
-        'hostname': socket.gethostname(),
-        'file': target,
-        'md5sum': md5sum,
+        **{'hostname': socket.gethostname(), 'file': target, 'md5sum': md5sum},
         'more_files': [{'file': drawn, 'md5sum': picture_md5sum}],
-        'log': f'{summary.log}{left_out}',
-        'left_out': found.left_out[:MOST_NAMED],
+        'log': summary.log + found.words,
+        'left_out': found.in_entry,
         **summary.findings,
     }
 
@@ -49,7 +45,13 @@ def run_summary(doc: dict[str, Any]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     return listener.main(
-        run_summary, name='run_summary', after='run_complete', failed='no run summary', engine='processes', argv=argv
+        run_summary,
+        name='run_summary',
+        after='run_complete',
+        failed='no run summary',
+        packages=('numpy', 'uproot', 'matplotlib'),
+        engine='processes',
+        argv=argv,
     )
 
 

@@ -98,6 +98,7 @@ def run(
     once: bool = False,
     engine: str | None = None,
     timeout: float | None = None,
+    instead_of: Collection[str] = (),
 ) -> int:
     """The same as `main` for callers in Python: no command line, no signals, and errors are raised.
 
@@ -114,6 +115,7 @@ def run(
         once=once,
         engine=choice.engine_of(config.THREADS, engine, timeout, settings.engine),
         timeout=timeout,
+        instead_of=instead_of,
     ).run()
 
 

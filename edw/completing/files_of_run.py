@@ -10,6 +10,8 @@ from edw.errors import DatabaseError, EdwError, Unprocessable
 from edw.model.documents import RUN_COMPLETE, Document
 from edw.operating.outputs import documents_of_run, entry_of, output_of
 
+MOST_NAMED = 100  # documents that are left out, in an entry; its log says how many there are
+
 
 @dataclass(frozen=True)
 class FilesOfRun:
@@ -20,6 +22,16 @@ class FilesOfRun:
 
     files: dict[str, tuple[str, Any]]
     left_out: list[str]
+
+    @property
+    def in_entry(self) -> list[str]:
+        """Those left out, as an entry names them: not so many that it gets too large."""
+        return self.left_out[:MOST_NAMED]
+
+    @property
+    def words(self) -> str:
+        """What is left out, for the end of a log; nothing where all files are there."""
+        return f'; left out: {len(self.left_out)} that failed' if self.left_out else ''
 
 
 def files_of_run(database: Database, run: Document, left_by: str) -> FilesOfRun:
