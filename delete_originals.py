@@ -4,6 +4,8 @@
 delete_originals.py --after signal_processing --days 30         those of documents that are so far, and so old
 delete_originals.py --after ... --days ... --keep-free 20%      only as many, oldest first, as it takes
 delete_originals.py --after ... --days ... --yes --watch        again and again, until Ctrl-C
+delete_originals.py --superseded --days 30                      files in [data] sps, or FOLDER, that were made anew so
+                                                                long ago, where the newer one is verified at this moment
 
 Run it on the machine that has the originals. It deletes in [data] raw, or in FOLDER, only what a document names as its
 original, and parts of copies that broke off, a day ago or earlier, of documents that have the copy by now. `[data]
@@ -20,29 +22,32 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from edw import cli, config, space
+from edw import cli, config
 from edw.config import Settings
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, SettingsError, StepError, TryLater, Unavailable
-from edw.keeping import leftovers, planning
+from edw.keeping import leftovers, planning, superseded
 from edw.keeping.copies import is_deleted
 from edw.keeping.deleting import NO_FILE, Deleter, Originals
 from edw.keeping.leftovers import LeftOvers, Part
 from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
 from edw.keeping.planning import DAY, Candidate, Terms
+from edw.model.documents import Document
 from edw.operating.display import age_of, columns, number, safe, size
+from edw.storage import space
 from edw.transfer import is_url
 
 PERIOD = 600.0  # seconds between two rounds of --watch
 LONGEST_DAYS = 36500.0
 MAX_RUNS = 20  # lines of the table
+SUPERSEDED = 'superseded file'
 PARTS = 'unfinished part'  # of a copy that broke off
 MAX_NAMED = 5  # documents named in one line
 NEVER = threading.Event()
@@ -78,13 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     arguments = _arguments(argv)
     settings = config.load(arguments.config)
-    if is_url(arguments.folder or settings.raw):
-        raise SettingsError('Originals are deleted on the machine that has them: give their FOLDER there.')
+    if is_url(arguments.folder or (settings.sps if arguments.superseded else settings.raw)):
+        raise SettingsError('Files are deleted on the machine that has them: give their FOLDER there.')
     if arguments.watch is not None:
         return _watch(settings, arguments)
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
         raise SettingsError('There is no terminal to ask at. Give --yes to delete, or --dry-run to look only.')
-    return _once(Database(settings), arguments)
+    return (_once_superseded if arguments.superseded else _once)(Database(settings), arguments)
 
 
 def _once(database: Database, arguments: argparse.Namespace) -> int:
@@ -104,6 +109,95 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
         raise EdwError(f'{error}\nRun the same again for the others.') from None
     tell(done)
     return 1 if done.kept else 0
+
+
+def _once_superseded(database: Database, arguments: argparse.Namespace) -> int:
+    before = time.time() - arguments.days * DAY
+    plan = look_for_superseded(database, arguments.folder, before)
+    files, total = sum(len(one.files) for one in plan.candidates), sum(one.size for one in plan.candidates)
+    if plan.candidates:
+        runs: defaultdict[str, list[superseded.Candidate]] = defaultdict(list)
+        for candidate in plan.candidates:
+            runs[candidate.run].append(candidate)
+        now = time.time()
+        lines = []
+        for run, them in runs.items():
+            count, freed = sum(len(one.files) for one in them), sum(one.size for one in them)
+            lines.append((run, str(count), size(freed), age_of(min(one.created for one in them), now)))
+        print(*columns([('run', 'files', 'size', 'superseded'), *lines[:MAX_RUNS]]), sep='\n')
+        if len(lines) > MAX_RUNS:
+            print(f'and {len(lines) - MAX_RUNS} more runs')
+        print(f'{number(files, SUPERSEDED)} would be deleted, {size(total)}, if the newer ones are whole')
+    else:
+        print('there is nothing to delete')
+    for reason, count in plan.kept.most_common():
+        print(f'kept: {count}, {safe(reason)}')
+    if arguments.dry_run or not files:
+        return 0
+    if not (arguments.yes or _answer(f'Delete {number(files, SUPERSEDED)}')):
+        print('nothing was deleted')
+        return 1
+    return delete_superseded(database, arguments.folder, before, plan)
+
+
+def look_for_superseded(database: Database, folder: str | None, before: float) -> superseded.Plan:
+    """Find out what may be deleted of what was superseded before a time, in seconds since the epoch.
+
+    All documents are read once more where there is anything: any of them may name a file of another one.
+    """
+    plan, originals = superseded.Plan(), Originals(folder or database.settings.sps)
+    try:
+        for doc in _documents(database, 'looking'):
+            old, created = superseded.old_files(doc, before, plan.kept)
+            found = []
+            for one in old:
+                if originals.parts(one.file) is None:
+                    continue
+                try:
+                    found.append(superseded.measured(one, originals))
+                except StepError as error:
+                    plan.kept[str(error)] += 1
+            if found:
+                run = str(doc.get('run', '-'))
+                plan.candidates.append(superseded.Candidate(doc['_id'], doc['_rev'], run, tuple(found), created))
+    finally:
+        originals.close()
+    if plan.candidates:
+        names = superseded.Names(one.file for candidate in plan.candidates for one in candidate.files)
+        for doc in _documents(database, 'who names them'):
+            names.seen(doc)
+        plan.leave(names.named)
+    return plan
+
+
+def delete_superseded(database: Database, folder: str | None, before: float, plan: superseded.Plan) -> int:
+    """Delete what the plan has; returns the exit code."""
+    looker, originals = Looker(), Originals(folder or database.settings.sps)
+    deleter = superseded.Deleter(database, originals, looker, socket.gethostname(), time.time)
+    kept: defaultdict[str, list[superseded.Candidate]] = defaultdict(list)
+    files = freed = 0
+    try:
+        for candidate in tqdm(plan.candidates, desc='deleting', unit=' documents', disable=None):
+            try:
+                done = deleter.delete(candidate, before, lambda reason, one=candidate: kept[reason].append(one))
+                files, freed = files + done[0], freed + done[1]
+            except StepError as error:
+                kept[str(error)].append(candidate)
+    finally:
+        originals.close()
+        looker.close()
+        _tell_kept(kept)
+        print(f'deleted {number(files, SUPERSEDED)}, {size(freed)}')
+    return 1 if kept else 0
+
+
+def _documents(database: Database, what: str) -> Iterator[Document]:
+    # Quiet where stderr is not a terminal.
+    with tqdm(desc=what, unit=' documents', disable=None) as bar:
+        for page in pages(database):
+            for doc in page:
+                bar.update()
+                yield doc
 
 
 def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -262,13 +356,17 @@ def _remove_parts(database: Database, parts: list[Part], done: Done) -> None:
 
 def tell(done: Done) -> None:
     """Print what was done."""
-    for reason, them in done.kept.items():
-        more = f' and {len(them) - MAX_NAMED} more' if len(them) > MAX_NAMED else ''
-        named = ', '.join(safe(one.doc_id) for one in them[:MAX_NAMED])
-        print(f'error: {named}{more}: kept: {safe(reason)}', file=sys.stderr)
+    _tell_kept(done.kept)
     print(f'deleted {number(done.files, "original")}, {size(done.bytes)}')
     if done.parts:
         print(f'removed {number(done.parts, PARTS)}')
+
+
+def _tell_kept(kept: Mapping[str, Sequence[Candidate | Part | superseded.Candidate]]) -> None:
+    for reason, them in kept.items():
+        more = f' and {len(them) - MAX_NAMED} more' if len(them) > MAX_NAMED else ''
+        named = ', '.join(safe(one.doc_id) for one in them[:MAX_NAMED])
+        print(f'error: {named}{more}: kept: {safe(reason)}', file=sys.stderr)
 
 
 def _lacking(originals: Originals, keep_free: float) -> float:
@@ -285,7 +383,11 @@ def _terms(settings: Settings, arguments: argparse.Namespace) -> Terms:
 def _confirmed(plan: Plan, keep_free: float | None) -> bool:
     until = '' if keep_free is None else f', or others where copies are bad, until {100 * keep_free:g} % are free'
     parts = f', and {number(len(plan.parts), PARTS)}' if plan.parts else ''
-    print(f'Delete {number(len(plan.chosen), "original")}{until}{parts}? [y/N] ', end='', flush=True)
+    return _answer(f'Delete {number(len(plan.chosen), "original")}{until}{parts}')
+
+
+def _answer(question: str) -> bool:
+    print(f'{question}? [y/N] ', end='', flush=True)
     return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 
@@ -311,9 +413,16 @@ def _share(text: str) -> float:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__)
-    parser.add_argument('folder', nargs='?', metavar='FOLDER', help='where the originals are (default: [data] raw)')
-    parser.add_argument('--after', metavar='STEP', required=True, help='only of documents that STEP was done on')
-    parser.add_argument('--days', type=_days, metavar='N', required=True, help='only of documents older than N days')
+    parser.add_argument('folder', nargs='?', metavar='FOLDER', help='where the files are (default: [data] raw, or sps)')
+    parser.add_argument('--superseded', action='store_true', help='not originals, but files that were made anew since')
+    parser.add_argument('--after', metavar='STEP', help='only of documents that STEP was done on')
+    parser.add_argument(
+        '--days',
+        type=_days,
+        metavar='N',
+        required=True,
+        help='only of documents older than N days (with --superseded: of what was made anew so long ago)',
+    )
     parser.add_argument(
         '--keep-free', type=_share, metavar='SHARE', help='only until so much of the disk is free, oldest first'
     )
@@ -331,8 +440,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.watch is not None and not arguments.yes:
         parser.error('--watch asks nobody: give --yes, too')
-    if not arguments.after:
-        parser.error('--after needs the name of a step')
+    if arguments.superseded and not (arguments.after is arguments.keep_free is arguments.watch is None):
+        parser.error('--superseded goes with FOLDER, --days, --yes and --dry-run alone')
+    if not arguments.superseded and not arguments.after:
+        parser.error('--after needs the name of a step that was done on the documents')
     if arguments.folder == '':
         parser.error('FOLDER must not be empty')
     return arguments

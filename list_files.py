@@ -18,7 +18,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
 
 from edw import cli, config
 from edw.database import design, views
@@ -150,14 +149,6 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     )
 
 
-def _moment(text: str) -> float:
-    """Type of an option that is a time, as seconds since the epoch."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(f'{text!r} is no time like 2026-01-31 or 2026-01-31T14:00') from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument('runs', nargs='*', metavar='RUN', help='a run, a range FIRST..LAST or a pattern (default: all)')
@@ -169,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--tag', action='append', default=[], metavar='NAME', help='several: all of them')
     parser.add_argument('--quality', metavar='WORD', help='good, bad or unknown')
     parser.add_argument('--condition', metavar='KIND', help='the kind of run: calibration, background, ...')
-    parser.add_argument('--since', type=_moment, metavar='TIME', help='originals from this time on')
-    parser.add_argument('--until', type=_moment, metavar='TIME', help='originals from before this time')
+    parser.add_argument('--since', type=cli.moment, metavar='TIME', help='originals from this time on')
+    parser.add_argument('--until', type=cli.moment, metavar='TIME', help='originals from before this time')
     parser.add_argument('--where', action='append', default=[], metavar='CONDITION', help='several: all must hold')
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument('--paths', action='store_true', help='paths alone, one a line, for xargs and TChain')

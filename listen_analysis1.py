@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import listener
-from detector.analysis import analyse
+from detector.analysis import PARAMETERS, analyse
 from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.errors import StepError, Unprocessable
-from edw.transfer import local_copy, new_file, target_in
+from edw.transfer import local_copy, new_file, pass_of, target_in
 
 
 def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
-    """Filter the pulses of the file that move_to_sps left, and write the amplitudes beside it, to ID.amp.root."""
+    """Filter the pulses of the file that move_to_sps left, and write the amplitudes beside it, to ID.amp.root, in the
+    second pass to ID.2.amp.root."""
     moved = doc['process'][-1]
     file = moved.get('file')
     if not isinstance(file, str):
         raise Unprocessable('the entry of move_to_sps names no file')
-    target = target_in(file.rpartition('/')[0], doc['_id'], '.amp.root')
+    target = target_in(file.rpartition('/')[0], doc['_id'], '.amp.root', pass_of(doc, 'signal_processing'))
     try:
         with local_copy(file, moved.get('md5sum')) as source, new_file(target) as result:
             summary = analyse(source, result)
@@ -31,7 +32,8 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
         raise StepError(str(error)) from error
     except DataFileError as error:
         raise Unprocessable(str(error)) from error
-    return {'hostname': socket.gethostname(), 'file': target, 'md5sum': md5sum, 'log': summary.log}
+    made = {'file': target, 'md5sum': md5sum, 'log': summary.log, 'parameters': PARAMETERS}
+    return {'hostname': socket.gethostname(), **made}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         name='signal_processing',
         after='move_to_sps',
         failed='signal processing failure',
+        version='1',
+        packages=('numpy', 'uproot'),
         engine='processes',
         argv=argv,
     )

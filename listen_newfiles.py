@@ -9,7 +9,7 @@ from typing import Any
 
 import listener
 from edw.errors import Unprocessable
-from edw.transfer import target_in, transfer
+from edw.transfer import pass_of, target_in, transfer
 
 
 def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
@@ -17,7 +17,9 @@ def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
     for field in ('original_file', 'md5sum'):
         if not isinstance(doc.get(field), str):
             raise Unprocessable(f'the document has no {field}')
-    target = target_in(listener.settings().sps, doc['_id'], doc['original_file'])
+    # What an earlier pass has left of the same bytes is not copied again.
+    number = pass_of(doc, 'move_to_sps', doc['md5sum'])
+    target = target_in(listener.settings().sps, doc['_id'], doc['original_file'], number)
     moved = transfer(doc['original_file'], target, doc['md5sum'])
     return {'hostname': moved.hostname, 'file': moved.file, 'md5sum': moved.md5sum, 'log': moved.log}
 

@@ -22,13 +22,14 @@ import logging
 import math
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 
-from edw import cli, config, logs
+from edw import cli, config, logs, software
 from edw.claiming import farms, waits
 from edw.claiming.claimant import Claimant
 from edw.claiming.farms import FarmStatus
@@ -41,7 +42,7 @@ from edw.database.retry import Outage, Retry
 from edw.engines import choice
 from edw.engines.callbacks import Callback
 from edw.engines.engine import CannotRun, FarmState, Running, Workers
-from edw.errors import EdwError, LoginRefused, NotFound, Unavailable
+from edw.errors import EdwError, LoginRefused, NotFound, TryLater, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.listening import options, place
 from edw.listening.feed import Feed, FeedFailed, Page
@@ -57,6 +58,7 @@ SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the 
 MAX_NAMED = 5  # documents that one warning names
 FARM_INTERVAL = 60.0  # seconds after which people are told of a farm though nothing has changed there
 FEED_PATIENCE = 60.0  # seconds in which the feed may fail for good once, if the database itself has no objection
+PATIENCE = 30.0  # seconds that a callback waits for an answer of the server, before its document goes back
 
 # What batch systems send before they kill. Counted once: beyond its soft limit a process gets SIGXCPU every second.
 BATCH_SIGNALS = (signal.SIGUSR1, signal.SIGXCPU)
@@ -70,6 +72,8 @@ def main(
     name: str,
     after: str | int,
     failed: str,
+    version: str = '1',
+    packages: tuple[str, ...] = (),
     engine: str = config.THREADS,
     argv: Sequence[str] | None = None,
 ) -> int:
@@ -77,9 +81,10 @@ def main(
 
     `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
     `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on for good.
-    `engine` is where callbacks run by default: in `threads`, or in `processes`.
+    `version` is the step's own, to be counted up when it does something else than before, and `packages` names those
+    whose versions each entry tells. `engine` is where callbacks run by default: in `threads`, or in `processes`.
     """
-    return cli.ending(lambda: _listen(callback, Step(name, after, failed), engine, argv))
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed, version, packages), engine, argv))
 
 
 def run(
@@ -88,12 +93,15 @@ def run(
     name: str,
     after: str | int,
     failed: str,
+    version: str = '1',
+    packages: tuple[str, ...] = (),
     settings: config.Settings | None = None,
     workers: int | None = None,
     batch: int | None = None,
     once: bool = False,
     engine: str | None = None,
     timeout: float | None = None,
+    instead_of: Collection[str] = (),
 ) -> int:
     """The same as `main` for callers in Python: no command line, no signals, and errors are raised.
 
@@ -103,19 +111,33 @@ def run(
     settings = settings or config.load()
     return Listener(
         callback,
-        Step(name, after, failed),
+        Step(name, after, failed, version, packages),
         settings,
         workers=workers or settings.workers,
         batch=batch or settings.batch,
         once=once,
         engine=choice.engine_of(config.THREADS, engine, timeout, settings.engine),
         timeout=timeout,
+        instead_of=instead_of,
     ).run()
 
 
 def settings() -> config.Settings:
     """The settings that a callback works with: those of its listener, else those of edw.ini."""
     return config.current.get(None) or config.load()
+
+
+def database() -> Database:
+    """The database of the listener, for a callback that needs other documents than its own: to read, not to write.
+
+    A new one for each callback, as it is not to be shared between threads. Its requests wait PATIENCE for their answer
+    and then raise Unavailable; a callback that lets it pass is as one that raises TryLater. Raises TryLater on nodes of
+    a farm, which are told no password: a server may lock out an address after a few logins without one.
+    """
+    found = settings()
+    if found.username and not found.password:
+        raise TryLater(f'no password for {found.server} here, as on nodes of a farm: give --engine processes instead')
+    return Database(found, Retry(threading.Event().wait, patience=PATIENCE))
 
 
 class BrokenOff(Exception):
@@ -176,8 +198,11 @@ class Listener:
         )
         heartbeat = Heartbeat(settings, step.name, name)
         self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        tell = self._inbox.put
-        self._engine = choice.start(engine, callback, settings, workers, timeout, tell, farm=farm, insecure=insecure)
+        software.here(step.packages)  # as it is now; what lies in the folder later may be newer
+        tell, packages = self._inbox.put, step.packages
+        self._engine = choice.start(
+            engine, callback, settings, workers, timeout, tell, packages, farm=farm, insecure=insecure
+        )
         self._in_flight = InFlight(self._engine, step, settings, self._policy, metrics, self._inbox)
         self._sweep_at = NOW  # monotonic time
         self._last_turn = passed()

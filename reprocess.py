@@ -4,6 +4,10 @@
 reprocess.py --failed [STEP]        documents that failed for good (in STEP): that step is done again
 reprocess.py --from STEP ...        cut `process` back to before STEP, so that it and all behind it are done again;
                                     a document that failed is requeued by it too
+reprocess.py --from STEP --version-below 3    what an older version of STEP has made: versions are compared by their
+                                    parts between dots, as numbers where they are numbers (1.9 is older than 1.10), else
+                                    as text, and an entry without one is older than all; --commit HASH and --before TIME
+                                    ask for what made it, and for when
 reprocess.py ID ... --failed        which ones: documents by their ids, --run, --range and --where-status;
 reprocess.py --run RUN --from STEP  of several conditions all must be met
 
@@ -28,8 +32,10 @@ from edw import cli, config
 from edw.database import design
 from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
-from edw.model.documents import Document
+from edw.model.documents import Document, entry_of
+from edw.model.provenance import Made, made_by
 from edw.operating import reprocessing
+from edw.operating.display import safe
 from edw.operating.reprocessing import Change, Outcome, Selection
 
 MAX_EXAMPLES = 5  # documents whose changes are shown, and documents named in one line
@@ -46,6 +52,7 @@ class Plan:
     revisions: dict[str, str] = field(default_factory=dict)
     groups: Counter[tuple[str, str]] = field(default_factory=Counter)  # by run and status
     examples: list[str] = field(default_factory=list)
+    made: Counter[str] = field(default_factory=Counter)  # by what has made the entry that is asked for
     left: Outcome = field(default_factory=Outcome)
     missing: list[str] = field(default_factory=list)  # ids that were named, and do not exist
     missed: list[str] = field(default_factory=list)  # documents that were named, and do not meet the conditions
@@ -94,6 +101,8 @@ def look(database: Database, selection: Selection, change: Change, force: bool) 
                 continue
             plan.revisions[doc['_id']] = doc['_rev']
             plan.groups[str(doc.get('run', '-')), doc['status']] += 1
+            if selection.made is not None:
+                plan.made[made_by(entry_of(doc, selection.made.step))] += 1
             if len(plan.examples) < MAX_EXAMPLES:
                 plan.examples.append(f'{doc["_id"]}: {difference(doc, version)}')
     return plan
@@ -110,6 +119,8 @@ def show(plan: Plan) -> None:
             print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         if len(groups) > MAX_GROUPS:
             print(f'and {len(groups) - MAX_GROUPS} more lines')
+        if plan.made:
+            print('made by', '; '.join(f'{safe(words)}: {count}' for words, count in plan.made.most_common(MAX_GROUPS)))
         print(f'{len(plan.revisions)} documents would be requeued:')
         print(*(f'  {example}' for example in plan.examples), sep='\n')
         if len(plan.revisions) > len(plan.examples):
@@ -190,6 +201,9 @@ def _parser() -> ArgumentParser:
         '--range', nargs=2, metavar=('FIRST', 'LAST'), help='documents by their ids, both ends included'
     )
     parser.add_argument('--where-status', dest='status', metavar='TEXT', help='documents with this status')
+    parser.add_argument('--version-below', metavar='VERSION', help='documents that an older version did STEP on')
+    parser.add_argument('--commit', metavar='HASH', help='documents that this commit of the suite did STEP on')
+    parser.add_argument('--before', type=cli.moment, metavar='TIME', help='documents that STEP was done on before TIME')
     parser.add_argument('--force', action='store_true', help='also what a listener is at: its result will be refused')
     asking = parser.add_mutually_exclusive_group()
     asking.add_argument('--yes', action='store_true', help='do not ask; for scripts')
@@ -202,7 +216,11 @@ def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
         parser.error('add what to do: --failed requeues documents that failed, --from STEP has steps done again')
     if arguments.range and arguments.range[0] > arguments.range[1]:
         parser.error(f'--range: {arguments.range[0]} comes after {arguments.range[1]}')
+    asked = arguments.version_below, arguments.commit, arguments.before
+    if not arguments.step and any(one is not None for one in asked):
+        parser.error('--version-below, --commit and --before go with --from STEP: they ask for what made its entry')
     try:
+        made = None if all(one is None for one in asked) else Made(arguments.step, *asked)
         return Selection(
             ids=tuple(arguments.ids),
             id_range=tuple(arguments.range) if arguments.range else None,
@@ -210,6 +228,7 @@ def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
             status=arguments.status,
             failed=arguments.failed is not None,
             step=arguments.failed or None,
+            made=made,
         )
     except SettingsError as error:
         parser.error(str(error))

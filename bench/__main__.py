@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import local_couchdb
-from bench import analysis, chain, resources, speed
+from bench import analysis, chain, resources, runs, speed
 from bench.contenders import Contender
 from bench.contenders.task_queues import task_queues
-from bench.report import percentiles, rates, values
+from bench.report import percentiles, rates, table, values
 from bench.store import Login
 from bench.transfers import local, over_ssh
 from edw import cli, config
@@ -33,6 +33,8 @@ LATENCY_RATE = 20.0  # documents a second
 LISTENERS = (1, 4)  # for each step
 MOST_OF_ORIGINAL = 5_000  # documents
 EVENTS = (2_000, 20_000)  # of a data file
+SEEDED_RUNS = 10
+RUNS = ((200, 300, 400, 500), (40,) * 8)  # events of each file
 FILES = ((1, 512_000_000), (2000, 1_000_000))  # that are moved: how many, and bytes of each
 
 
@@ -110,6 +112,15 @@ class Bench:
             rates(f'analysis of {events} events: events/s', found)
             yield {'events': events, 'events/s': found}
 
+    def runs(self) -> Iterator[Any]:
+        """The summary of a run beside its files alone."""
+        for sizes in RUNS:
+            found = runs.measure(SEEDED_RUNS, sizes)
+            for detector, of_it in found.items():
+                events = ', '.join(map(str, sizes))
+                table(f'{SEEDED_RUNS} runs of {len(sizes)} files with {events} events, {detector}', of_it)
+            yield {'runs': SEEDED_RUNS, 'events': sizes, 'found': found}
+
     def transfer(self) -> Iterator[Any]:
         """Moving files on this machine, and, where there is an sshd, over SSH to it."""
         for number, size in FILES:
@@ -125,8 +136,8 @@ class Bench:
                 yield {'files': number, 'bytes': size, 'over SSH': what, 'MB/s': found}
 
 
-WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'transfer')
-WITHOUT_SERVER = {'analysis', 'transfer'}
+WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'runs', 'transfer')
+WITHOUT_SERVER = {'analysis', 'runs', 'transfer'}
 EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
 COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}
 

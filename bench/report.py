@@ -30,5 +30,14 @@ def values(title: str, figures: dict[str, float]) -> None:
     print('  '.join(f'{name}: {value:.2f}' for name, value in figures.items()), flush=True)
 
 
+def table(title: str, found: dict[str, dict[str, float]]) -> None:
+    """Print a line for each figure, with a column for each contender that has it."""
+    _title(title)
+    print(' ' * 36 + ''.join(f'{name:>22}' for name in found))
+    for figure in dict.fromkeys(figure for of_it in found.values() for figure in of_it):
+        cells = (f'{of_it[figure]:22.3f}' if figure in of_it else ' ' * 22 for of_it in found.values())
+        print(f'{figure:36}{"".join(cells)}'.rstrip(), flush=True)
+
+
 def _title(text: str) -> None:
     print(f'\n{text}')

@@ -55,7 +55,7 @@ def write_file(
     if events < 1:
         raise ValueError(f'a data file has at least one event, not {events}')
     rng = np.random.default_rng(rng)
-    gains = np.array([model.gain for model in DETECTORS]) * rng.normal(1, GAIN_SPREAD, len(DETECTORS)).clip(0.95, 1.05)
+    gains = draw_gains(rng)
     trace = np.dtype((np.int16, (SAMPLES,)))
     traces = {model.name: trace for model in DETECTORS}
     energies_of = {'energy_a': np.float64, 'energy_b': np.float64}
@@ -98,6 +98,12 @@ def read_conditions(path: Path) -> dict[str, Any] | None:
     except DataFileError:
         return None
     return conditions if isinstance(conditions, dict) else None
+
+
+def draw_gains(rng: np.random.Generator) -> FloatArray:
+    """Simulated true gain (ADU per keV) of each detector in a file: the first that `write_file` draws."""
+    spread = rng.normal(1, GAIN_SPREAD, len(DETECTORS)).clip(0.95, 1.05)
+    return np.array([model.gain for model in DETECTORS]) * spread
 
 
 def draw_energies(rng: np.random.Generator, events: int) -> FloatArray:

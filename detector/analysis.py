@@ -11,11 +11,18 @@ import numpy as np
 import uproot
 from threadpoolctl import ThreadpoolController
 
-from detector.calibration import SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
+from detector.calibration import GAIN_RANGE, SIGMA_TO_FWHM, Gain, Line, calibrate, resolutions
 from detector.noise import measured_psd
-from detector.optimum_filter import OptimumFilter, amplitudes_without_search, fit_pulses, make_filter, transforms_of
+from detector.optimum_filter import (
+    WINDOW,
+    OptimumFilter,
+    amplitudes_without_search,
+    fit_pulses,
+    make_filter,
+    transforms_of,
+)
 from detector.pulses import DETECTORS, DetectorModel, FloatArray
-from detector.template import Template, baselines, make_template
+from detector.template import BRIGHT, MOST, Template, baselines, make_template
 from detector.traces import DataFileError, event_steps, opened, random_triggers
 
 STEP = 1000  # events in memory at a time; the template is made from the first of these steps
@@ -25,6 +32,14 @@ MOST_NOISE = 1000  # random triggers that are used; more do not improve an ampli
 # several times as much. Files, not matrices, are what is done in parallel.
 BLAS = ThreadpoolController()
 LOG_LINE = 356.013  # keV, the strongest line, whose resolution the log gives
+# What results depend on, for whoever compares them: see where each is defined.
+PARAMETERS = {
+    'template_from_kev': BRIGHT,
+    'template_pulses': MOST,
+    'noise_triggers': MOST_NOISE,
+    'delay_samples': WINDOW,
+    'gain_range': GAIN_RANGE,
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,14 @@ class Summary:
         """One line for people."""
         parts = [f'{name}: {_in_words(detector)}' for name, detector in self.detectors.items()]
         return '; '.join([f'{self.events} event{"s" * (self.events != 1)}', *parts])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the random triggers of a file tell of a detector."""
+
+    psd: FloatArray  # ADU²/Hz, as `measured_psd` has it
+    transforms: np.ndarray  # (n, SAMPLES // 2 + 1) complex, of the n triggers that it was made from
 
 
 @dataclass(frozen=True)
@@ -105,17 +128,26 @@ def analyse(source: Path, target: Path) -> Summary:
     return Summary(columns['event'].size, detectors)
 
 
-def _prepare(source: Path, model: DetectorModel, events: np.ndarray, noise: np.ndarray) -> _Prepared:
-    """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
-    if len(noise) < FEWEST_NOISE:
-        raise DataFileError(f'{source}: {len(noise)} random triggers, at least {FEWEST_NOISE} are needed')
-    transforms = transforms_of(noise)
+def noise_of(source: Path, model: DetectorModel, triggers: np.ndarray) -> Noise:
+    """The noise of a detector in the file `source`, from the traces (n, SAMPLES) of its random triggers.
+
+    Raises DataFileError where these are fewer than FEWEST_NOISE, or have no noise.
+    """
+    if len(triggers) < FEWEST_NOISE:
+        raise DataFileError(f'{source}: {len(triggers)} random triggers, at least {FEWEST_NOISE} are needed')
+    transforms = transforms_of(triggers)
     psd, clean = measured_psd(transforms)
     if not psd[1:].all():
         raise DataFileError(f'{source}: {model.name} has no noise in its random triggers')
-    template = make_template(model, events, psd)
-    optimum_filter = make_filter(template.spectrum, psd)
-    baseline = amplitudes_without_search(optimum_filter, transforms)[clean]
+    return Noise(psd, transforms[clean])
+
+
+def _prepare(source: Path, model: DetectorModel, events: np.ndarray, triggers: np.ndarray) -> _Prepared:
+    """Noise spectrum, template and filter of a detector, from its traces (n, SAMPLES) of events and random triggers."""
+    noise = noise_of(source, model, triggers)
+    template = make_template(model, events, noise.psd)
+    optimum_filter = make_filter(template.spectrum, noise.psd)
+    baseline = amplitudes_without_search(optimum_filter, noise.transforms)
     return _Prepared(template, optimum_filter, float(np.sqrt(np.mean(np.square(baseline)))))
 
 

@@ -45,21 +45,45 @@ def nominal_template(model: DetectorModel) -> Template:
     return Template(spectrum, 0)
 
 
+@dataclass(frozen=True)
+class PulseSum:
+    """What a template is made of: sums over bright pulses, which may be of several files."""
+
+    pulses: int = 0
+    weight: float = 0.0  # Σ A², ADU²
+    weighted: np.ndarray | float = 0.0  # Σ A·V, (SAMPLES // 2 + 1,) complex, of pulses moved back by their delays
+
+    def __add__(self, other: PulseSum) -> PulseSum:
+        """Those of both."""
+        return PulseSum(self.pulses + other.pulses, self.weight + other.weight, self.weighted + other.weighted)
+
+
 def make_template(model: DetectorModel, traces: np.ndarray, psd: FloatArray) -> Template:
     """Average of the bright pulses among the traces (n, SAMPLES) in ADU, given the noise spectrum (ADU²/Hz).
 
-    Delay and amplitude of each pulse are those of a filter with the nominal template. The pulses are moved
-    back by their delay, and averaged so that Σ|V - A·S|² is smallest: S = Σ A·V / Σ A².
     With fewer than FEWEST bright pulses, the nominal template.
     """
-    nominal = nominal_template(model)
+    return template_of(model, sum_pulses(model, traces, psd))
+
+
+def sum_pulses(model: DetectorModel, traces: np.ndarray, psd: FloatArray) -> PulseSum:
+    """The sums over the first MOST bright pulses among the traces (n, SAMPLES) in ADU, given the noise spectrum.
+
+    Delay and amplitude of each pulse are those of a filter with the nominal template.
+    """
     heights = traces[:, PEAK].max(axis=1) - baselines(traces)
     bright = np.flatnonzero(heights > BRIGHT * model.gain)[:MOST]
-    if bright.size < FEWEST:
-        return nominal
     pulses = traces[bright]
-    fit = fit_pulses([make_filter(nominal.spectrum, psd)], [pulses])
+    fit = fit_pulses([make_filter(nominal_template(model).spectrum, psd)], [pulses])
     amplitudes = fit.amplitude[0]
-    spectrum = aligned_sum(transforms_of(pulses), amplitudes, fit.delay) / (amplitudes @ amplitudes)
+    summed = aligned_sum(transforms_of(pulses), amplitudes, fit.delay)
+    return PulseSum(bright.size, float(amplitudes @ amplitudes), summed)
+
+
+def template_of(model: DetectorModel, summed: PulseSum) -> Template:
+    """The template for which Σ|V - A·S|² is smallest, S = Σ A·V / Σ A²; the nominal one with fewer than FEWEST."""
+    if summed.pulses < FEWEST:
+        return nominal_template(model)
+    spectrum = summed.weighted / summed.weight
     spectrum[0] = 0
-    return Template(spectrum, bright.size)
+    return Template(spectrum, summed.pulses)

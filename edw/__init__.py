@@ -1,6 +1,6 @@
 """What the scripts are built on, in packages; each imports only from those above it in this list.
 
-edw                 what step scripts may import: errors, files, transfer, config, cli, logs, redact
+edw                 what step scripts may import: errors, files, transfer, config, cli, logs, redact, software
 edw.storage         where files are: locations, local folders, other machines, and the one way to move a file
 edw.model           documents, the chain of steps, a document's timeline, names of listeners: pure functions
 edw.database        CouchDB over HTTP: client, login, retry, changes, views, the design document

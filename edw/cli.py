@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, cast
 
 from edw import __version__
@@ -54,6 +55,14 @@ def seconds(text: str) -> float:
     if not 0 < value <= LONGEST:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, more than 0 and {LONGEST:g} at most')
     return value
+
+
+def moment(text: str) -> float:
+    """Type of an option that is a time here, as seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f'{text!r} is no time like 2026-01-31 or 2026-01-31T14:00') from None
 
 
 def address(text: str) -> tuple[str, int]:

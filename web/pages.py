@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from edw.completing.state import state_of
 from edw.database import views
 from edw.database.client import Database
 from edw.errors import NoDatabase, NotFound
@@ -98,11 +99,12 @@ def runs(request: Request) -> Response:
 
 @in_thread
 def run(request: Request) -> Response:
-    """One run: its documents, and how far each is."""
+    """One run: its own document, those of its files, and how far each is."""
     name = _asked(request, 'name')
     with request.app.state.databases.lent() as database:
         rows = status.documents_of_run(database, name)
         docs = database.existing(row['id'] for row in rows[:MOST_DOCUMENTS])
+        own = database.existing([name]).get(name) if name and not name.startswith('_') else None
     if not rows:
         raise HTTPException(404, f'No document belongs to a run {name!r}')
     return render.page(
@@ -110,6 +112,7 @@ def run(request: Request) -> Response:
         **frame(request, name),
         **_notes(request, docs.values()),
         run=name,
+        state=state_of(own),
         rows=rows[:MOST_DOCUMENTS],
         total=len(rows),
         most=MOST_DOCUMENTS,

@@ -74,6 +74,7 @@ def completed(doc: Document, found: Progress, step: str, now: float, hostname: s
     entry = {
         'name': RUN_COMPLETE,
         'hostname': hostname,
+        'log': f'{found.past} files are past {step}, {found.failed} failed',
         'after': step,
         'files': found.files,
         'past': found.past,

@@ -15,7 +15,7 @@ from edw.model import documents
 
 CHAIN, CLAIMS, CONFLICTS, DONE, FAILED = 'chain', 'claims', 'conflicts', 'done', 'failed'
 RUNS, STATUS, UNPLACED, WAITING = 'runs', 'status', 'unplaced', 'waiting'
-CLOSED, PAST, PRIORITY = 'closed', 'past', 'priority'
+CLOSED, PAST, PRIORITY, SOFTWARE = 'closed', 'past', 'priority', 'software'
 
 # In a key, the first comes before all numbers and strings, but after null, and the second after everything.
 FIRST: Any = True

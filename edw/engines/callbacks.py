@@ -6,17 +6,20 @@ import json
 import logging
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edw import software
 from edw.database import storable
-from edw.errors import StepError, TryLater, Unprocessable
+from edw.errors import StepError, TryLater, Unavailable, Unprocessable
 from edw.model.documents import Document
 from edw.redact import redact
 
 DEEPEST_ENTRY = 100  # levels of lists and dicts in an entry
 MAX_ERROR_LENGTH = 1000  # characters of an error that go into a document
+MAX_TRACEBACK = 4096  # bytes of the end of a traceback that do
 HOSTNAME = socket.gethostname()
 
 log = logging.getLogger(__name__)
@@ -40,23 +43,40 @@ class Outcome:
     final: bool = False
     away: str = ''  # which place is away, where it is no fault of the document
     hostname: str = HOSTNAME  # of the machine that it ran on
+    traceback: str = ''  # the end of it, where the error was not expected
+    software: dict[str, Any] | None = None  # that it ran with; None: nobody there has told
 
 
-def run_callback(callback: Callback, doc: Document) -> Outcome:
-    """Run the callback on a copy of the document; whatever it raises becomes an outcome."""
+def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = ()) -> Outcome:
+    """Run the callback on a copy of the document; whatever it raises becomes an outcome.
+
+    `packages` are those whose versions the outcome tells.
+    """
     began = time.perf_counter()
     entry: dict[str, Any] | None = None
-    error, final, away = '', False, ''
+    error, final, away, trace = '', False, '', ''
     try:
         entry = checked_entry(callback(json.loads(json.dumps(doc))))
     # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
     except (Exception, SystemExit) as raised:
-        expected = isinstance(raised, StepError)
+        expected = isinstance(raised, (StepError, Unavailable))
         log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
         error, final = describe(raised), isinstance(raised, Unprocessable)
-        away = (shown(str(raised)) or error) if isinstance(raised, TryLater) else ''
+        # A server that is away is no more a document's fault than a disk is.
+        away = (shown(str(raised)) or error) if isinstance(raised, (TryLater, Unavailable)) else ''
+        trace = '' if expected else end_of_traceback(raised)
     seconds, finished = time.perf_counter() - began, time.time()
-    return Outcome(finished - seconds, finished, seconds, entry, error, final, away)
+    return Outcome(
+        finished - seconds,
+        finished,
+        seconds,
+        entry,
+        error,
+        final,
+        away,
+        traceback=trace,
+        software=software.here(packages),
+    )
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:
@@ -79,6 +99,19 @@ def checked_entry(entry: Any) -> dict[str, Any]:
 def describe(error: BaseException) -> str:
     """Type and message of an error, without secrets, fit for a document."""
     return shown(f'{type(error).__name__}: {error}')
+
+
+def end_of_traceback(error: BaseException) -> str:
+    """The last MAX_TRACEBACK bytes of an error's traceback, without secrets and without the frame of this module."""
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    try:
+        lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    # Of errors that cannot be printed; what is recorded without it is more than nothing.
+    except Exception as unprintable:
+        return f'the traceback cannot be shown: {type(unprintable).__name__}'
+    # Secrets first: what is cut through is found no more.
+    kept = redact(''.join(lines)).strip().encode('utf-8', 'replace')[-MAX_TRACEBACK:]
+    return kept.decode('utf-8', 'ignore')
 
 
 def shown(text: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
-from edw import config
+from edw import config, software
 from edw.engines import orders
 from edw.engines.callbacks import describe, run_callback
 from edw.engines.processes import SIGNALS_TO_STOP, be_killed_with_parent
@@ -48,13 +48,15 @@ def main(fd: int, parent: int) -> None:
             else f'the step cannot be imported there: {describe(error)}',
         )
         return
+    packages = tuple(order['packages'])
+    software.here(packages)  # as it is now, and not when the first document comes
     said.say(READY, None)
     while True:
         try:
             doc = json.loads(said.connection.recv_bytes())
         except EOFError:
             return
-        said.say(OUTCOME, asdict(run_callback(callback, doc)))
+        said.say(OUTCOME, asdict(run_callback(callback, doc, packages)))
 
 
 class _Mouth:

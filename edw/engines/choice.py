@@ -32,13 +32,15 @@ def start(
     workers: int,
     timeout: float | None,
     tell: Tell,
+    packages: tuple[str, ...] = (),
     *,
     farm: str = '',
     insecure: bool = False,
 ) -> Engine:
     """Start an engine; where the address of a `farm` is given, that one, whatever `engine` is.
 
-    0 `workers` are one thread, as many processes as there are processors, or all of a farm. Raises SettingsError.
+    0 `workers` are one thread, as many processes as there are processors, or all of a farm. `packages` are those whose
+    versions outcomes tell. Raises SettingsError.
     """
     if farm:
         try:
@@ -47,7 +49,7 @@ def start(
             raise SettingsError(
                 f'--farm needs the package distributed ({error}): python -m pip install -r requirements-farm.txt'
             ) from None
-        return Farm(callback, settings, workers or None, timeout, tell, farm, insecure=insecure)
+        return Farm(callback, settings, workers or None, timeout, tell, farm, packages, insecure=insecure)
     if engine == PROCESSES:
-        return Processes(callback, settings, workers or cores(), timeout, tell)
-    return Threads(callback, settings, workers or 1, tell)
+        return Processes(callback, settings, workers or cores(), timeout, tell, packages)
+    return Threads(callback, settings, workers or 1, tell, packages)

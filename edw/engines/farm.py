@@ -89,6 +89,7 @@ class Farm:
         timeout: float | None,
         tell: Tell,
         address: str,
+        packages: tuple[str, ...] = (),
         *,
         insecure: bool = False,
     ) -> None:
@@ -98,7 +99,8 @@ class Farm:
         """
         self.farm = FarmState()
         self._address, self._insecure = address, insecure
-        self._order = orders.make(callback, settings, uuid.uuid4().hex, logging.getLogger('edw').level, timeout)
+        level = logging.getLogger('edw').level
+        self._order = orders.make(callback, settings, uuid.uuid4().hex, level, timeout, packages)
         self._most, self._timeout = workers, timeout
         self._tell = tell
         self._room = 0

@@ -34,8 +34,15 @@ class WrongNode(EdwError):
     """A node, or the scheduler, has another Python or another version of the suite, or has not the step's script."""
 
 
-def make(callback: Callback, settings: Settings, listener: str, level: int, timeout: float | None) -> bytes:
-    """The order of one listener. `level` is that of its log, `timeout` in seconds.
+def make(
+    callback: Callback,
+    settings: Settings,
+    listener: str,
+    level: int,
+    timeout: float | None,
+    packages: tuple[str, ...] = (),
+) -> bytes:
+    """The order of one listener. `level` is that of its log, `timeout` in seconds; `packages` are those that it names.
 
     Raises SettingsError where no other process would find the callback.
     """
@@ -60,6 +67,7 @@ def make(callback: Callback, settings: Settings, listener: str, level: int, time
         'settings': {'file': str(settings.file), **without_secrets(settings)},
         'level': level,
         'timeout': timeout,
+        'packages': packages,
     }
     return json.dumps(order).encode()
 

@@ -20,7 +20,7 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from edw import logs
+from edw import logs, software
 from edw.config import Settings, current, hide_secrets
 from edw.engines.callbacks import Callback, Outcome, describe, failed_outcome, run_callback
 from edw.engines.engine import CannotRun, NotRun, Running, Tell, Workers
@@ -47,9 +47,17 @@ class Processes:
 
     farm = None  # they run here
 
-    def __init__(self, callback: Callback, settings: Settings, workers: int, timeout: float | None, tell: Tell) -> None:
+    def __init__(
+        self,
+        callback: Callback,
+        settings: Settings,
+        workers: int,
+        timeout: float | None,
+        tell: Tell,
+        packages: tuple[str, ...] = (),
+    ) -> None:
         _check(callback)
-        self._start_arguments = (callback, settings, logging.getLogger('edw').level)
+        self._start_arguments = (callback, settings, logging.getLogger('edw').level, packages)
         self._timeout = math.inf if timeout is None else timeout
         self._tell = tell
         self._told = 0  # how many workers there are
@@ -304,7 +312,9 @@ def how_it_ended(code: int | None) -> str:
     return f'signal {-code}{known.get(-code, "")}'
 
 
-def _work(connection: Connection, callback: Callback, settings: Settings, level: int) -> None:
+def _work(
+    connection: Connection, callback: Callback, settings: Settings, level: int, packages: tuple[str, ...]
+) -> None:
     """In the process: run the callback on each document that comes, until the listener ends."""
     for number in SIGNALS_TO_STOP:
         signal.signal(number, signal.SIG_IGN)
@@ -314,13 +324,14 @@ def _work(connection: Connection, callback: Callback, settings: Settings, level:
     logs.set_up(level)
     hide_secrets(settings)
     current.set(settings)
+    software.here(packages)  # as it is now, and not when the first document comes
     connection.send(READY)
     while True:
         try:
             doc = connection.recv()
         except EOFError:
             return
-        connection.send(run_callback(callback, doc))
+        connection.send(run_callback(callback, doc, packages))
 
 
 def be_killed_with_parent() -> None:

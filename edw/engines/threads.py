@@ -22,10 +22,13 @@ class Threads:
 
     farm = None  # they run here
 
-    def __init__(self, callback: Callback, settings: Settings, workers: int, tell: Tell) -> None:
+    def __init__(
+        self, callback: Callback, settings: Settings, workers: int, tell: Tell, packages: tuple[str, ...] = ()
+    ) -> None:
         self._workers = workers
         self._callback = callback
         self._settings = settings
+        self._packages = packages
         self._jobs: queue.SimpleQueue[tuple[Running, Document] | None] = queue.SimpleQueue()
         for index in range(workers):
             threading.Thread(target=self._work, name=f'callback-{index}', daemon=True).start()
@@ -47,13 +50,13 @@ class Threads:
         while (job := self._jobs.get()) is not None:
             running, doc = job
             if running.set_running_or_notify_cancel():
-                run_into(running, self._callback, doc)
+                run_into(running, self._callback, doc, self._packages)
 
 
-def run_into(running: Running, callback: Callback, doc: Document) -> None:
+def run_into(running: Running, callback: Callback, doc: Document, packages: tuple[str, ...]) -> None:
     """Run the callback, and have the future tell of its outcome, whatever happens."""
     try:
-        outcome = run_callback(callback, doc)
+        outcome = run_callback(callback, doc, packages)
     # From an exception that cannot be printed to no memory: without an outcome the document would stay claimed, and
     # the worker be missing.
     except BaseException as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
-from edw.keeping.copies import ORIGINAL, Named, files_of, is_deleted
+from edw.keeping.copies import ORIGINAL, Named, files_of, is_deleted, superseded_of
 from edw.keeping.looking import Looker, State
 from edw.model.documents import ACQUIRING, Document
 
@@ -70,7 +70,7 @@ def look(
     looked = Looked(with_md5=with_md5)
     if doc.get('status') == ACQUIRING:
         return looked  # its files are being written
-    for file in files_of(doc):
+    for file in _files(doc):
         looked.files += 1
         try:
             state = looker.state(file)
@@ -110,7 +110,7 @@ def checked(doc: Document, looked: Looked, now: float, hostname: str) -> Documen
     old = before.get('wrong') if isinstance(before, dict) else None
     wrong = [{'file': finding.file, 'what': finding.what, 'text': finding.text} for finding in looked.wrong]
     seen_anew = {finding.file for finding in looked.wrong}
-    present = {file.location for file in files_of(doc)}
+    present = {file.location for file in _files(doc)}
     for entry in old if isinstance(old, list) else []:
         file = entry.get('file') if isinstance(entry, dict) else None
         is_known_again = file in looked.unseen or (entry.get('what') == MD5 and not looked.with_md5) if file else False
@@ -167,7 +167,7 @@ class Recorder:
             now = current.get(doc['_id'])
             if now is None:
                 unwritten[doc['_id']] = 'was deleted meanwhile'
-            elif files_of(now) != files_of(doc) or is_deleted(now) != is_deleted(doc):
+            elif _files(now) != _files(doc) or is_deleted(now) != is_deleted(doc):
                 unwritten[doc['_id']] = 'got other files meanwhile'
             elif now.get('claim') is not None:
                 unwritten[doc['_id']] = 'a listener is at it'
@@ -179,8 +179,12 @@ class Recorder:
 
     def _put_off(self, doc: Document, looked: Looked) -> None:
         # Without what may be large and is not asked again.
-        kept = ('_id', 'original_file', 'size', 'md5sum', 'process', 'original_deleted')
+        kept = ('_id', 'original_file', 'size', 'md5sum', 'process', 'superseded', 'original_deleted')
         self._later.append(({name: doc[name] for name in kept if name in doc}, looked))
+
+
+def _files(doc: Document) -> list[Named]:
+    return [*files_of(doc), *superseded_of(doc)]
 
 
 def _fault(doc: Document, file: Named, state: State | None) -> tuple[str, str] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from edw.errors import Unprocessable
+from edw.model import documents
 from edw.model.documents import Document
 from edw.storage.places import is_url, part_name, target_in
 
@@ -35,14 +37,40 @@ class Named:
 
 
 def files_of(doc: Document) -> list[Named]:
-    """The original, and the file of each entry of `process`. Of several entries with the same file the last one counts.
+    """The original, and the files of each entry of `process`. Of entries with the same file the last one counts.
 
     Entries of the original scripts have no md5: such a file is one of the original's bytes where it has its name.
     """
+    original, found = _text(doc.get('original_file')), _named(doc, [*_with_more_files(_entries(doc.get('process')))])
+    if not original:
+        return list(found.values())
+    size, md5sum = _size(doc.get('size')), md5_of_field(doc.get('md5sum'))
+    return [Named(original, ORIGINAL, size, md5sum, _reader(doc), False), *found.values()]
+
+
+def superseded_of(doc: Document) -> list[Named]:
+    """The files that only entries name which were cut from `process`, but for those that were deleted since."""
+    entries = documents.superseded_entries(doc)
+    deleted = {_text(entry.get('file')): entry.get('deleted') is not None for entry in entries}  # the last one counts
+    now = set(current(doc))
+    return [
+        replace(file, role=f'{file.role} (superseded)', is_copy=False)
+        for file in _named(doc, entries).values()
+        if file.location not in now and not deleted[file.location]
+    ]
+
+
+def current(doc: Document) -> list[str]:
+    """The locations that a document names now."""
+    return [file.location for file in files_of(doc)]
+
+
+def _named(doc: Document, entries: list[dict[str, Any]]) -> dict[str, Named]:
+    """The files of entries, by their locations, without the original."""
     size, md5sum = _size(doc.get('size')), md5_of_field(doc.get('md5sum'))
     original = _text(doc.get('original_file'))
     found: dict[str, Named] = {}
-    for entry in _entries(doc.get('process')):
+    for entry in entries:
         location = _text(entry.get('file'))
         if not location or location == original:
             continue
@@ -56,9 +84,7 @@ def files_of(doc: Document) -> list[Named]:
             _text(entry.get('hostname')),
             is_copy,
         )
-    if not original:
-        return list(found.values())
-    return [Named(original, ORIGINAL, size, md5sum, _reader(doc), False), *found.values()]
+    return found
 
 
 def copies_of(doc: Document) -> list[Named]:
@@ -68,12 +94,8 @@ def copies_of(doc: Document) -> list[Named]:
 
 def mentioned(doc: Document) -> list[str]:
     """All locations that a document holds, also of entries that were cut from `process`."""
-    locations = [file.location for file in files_of(doc)]
-    superseded = doc.get('superseded')
-    for cut in superseded if isinstance(superseded, list) else []:
-        if isinstance(cut, dict):
-            locations += filter(None, (_text(entry.get('file')) for entry in _entries(cut.get('entries'))))
-    return locations
+    before = (_text(entry.get('file')) for entry in _with_more_files(documents.superseded_entries(doc)))
+    return [*current(doc), *filter(None, before)]
 
 
 def is_deleted(doc: Document) -> bool:
@@ -94,7 +116,8 @@ def part_names(doc: Document) -> set[str]:
         return set()
     names = {location_name(copy.location) for copy in copies_of(doc)}
     with suppress(Unprocessable):  # no step can make a copy of this one
-        names.add(location_name(target_in('', str(doc.get('_id')), original)))
+        numbers = range(1, len(documents.superseded_entries(doc)) + 2)  # of whichever pass
+        names |= {location_name(target_in('', str(doc.get('_id')), original, number)) for number in numbers}
     return {part_name(name, md5sum) for name in names}
 
 
@@ -118,6 +141,15 @@ def _reader(doc: Document) -> str:
 
 def _entries(process: Any) -> list[dict[str, Any]]:
     return [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+
+
+def _with_more_files(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Entries, and after each one for each of the further files that it names in its list `more_files`."""
+    for entry in entries:
+        yield entry
+        shared: dict[str, Any] = {name: entry[name] for name in ('name', 'hostname') if name in entry}
+        for more in _entries(entry.get('more_files')):
+            yield {**shared, **more}
 
 
 def _size(value: Any) -> int | None:

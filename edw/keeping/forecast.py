@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edw import space
 from edw.database import views
 from edw.database.client import Database
 from edw.model import documents
+from edw.storage import space
 
 DAY = 86400.0  # seconds
 WINDOW = 7 * DAY  # looked back

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIServer
 
-from edw import space
 from edw.claiming.results import Refused, Update
 from edw.database import views
 from edw.errors import EdwError, SettingsError
@@ -17,6 +16,7 @@ from edw.listening.metrics import OUTCOMES, Metrics, Waiting, outcome
 from edw.listening.steps import Step
 from edw.model import documents
 from edw.model.documents import Document
+from edw.storage import space
 
 try:
     from prometheus_client import (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
 from edw.config import Settings
-from edw.engines.callbacks import HOSTNAME
+from edw.engines.callbacks import Outcome, failed_outcome
 from edw.engines.engine import Engine, NotRun, Running
 from edw.inbox import Inbox
 from edw.listening import steps
@@ -151,7 +151,7 @@ class InFlight:
             self._release(doc)
             return None
         if error is not None:
-            self._fail(doc, f'{type(error).__name__}: the step could not be run', final=False)
+            self._fail(doc, failed_outcome(f'{type(error).__name__}: the step could not be run'))
             return None
         outcome = running.result()
         self._metrics.ran(outcome.seconds)
@@ -168,7 +168,7 @@ class InFlight:
             self._leave_those_that_wait()
             return Ended(doc, is_away=True)
         if outcome.entry is None:
-            self._fail(doc, outcome.error, outcome.final, outcome.hostname)
+            self._fail(doc, outcome)
             # What is the document's own fault says nothing of the step.
             if not outcome.final:
                 self._policy.wait.failed(doc['_id'], outcome.error)
@@ -178,7 +178,9 @@ class InFlight:
         self._done += 1
         self._policy.wait.done()
         update = steps.success(doc, outcome, self._step)
-        log.info('appending process results to %s: %s', doc['_id'], json.dumps(update.record))
+        # Without what is the same for all of them.
+        told = {name: value for name, value in (update.record or {}).items() if name != 'software'}
+        log.info('appending process results to %s: %s', doc['_id'], json.dumps(told))
         self._to_write(_Unwritten(update))
         return Ended(doc, is_away=False)
 
@@ -253,9 +255,9 @@ class InFlight:
         self._running[running] = doc
         running.add_done_callback(self._inbox.put)
 
-    def _fail(self, doc: Document, error: str, final: bool, hostname: str = HOSTNAME) -> None:
-        update, attempt, is_last = steps.failure(doc, error, time.time(), self._step, self._attempts, final, hostname)
-        failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {error}'
+    def _fail(self, doc: Document, outcome: Outcome) -> None:
+        update, attempt, is_last = steps.failure(doc, outcome, time.time(), self._step, self._attempts)
+        failed = f'{doc["_id"]}: attempt {attempt} of {self._attempts} failed: {outcome.error}'
         if is_last:
             self.failed += 1
             log.error('%s; status: %s', failed, self._step.failed)
@@ -279,7 +281,9 @@ class InFlight:
         if update.record is not None and (refused.is_final or (refused.is_doubtful and lasted)):
             self._metrics.settled(update, refused)
             if not update.is_failure:
-                self._fail(update.doc, f'the database refused the result: {refused.reason}', final=True)
+                reason = f'the database refused the result: {refused.reason}'
+                made_by = update.record['software']
+                self._fail(update.doc, replace(failed_outcome(reason), final=True, software=made_by))
                 return False
             log.error('%s: the failure cannot be recorded, only the status: %s', update.doc['_id'], refused.reason)
             self.failed += item.pause is not None

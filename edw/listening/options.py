@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 
-from edw import cli, space
+from edw import cli
 from edw.config import ENGINES, Settings
 from edw.database import views
 from edw.engines.processes import cores
 from edw.listening.metrics import UNHEARD, Metrics
 from edw.listening.steps import Step
+from edw.storage import space
 
 
 def parser(step: Step, engine: str) -> argparse.ArgumentParser:

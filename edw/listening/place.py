@@ -48,7 +48,10 @@ def _at_work(database: Database, step: Step) -> set[str]:
             continue
         query = {'startkey': [name], 'endkey': [name, views.LAST], 'include_docs': True, 'limit': 1}
         for row in views.rows(database, views.CLAIMS, reduce=False, **query):
-            last = documents.last_step(row['doc']) if row.get('doc') else None
-            if last == step.after and type(last) is type(step.after):
+            doc = row.get('doc') or {}
+            claim, last = doc.get('claim'), documents.last_step(doc)
+            # The row can be older than its document: a step that has just been done is no longer at work on it.
+            is_at_work = isinstance(claim, dict) and claim.get('process') == name
+            if is_at_work and last == step.after and type(last) is type(step.after):
                 found.add(name)
     return found

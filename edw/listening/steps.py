@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from edw import software
 from edw.claiming import job
 from edw.claiming.results import Update
 from edw.engines.callbacks import HOSTNAME, Outcome
@@ -11,14 +13,21 @@ from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document
 
+LONGEST_VERSION = 60  # characters of a step's own version
+
 
 @dataclass(frozen=True)
 class Step:
-    """Its name, the step before it (0: none), and the status of documents that it fails on for good."""
+    """Its name, the step before it (0: none), and the status of documents that it fails on for good.
+
+    `version` is its own, and `packages` are those whose versions entries tell beside it.
+    """
 
     name: str
     after: str | int
     failed: str
+    version: str = '1'
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -29,10 +38,29 @@ class Step:
             raise SettingsError(f'step {self.name} would come after itself, for ever')
         if not isinstance(self.failed, str) or self.failed in ('', documents.GOOD):
             raise SettingsError(f'step {self.name}: `failed` is a status other than good, not {self.failed!r}')
+        if not is_version(self.version):
+            raise SettingsError(
+                f'step {self.name}: `version` is a text like 1 or 2.1, of {LONGEST_VERSION} characters at most, '
+                f'not {self.version!r}'
+            )
+        if not isinstance(self.packages, tuple) or not all(isinstance(name, str) and name for name in self.packages):
+            raise SettingsError(f'step {self.name}: `packages` is a tuple of names, not {self.packages!r}')
+
+    def made_by(self, outcome: Outcome) -> dict[str, Any]:
+        """What an entry or a failure says of the software where the callback ran, as far as anybody knows."""
+        found = outcome.software
+        if found is None and outcome.hostname == HOSTNAME:  # it ended its process
+            found = software.here(self.packages)
+        return {**(found or {}), 'step': self.version}
+
+
+def is_version(value: Any) -> bool:
+    """Whether a value can be a step's own version."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_VERSION and value.isascii() and value.isprintable()
 
 
 def success(doc: Document, outcome: Outcome, step: Step) -> Update:
-    """Append the callback's entry, with name, hostname, number of the batch job and times, and release the document."""
+    """Append the callback's entry, with name, hostname, times, pass and software, and release the document."""
     entry = {
         'name': step.name,
         'hostname': outcome.hostname,
@@ -40,22 +68,30 @@ def success(doc: Document, outcome: Outcome, step: Step) -> Update:
         **(outcome.entry or {}),
         'started': outcome.started,
         'finished': outcome.finished,
+        **({'pass': number} if (number := documents.pass_of(doc, step.name)) > 1 else {}),
+        'software': step.made_by(outcome),
     }
     entry['name'] = step.name  # the chain hangs on it, so that no callback may set another
     return Update(doc, lambda doc: documents.with_entry(doc, entry), entry)
 
 
-def failure(
-    doc: Document, error: str, at: float, step: Step, attempts: int, final: bool, hostname: str = HOSTNAME
-) -> tuple[Update, int, bool]:
+def failure(doc: Document, outcome: Outcome, at: float, step: Step, attempts: int) -> tuple[Update, int, bool]:
     """Record an attempt that failed at the time `at`; returns the update, the attempt's number, and if it is the last.
 
-    The last attempt, or one after which another is useless (`final`), also sets the status and releases
-    the document; before that it stays claimed for the next attempt. `hostname` is the machine that it was made on.
+    The last attempt, or one after which another is useless (`outcome.final`), also sets the status and releases
+    the document; before that it stays claimed for the next attempt.
     """
     attempt = documents.next_attempt(doc, step.name, attempts)
-    is_last = final or attempt >= attempts
-    record = {'process': step.name, 'error': error, 'hostname': hostname, 'time': at, 'attempt': attempt}
+    is_last = outcome.final or attempt >= attempts
+    record = {
+        'process': step.name,
+        'error': outcome.error,
+        **({'traceback': outcome.traceback} if outcome.traceback else {}),
+        'hostname': outcome.hostname,
+        'time': at,
+        'attempt': attempt,
+        'software': step.made_by(outcome),
+    }
 
     def change(doc: Document) -> Document:
         recorded = documents.with_failure(doc, record)

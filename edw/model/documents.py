@@ -140,6 +140,32 @@ def next_attempt(doc: Document, step: str, attempts: int) -> int:
     return 1
 
 
+def entry_of(doc: Document, step: str | None) -> dict[str, Any] | None:
+    """The last entry of a step, or the last of all; None where there is none."""
+    process = doc.get('process')
+    entries = [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
+    return next((entry for entry in reversed(entries) if step is None or entry.get('name') == step), None)
+
+
+def superseded_entries(doc: Document) -> list[dict[str, Any]]:
+    """The entries that were cut from `process`, oldest first."""
+    superseded = doc.get('superseded')
+    cuts = [cut.get('entries') for cut in superseded if isinstance(cut, dict)] if isinstance(superseded, list) else []
+    return [entry for cut in cuts if isinstance(cut, list) for entry in cut if isinstance(entry, dict)]
+
+
+def pass_of(doc: Document, step: str, md5sum: Any = None) -> int:
+    """Number of the pass that a step is about to make, from 1: one more than its entries that were superseded.
+
+    Where the md5 of what it would write is known before, as with a copy, give it: then the number is that of the first
+    pass that has left the same, which needs not be written again. Entries of the original scripts have no md5, and are
+    taken to have this one.
+    """
+    before = [entry for entry in superseded_entries(doc) if entry.get('name') == step]
+    same = (number for number, entry in enumerate(before, 1) if entry.get('md5sum') in (None, md5sum))
+    return next(same, len(before) + 1) if md5sum is not None else len(before) + 1
+
+
 def _failures(doc: Document) -> list[Any]:
     failures = doc.get('failures', [])
     return failures if isinstance(failures, list) else [failures]

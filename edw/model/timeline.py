@@ -13,7 +13,7 @@ from edw.model.documents import number
 from edw.redact import redact
 
 MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
-CHECKED, DELETED = 'checked', 'original deleted'
+CHECKED, DELETED, FILE_DELETED = 'checked', 'original deleted', 'file deleted'
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Event:
     """Something that happened to a document.
 
     `what` is 'made', 'done' (an entry of `process`), 'failed' (an attempt), 'superseded' (an entry that was cut since),
-    'requeued' (the cut itself, to before `step`), 'checked' (its files, the last time), 'original deleted' or 'claimed'
-    (now). `time` is in seconds since the epoch, of the end
-    where something took time; `duration` in seconds. None, or '', where the document does not tell.
+    'requeued' (the cut itself, to before `step`), 'file deleted' (that of a superseded entry), 'checked'
+    (its files, the last time), 'original deleted' or 'claimed' (now). `time` is in seconds since the epoch, of the end
+    where something took time; `duration` in seconds; `software` what made it, `traceback` the end of one. None, or '',
+    where the document does not tell.
     """
 
     time: float | None
@@ -33,6 +34,8 @@ class Event:
     duration: float | None
     file: str
     text: str
+    software: str = ''
+    traceback: str = ''
 
 
 def timeline(doc: Any) -> list[Event]:
@@ -68,7 +71,7 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             continue
         started, finished = number(entry.get('started')), number(entry.get('finished'))
         duration = number(finished - started) if started is not None and finished is not None else None
-        text = _text(entry.get('log'))
+        text = (f'pass {_text(entry["pass"])}: ' if entry.get('pass') is not None else '') + _text(entry.get('log'))
         if duration is not None and duration < 0:
             duration, text = None, f'{text}  (its clock was set back meanwhile)'.strip()
         yield Event(
@@ -79,6 +82,7 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             duration,
             _text(entry.get('file')),
             text,
+            _software(entry.get('software')),
         )
 
 
@@ -90,7 +94,8 @@ def _failures(doc: dict[str, Any]) -> Iterator[Event]:
         attempt = f'attempt {_text(failure["attempt"])}: ' if failure.get('attempt') is not None else ''
         text = attempt + _text(failure.get('error'))
         step, hostname = _text(failure.get('process')), _text(failure.get('hostname'))
-        yield Event(number(failure.get('time')), FAILED, step, hostname, None, '', text)
+        made_by, traceback = _software(failure.get('software')), _text(failure.get('traceback'))
+        yield Event(number(failure.get('time')), FAILED, step, hostname, None, '', text, made_by, traceback)
 
 
 def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
@@ -100,9 +105,18 @@ def _superseded(doc: dict[str, Any]) -> Iterator[Event]:
             continue
         entries = list(_entries(cut.get('entries'), SUPERSEDED))
         yield from entries
+        yield from _files_deleted(cut.get('entries'))
         text = f'{len(entries)} {"entry" if len(entries) == 1 else "entries"} superseded'
         step, hostname = _text(cut.get('from')), _text(cut.get('hostname'))
         yield Event(number(cut.get('time')), REQUEUED, step, hostname, None, '', text)
+
+
+def _files_deleted(entries: Any) -> Iterator[Event]:
+    for entry in _list(entries):
+        deleted = entry.get('deleted') if isinstance(entry, dict) else None
+        if isinstance(deleted, dict):
+            step, hostname = _text(entry.get('name')), _text(deleted.get('hostname'))
+            yield Event(number(deleted.get('time')), FILE_DELETED, step, hostname, None, _text(entry.get('file')), '')
 
 
 def _checked(doc: dict[str, Any]) -> Iterator[Event]:
@@ -138,6 +152,28 @@ def _claim(doc: dict[str, Any]) -> Iterator[Event]:
     name = _text(claim.get('worker'))
     hostname = listeners.hostname(name)
     yield Event(number(claim.get('since')), CLAIMED, _text(claim.get('process')), hostname, None, '', name)
+
+
+def raised_at(traceback: str) -> str:
+    """Where the error of a traceback was raised: its last frame, on one line; '' where it has none."""
+    _, frame, rest = traceback.rpartition('  File "')
+    lines = [] if not frame else f'File "{rest}'.splitlines()
+    # What is not indented is the error itself, and a line of marks points into the one before it.
+    frame_lines = [line.strip() for line in lines[:1] + [line for line in lines[1:2] if line.startswith('    ')]]
+    return ' '.join(frame_lines)
+
+
+def _software(value: Any) -> str:
+    """`edw 2.1.0 (5b0f5b6+), step 1, python 3.11.2, numpy 2.2.1`, as far as it says so."""
+    if not isinstance(value, dict):
+        return _text(value)
+    packages = value.get('packages')
+    commit = f' ({_text(value["commit"])})' if value.get('commit') is not None else ''
+    parts = [f'edw {_text(value["edw"])}{commit}'] if value.get('edw') is not None else []
+    parts += [f'{name} {_text(value[name])}' for name in ('step', 'python') if value.get(name) is not None]
+    if isinstance(packages, dict):
+        parts += [f'{_text(name)} {_text(version)}' for name, version in packages.items()]
+    return ', '.join(parts)
 
 
 def _list(value: Any) -> list[Any]:

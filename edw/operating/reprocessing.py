@@ -15,6 +15,7 @@ from edw.database.client import Database, batches
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import ACQUIRING, GOOD, Document
+from edw.model.provenance import Made
 
 BATCH = 500  # documents in one request
 NO_DOCUMENT = 'no such document'  # why a document is not selected
@@ -67,7 +68,8 @@ def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
 class Selection:
     """Which documents: those that meet every condition that is set.
 
-    `id_range` is the first and the last id, inclusive; `step` with `failed` means failed in that step.
+    `id_range` is the first and the last id, inclusive; `step` with `failed` means failed in that step; `made` is the
+    software that has made an entry.
     """
 
     ids: tuple[str, ...] = ()
@@ -76,11 +78,14 @@ class Selection:
     status: str | None = None
     failed: bool = False
     step: str | None = None
+    made: Made | None = None
 
     def __post_init__(self) -> None:
-        if not (self.ids or self.id_range or self.failed) and self.run is None and self.status is None:
+        named = self.ids or self.id_range or self.failed or self.made
+        if not named and self.run is None and self.status is None:
             raise SettingsError(
-                'say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, or --failed [STEP].'
+                'say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, --failed [STEP], '
+                'or, by what made them, --version-below, --commit or --before.'
             )
         if self.step is not None and not self.failed:
             raise SettingsError(f'step {self.step} selects nothing by itself, only what failed in it')
@@ -92,6 +97,8 @@ class Selection:
             return None
         if self.run is not None:
             return views.RUNS
+        if self.made is not None and not self.failed:
+            return views.SOFTWARE
         return views.STATUS if self.status is not None and self.step is None else views.FAILED
 
     def misses(self, doc: Document) -> str | None:
@@ -106,7 +113,7 @@ class Selection:
             return 'has not failed'
         if self.step is not None and failed_step(doc) != self.step:
             return f'has not failed in {self.step}'
-        return None
+        return None if self.made is None else self.made.misses(doc)
 
 
 def select_documents(
@@ -205,9 +212,28 @@ def _ids(database: Database, selection: Selection) -> list[str]:
         first, last = selection.id_range
         rows = database.all_docs(startkey=first, endkey=last)
     else:
+        if selection.viewname == views.SOFTWARE and selection.made is not None:
+            return _made(database, selection.made)
         assert selection.viewname is not None  # as of every selection with neither ids nor a range
         rows = views.rows(database, selection.viewname, reduce=False, **_key_range(selection))
     return [row['id'] for row in rows if not row['id'].startswith('_design/')]
+
+
+def _made(database: Database, made: Made) -> list[str]:
+    """Ids of the documents that may have such an entry.
+
+    CouchDB cannot compare versions: of the few that there are the older ones are found first, then their documents.
+    """
+    ends = {'startkey': [made.step], 'endkey': [made.step, views.LAST]}
+    ids: dict[str, None] = {}
+    for _, version, commit in views.counts(database, views.SOFTWARE, level=3, **ends):
+        if made.is_by(version, commit):
+            group = [made.step, version, commit]
+            # An entry without a time has null there, which comes before all numbers.
+            until = views.LAST if made.before is None else made.before
+            found = views.rows(database, views.SOFTWARE, reduce=False, startkey=group, endkey=[*group, until])
+            ids.update(dict.fromkeys(row['id'] for row in found))
+    return list(ids)
 
 
 def _key_range(selection: Selection) -> dict[str, Any]:

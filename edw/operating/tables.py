@@ -13,7 +13,7 @@ from edw.claiming.farms import FarmStatus
 from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
-from edw.model.timeline import DONE, FAILED, Event
+from edw.model.timeline import DONE, FAILED, Event, raised_at
 from edw.operating.annotations import notes
 from edw.operating.at_work import ListenerStatus
 from edw.operating.checks import is_left_alone, is_silent, remarks
@@ -65,7 +65,7 @@ def history(doc: Document, events: list[Event]) -> Group:
     table = _table([('time', False), ('what', False), ('step', False), ('host', False), ('took', True), ('', False)])
     for event in events:
         style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')
-        text = '  '.join(filter(None, (event.file, event.text)))
+        text = '  '.join(filter(None, (event.file, event.text, raised_at(event.traceback), event.software)))
         short = event.duration is not None and event.duration < MINUTE
         took = f'{event.duration:.3f} s' if short else age(event.duration)
         _add(table, (moment(event.time), event.what, event.step, event.hostname, took, text), style)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edw.database.client import Database, batches
-from edw.errors import Conflict, EdwError
+from edw.errors import Conflict, DatabaseError, EdwError
 from edw.model.documents import ACQUIRING, CLOSED, GOOD, RUN, Document, is_run
 from edw.registering import contents, runs
 
@@ -91,6 +91,22 @@ def close_run(database: Database, run: str, now: float) -> bool:
             raise EdwError(f'document {run} is that of a file: a run of this name cannot be closed') from None
         return False
     return True
+
+
+def close_runs(database: Database, wanted: Iterable[str], now: float) -> tuple[list[str], list[str]]:
+    """Close those of some runs that are open; returns these, and what is wrong with others, as `close_run` says it."""
+    closed, wrong = [], []
+    for batch in batches(sorted(wanted), BATCH):
+        present = database.existing(batch)
+        for run in batch:
+            try:
+                if not is_run(present.get(run, {})) and close_run(database, run, now):
+                    closed.append(run)
+            except DatabaseError:
+                raise
+            except EdwError as error:
+                wrong.append(str(error))
+    return closed, wrong
 
 
 def deletions(database: Database) -> object:

@@ -40,6 +40,11 @@ class Selection:
     done_mark: str | None = None
     copies: Path | None = None  # where the first step puts them: real path of a folder that is not looked into
 
+    @property
+    def is_run_marked(self) -> bool:
+        """Whether a mark says that a whole run is finished, and not a file."""
+        return '{run}' in (self.done_mark or '')
+
     def chooses(self, name: str) -> bool:
         """Whether a file of this name is a data file: none that is hidden, or that the analysis writes."""
         if name.startswith('.') or name.endswith(names.DERIVED):

@@ -15,6 +15,7 @@ LAST_NUMBER = 999  # of a run on one day and machine: three digits
 MAX_FILES = 100_000  # of one run
 PAGE = 500  # ids read at once
 
+MACHINE = 4  # place of the machine's letter in the name of a run
 FILE_ID = re.compile(r'(?P<run>(?P<day>[a-z][a-l](?:0[1-9]|[12]\d|3[01])[a-z])(?P<number>\d{3}))_\d{3,}')
 
 
@@ -53,3 +54,20 @@ def highest_run(database: Database) -> str | None:
         if len(ids) < PAGE:
             return None
         query.update(startkey=ids[-1], skip=1)
+
+
+def run_before(database: Database, run: str) -> str | None:
+    """The run of the same machine that comes before `run`, of those that the database has files of; None for the first.
+
+    Machines measure side by side: a run of another one says nothing about this one.
+    """
+    key, skip = run, 0
+    while True:
+        rows = database.all_docs(descending=True, limit=1, startkey=key, endkey='a', skip=skip)
+        if not rows:
+            return None
+        found = run_of(doc_id := rows[0]['id'])
+        if found is not None and found != run and found[MACHINE] == run[MACHINE]:
+            return found
+        # All files of another run come after its name.
+        key, skip = (doc_id, 1) if found is None else (found, 0)

@@ -15,7 +15,7 @@ from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, Unavailable
 from edw.inbox import Inbox, StopRequest
-from edw.registering import arrivals, catalogue, folders, names
+from edw.registering import arrivals, catalogue, folders, names, runs
 from edw.registering.arrivals import Arrival, Arrivals, Finished, LookAgain, Unwatched
 from edw.registering.folders import DataFile, Selection
 from edw.registering.registration import Registered, Registrar
@@ -37,6 +37,9 @@ class Watcher:
     or of what was there before, is found by looking through the folder at the start and every SCAN_INTERVAL; such
     files are registered when they have not changed for the time to settle. Where acquisition writes marks, a file is
     registered when its mark is there, whatever the system tells.
+
+    A run is closed when its mark is there, or else when there is a file of the next run of the same machine. Files of
+    it that come late even so are registered as all others.
 
     What happens elsewhere, in the thread that the system tells of files, or in a signal handler, arrives in one
     inbox. Requests are made by the loop alone.
@@ -60,6 +63,8 @@ class Watcher:
         self._deletions: object = None  # of documents, as of the last scan
         self._changed: set[Path] = set()  # that it was said of; of a file that grows, not at each look
         self._complaints: set[str] = set()  # that were made, so that no scan repeats them
+        self._runs: set[str] = set()  # that files have been seen of
+        self._unclosed: set[str] = set()  # those of them for which it was not yet looked which run is over
         self._scan_due = -math.inf  # monotonic time
         self._stopping = False
 
@@ -78,6 +83,8 @@ class Watcher:
                     self._register_finished()
                 elif self._place is not None and time.monotonic() >= self._scan_due:
                     self._scan()
+                if self._unclosed and not (self._finished or self._stopping):
+                    self._close_runs()
                 self._handle_events(0.0 if self._finished or self._stopping else FOLDER_INTERVAL)
         except Unavailable:
             return  # told to stop; what is not registered is found at the next start
@@ -173,6 +180,22 @@ class Watcher:
                 f'; passed over {folders.listed(found.passed)}' if found.passed else '',
             )
 
+    def _close_runs(self) -> None:
+        """Close the runs that are over, as what was seen since the last time tells.
+
+        Also of files that had a document before: a watch that was killed may have made it.
+        """
+        over = self._unclosed
+        if not self._selection.is_run_marked:
+            before = (self._retry(runs.run_before, self._database, run) for run in self._unclosed)
+            over = {run for run in before if run is not None}
+        closed, wrong = self._retry(catalogue.close_runs, self._database, over, time.time())
+        self._unclosed = set()
+        self._complain(wrong)
+        if closed:
+            more = f' and {len(closed) - MAX_NAMED} more' if len(closed) > MAX_NAMED else ''
+            log.info('closed %s%s', ', '.join(closed[:MAX_NAMED]), more)
+
     def _to_do(self, files: Sequence[DataFile]) -> list[DataFile]:
         return [file for file in files if self._done.get(file.path) != file.state]
 
@@ -202,6 +225,9 @@ class Watcher:
     def _note(self, done: Registered, files: Sequence[DataFile]) -> None:
         handled = {*done.new, *done.anew, *done.known, *done.refused, *done.changed}
         self._done.update({file.path: file.state for file in files if file.path in handled})
+        of_files = {runs.run_of(names.id_of(path.name)) for path in (*done.new, *done.anew, *done.known)}
+        self._unclosed |= {run for run in of_files if run is not None} - self._runs
+        self._runs |= self._unclosed
         self._complain([*done.refused.values(), *done.failed.values()])
         self._complain(text for path, text in done.changed.items() if path not in self._changed)
         self._changed = (self._changed | done.changed.keys()).difference(done.new, done.anew, done.known)

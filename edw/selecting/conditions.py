@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.errors import SettingsError
+from edw.model import documents
 from edw.model.documents import Document
 
 _COMPARES: dict[str, Callable[[Any, Any], bool]] = {
@@ -64,7 +65,7 @@ def parse(text: str) -> Condition:
         value = json.loads(match['value'])
     except ValueError:
         value = match['value']
-    if kind_of(value) is None:
+    if kind_of(value) is None or (kind_of(value) is float and documents.number(value) is None):
         raise SettingsError(f'{text!r}: a field is compared with a number, a text, true, false or null')
     if match['operator'] not in ('=', '==', '!=') and kind_of(value) not in (float, str):
         raise SettingsError(f'{text!r}: only numbers and texts are less or more')

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.model import documents
-from edw.model.documents import Document
+from edw.model.documents import Document, entry_of
 from edw.operating.annotations import quality_of, tags_of
-from edw.selecting.wanted import UNKNOWN, entry_of
+from edw.selecting.wanted import UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from edw.errors import SettingsError
 from edw.model import documents
-from edw.model.documents import Document
+from edw.model.documents import Document, entry_of
+from edw.model.provenance import version_of
 from edw.operating.annotations import quality_of, tags_of
 from edw.selecting.conditions import Condition
 
@@ -108,20 +109,6 @@ def runs(text: str) -> Runs:
     if start is None:
         return Runs(text, text)
     return Runs(text[:start], text[:start] + LAST_CHARACTER, text)
-
-
-def entry_of(doc: Document, step: str | None) -> dict[str, Any] | None:
-    """The last entry of a step, or the last of all; None where there is none."""
-    process = doc.get('process')
-    entries = [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
-    return next((entry for entry in reversed(entries) if step is None or entry.get('name') == step), None)
-
-
-def version_of(entry: dict[str, Any] | None) -> str | None:
-    """The step's own version that an entry names."""
-    software = (entry or {}).get('software')
-    version = software.get('step') if isinstance(software, dict) else None
-    return version if isinstance(version, str) else None
 
 
 def union(texts: Sequence[str]) -> tuple[Runs, ...]:

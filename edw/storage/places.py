@@ -119,15 +119,17 @@ def parse(location: str) -> Place:
     return place
 
 
-def target_in(folder: str, doc_id: str, original: str) -> str:
+def target_in(folder: str, doc_id: str, original: str, number: int = 1) -> str:
     """Where a document's file belongs: in `folder`, named by the document's id and the ending of its original.
 
     `folder` is a path or URL, `original` the location of the original or an ending like `.amp.root`. Documents with
     different ids get different names, whatever their originals are called, and a plain id stands in the name as it is.
+    `number` is that of the pass: the second one has ID.2.amp.root, so that what the first one left stays as it is.
     Raises Unprocessable for a name that is too long, and for what is no location.
     """
     ending = original if original.startswith('.') else PurePosixPath(parse(original).name).suffix
-    name = quoted(doc_id) + ''.join(f'.{quoted(part)}' for part in ending.split('.')[1:])
+    numbered = quoted(doc_id) + (f'.{number}' if number > 1 else '')
+    name = numbered + ''.join(f'.{quoted(part)}' for part in ending.split('.')[1:])
     size = len(os.fsencode(name))
     if size > LONGEST_NAME:
         raise Unprocessable(f'{name}: the name of a file of document {doc_id!r} is too long, {size} bytes')

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 import requests
 
-from edw import files, space
+from edw import files
 from edw.database.client import Database
 from edw.keeping import deleting, leftovers
 from edw.keeping.looking import Looker
-from edw.space import Usage
+from edw.storage import space
 from edw.storage.places import part_name
+from edw.storage.space import Usage
 from edw.transfer import make_new_folder
 from tests.programs import program
 from tests.scripts import ROOT, Scripts, wait_until

@@ -15,7 +15,7 @@ from edw.database.client import Database
 from tests.scripts import ROOT, Scripts
 
 SCRIPTS = sorted({path.name for path in ROOT.glob('*.py')} - {'listener.py'})
-LISTENERS = ('listen_analysis1.py', 'listen_newfiles.py')
+LISTENERS = ('listen_analysis1.py', 'listen_newfiles.py', 'listen_run_summary.py')
 ODD = (
     '',
     ' ',
@@ -57,6 +57,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--events': (('--events', ...), NUMBER),
         '--seed': (('--events', '1', '--seed', ...), NUMBER),
         '--from': (('--from', ...), TEXT),
+        '--close': (('--close', ...), TEXT),
         '--settle': (('--from', '.', '--settle', ...), NUMBER),
         '--pattern': (('--from', '/nowhere', '--pattern', ...), TEXT),
         '--done-mark': (('--from', '/nowhere', '--done-mark', ...), (*TEXT, '{run}', '{', '{run', '{file}/', '{id}')),
@@ -72,8 +73,19 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
             '--timeout': (('--once', '--timeout', ...), NUMBER),
             '--metrics': (('--once', '--metrics', ...), TEXT + NUMBER + tuple(f'{text}:0' for text in TEXT)),
             '--once': (('--once', ...), TEXT),
+            '--engine': (('--once', '--engine', ...), TEXT),
+            '--farm': (('--once', '--insecure', '--farm', ...), ()),  # waits for it: tests/farm/test_addresses.py
+            '--insecure': (('--once', '--insecure', ...), TEXT),
+            '--instead-of': (('--once', '--instead-of', ...), TEXT),
+            '--order': (('--once', '--order', ...), TEXT),
+            '--for': (('--once', '--for', ...), NUMBER),
+            '--limit': (('--once', '--limit', ...), NUMBER),
         }
         for script in LISTENERS
+    },
+    'listen_run_complete.py': {
+        '--after': (('--once', '--after', ...), TEXT),
+        '--once': (('--once', ...), TEXT),
     },
     'show_status.py': {
         '--doc': (('--doc', ...), TEXT),
@@ -115,6 +127,36 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--watch': (('--after', 'x', '--days', '1', '--watch', ...), NUMBER),
         '--yes': (('--after', 'x', '--days', '1', '--yes', ...), TEXT),
         '--dry-run': (('--after', 'x', '--days', '1', '--dry-run', ...), TEXT),
+    },
+    'annotate.py': {
+        'RUN|ID': (('--tag', 'x', '--', ...), TEXT),
+        '--hold': (('x', '--hold', ...), TEXT),
+        '--release': (('--release', '--', ...), TEXT),
+        '--comment': (('x', '--comment', ...), TEXT),
+        '--tag': (('x', '--tag', ...), TEXT),
+        '--untag': (('x', '--untag', ...), TEXT),
+        '--quality': (('x', '--quality', ...), TEXT),
+        '--priority': (('x', '--priority', ...), NUMBER),
+        '--by': (('x', '--tag', 'x', '--by', ...), TEXT),
+    },
+    'list_files.py': {
+        '--step': (('--step', ...), TEXT),
+        '--step-version': (('--step-version', ...), TEXT),
+        '--status': (('--status', ...), TEXT),
+        '--tag': (('--tag', ...), TEXT),
+        '--quality': (('--quality', ...), TEXT),
+        '--condition': (('--condition', ...), TEXT),
+        '--since': (('--since', ...), TEXT + NUMBER),
+        '--until': (('--until', ...), TEXT + NUMBER),
+        '--where': (
+            ('--where', ...),
+            (*TEXT, *(f'{text} < 1' for text in TEXT), *(f'x = {text}' for text in TEXT + NUMBER)),
+        ),
+        '--paths': (('--paths', '--', ...), TEXT),
+        '--csv': (('--csv', '--', ...), TEXT),
+        '--json': (('--json', '--', ...), TEXT),
+        '--md5': (('--md5', '--', ...), TEXT),
+        '-0': (('--paths', '-0', '--', ...), TEXT),
     },
     'demo.py': {},
     'local_couchdb.py': {
@@ -166,7 +208,7 @@ def test_odd_values_of_options(call: Callable[..., str | None], database: Databa
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_no_option_is_left_out(scripts: Scripts, script: str) -> None:
     shown = scripts.call(script, '--help').stdout
-    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|ID|N|RUN\|FILE)\b', shown, re.MULTILINE))
+    named = set(re.findall(r'^  (--[a-z0-9-]+|-o|-0|RUN\|ID|ID|N|RUN\|FILE)\b', shown, re.MULTILINE))
     assert named - {'--config', '--version'} == set(OPTIONS[script])
 
 
@@ -180,7 +222,8 @@ def test_odd_settings_files(call: Callable[..., str | None], tmp_path: Path, scr
     null.write_bytes(b'[Cloudant]\nserver=http://127.0.0.1:1\ndbname=x\n[data]\nraw=a\0b\nsps=a\0b\n')
     port = tmp_path / 'port'
     port.write_text('[Cloudant]\nserver=http://127.0.0.1:65536\ndbname=x\nusername=x\npassword=x\n')
-    arguments = ('x',) if script == 'plot_spectrum.py' else ('--failed', '--yes') if script == 'reprocess.py' else ()
+    needed = {'plot_spectrum.py': ('x',), 'reprocess.py': ('--failed', '--yes'), 'annotate.py': ('x', '--tag', 'x')}
+    arguments = needed.get(script, ())
     odd = [*map(str, (folder, loop, latin, null, port, folder / ('ä' * 126))), *ODD]
     wrong = [call(script, '--config', text, *arguments) for text in odd]
     assert not any(wrong), '\n'.join(filter(None, wrong))

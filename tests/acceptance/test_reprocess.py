@@ -13,6 +13,7 @@ import pytest
 
 from edw.database.client import Database
 from tests.conftest import Server
+from tests.loops import once
 from tests.scripts import ROOT, Process, Scripts, wait_until
 
 WAITING_STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
@@ -223,6 +224,10 @@ def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Databas
         (('--range', 'doc000', '--failed'), 'expected 2 arguments'),
         (('--range', 'doc001', 'doc000', '--failed'), 'doc001 comes after doc000'),
         (('--failed', '--yes', '--dry-run'), 'not allowed with'),
+        (('--failed', '--version-below', '3'), 'go with --from STEP'),
+        (('--from', 'first', '--version-below', ''), 'must not be empty'),
+        (('--from', 'first', '--commit', 'HEAD'), 'no commit like'),
+        (('--from', 'first', '--before', 'yesterday'), 'no time like'),
     ],
 )
 def test_commands_that_are_wrong_do_nothing(
@@ -248,6 +253,34 @@ def test_servers_and_databases_that_cannot_be_used(scripts: Scripts, empty_datab
     assert refused.returncode == 1 and "refused user 'nobody'" in refused.stderr
     for done in (no_design, no_database, refused):
         assert len(done.stderr.splitlines()) <= 2 and server.password not in done.stdout + done.stderr
+
+
+def test_only_what_an_older_version_made_is_done_again(scripts: Scripts, database: Database) -> None:
+    def step(doc: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    for number, version in enumerate(('1', '2')):
+        database.put({'_id': f'x{number}', 'run': 'r', 'status': 'good', 'process': []})
+        assert once(step, database.settings, name='s', version=version) == 0
+    for arguments, ids in (
+        (('--version-below', '2'), ['x0']),
+        (('--version-below', '2', '--run', 'other'), []),
+        (('--before', '2020-01-01'), []),
+        (('--before', '2120-01-01'), ['x0', 'x1']),
+        (('--commit', 'ffff'), []),
+    ):
+        shown = scripts.call('reprocess.py', '--from', 's', *arguments, '--dry-run')
+        assert shown.returncode == 0, shown.stderr
+        assert [doc_id for doc_id in ('x0', 'x1') if f'{doc_id}: s cut' in shown.stdout] == ids, arguments
+    done = scripts.call('reprocess.py', '--from', 's', '--version-below', '2', '--yes')
+    assert done.returncode == 0 and 'made by version 1' in done.stdout and 'requeued 1 documents' in done.stdout
+    assert once(step, database.settings, name='s', version='2') == 0
+    (entry,) = database.get('x0')['process']
+    assert (entry['software']['step'], entry['pass']) == ('2', 2)
+    assert (
+        'there is nothing to requeue'
+        in scripts.call('reprocess.py', '--from', 's', '--version-below', '2', '--yes').stdout
+    )
 
 
 def test_help(scripts: Scripts) -> None:

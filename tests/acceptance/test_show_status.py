@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 
 import local_couchdb
-from edw import config
+from edw import __version__, config
 from edw.database import design
 from edw.database.client import Database
 from edw.transfer import make_new_folder
 from tests.conftest import Server
+from tests.loops import once
 from tests.scripts import LIMIT, ROOT, Scripts, wait_until
 from upload_design import DESIGN_FILE
 
@@ -80,6 +81,22 @@ def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
     assert 'failed move to sps' in history and history.count('attempt ') == 3
     events = as_json(scripts, '--doc', 'gone')['events']
     assert [event['what'] for event in events] == ['made', 'failed', 'failed', 'failed']
+
+
+def test_a_failure_says_where_it_was_raised_and_by_what(scripts: Scripts, database: Database) -> None:
+    def broken(doc: dict[str, Any]) -> dict[str, Any]:
+        return {'number': int('no number')}
+
+    new_document(database, 'x')
+    assert once(broken, database.settings, version='3') == 1
+    history = scripts.call(SCRIPT, '--doc', 'x').stdout
+    assert (
+        "in broken return {'number': int('no number')}" in history
+        and f'edw {__version__}' in history
+        and 'step 3, python' in history
+    )
+    (_, failed, *_) = as_json(scripts, '--doc', 'x')['events']
+    assert failed['traceback'].endswith("ValueError: invalid literal for int() with base 10: 'no number'")
 
 
 def test_check(scripts: Scripts, database: Database) -> None:
@@ -174,7 +191,10 @@ def test_watch_waits_for_a_server_that_is_away(scripts: Scripts, server: Server,
 def test_nothing_of_a_document_is_obeyed_by_the_terminal(scripts: Scripts, database: Database, server: Server) -> None:
     nasty = f'\x1b[2J[bold]\r\n\u202e{server.password} http://me:hidden@host/'
     step = {'name': nasty, 'hostname': nasty, 'file': nasty, 'log': nasty, 'finished': 1e300}
-    failure = {'process': nasty, 'error': f'E: {nasty}', 'time': -1e300}
+    made_by = {'edw': nasty, 'commit': nasty, 'step': nasty, 'packages': {nasty: nasty}}
+    step['software'] = made_by
+    failure = {'process': nasty, 'error': f'E: {nasty}', 'time': -1e300, 'software': made_by}
+    failure['traceback'] = f'  File "{nasty}\n    {nasty}\nE: {nasty}'
     new_document(database, 'x[/bold]', process=[step], status=nasty, failures=[failure])
     new_document(database, 'y', process=[step], claim={'process': nasty, 'worker': nasty, 'since': 1})
     new_document(database, 'z', process=[step, {}])

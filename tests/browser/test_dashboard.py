@@ -97,8 +97,11 @@ def test_the_spectrum_of_what_the_listeners_analysed_is_drawn(
 
 
 def test_text_of_documents_stays_text(site: Site, open_page: Open) -> None:
+    made_by = {'edw': HOSTILE, 'commit': HOSTILE, 'packages': {HOSTILE: HOSTILE}}
     entry = {'name': HOSTILE, 'hostname': HOSTILE, 'file': HOSTILE, 'log': HOSTILE, 'finished': HOSTILE}
     failure = {'process': HOSTILE, 'error': f'{HOSTILE}: {HOSTILE}', 'hostname': HOSTILE, 'time': HOSTILE}
+    entry['software'] = failure['software'] = made_by
+    failure['traceback'] = HOSTILE
     claim = {'process': HOSTILE, 'worker': HOSTILE, 'since': HOSTILE}
     fields = {'run': HOSTILE, 'process': [entry], 'failures': [failure], 'conditions': {HOSTILE: HOSTILE}}
     doc = {'_id': HOSTILE, 'status': HOSTILE, 'datecreated': HOSTILE, 'superseded': HOSTILE, **fields}

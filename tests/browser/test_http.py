@@ -117,6 +117,22 @@ def test_a_document_of_any_form_is_shown(site: Site, process: object) -> None:
         site.database.delete({'_id': 'odd', '_rev': rev})
 
 
+def test_a_traceback_is_folded_and_software_is_told(site: Site) -> None:
+    failure = {
+        'process': 's',
+        'error': 'E: e',
+        'traceback': '  File "<b>"\nE: e',
+        'software': {'edw': '2', 'step': '<i>'},
+    }
+    rev = site.database.put({'_id': 'fails', 'status': 'bad', 'process': [], 'failures': [failure]})['rev']
+    try:
+        text = get(site, '/document?id=fails').text
+        assert re.search(r'<details><summary>Traceback</summary><pre[^>]*>  File &#34;&lt;b&gt;&#34;\nE: e</pre>', text)
+        assert 'edw 2, step &lt;i&gt;' in text
+    finally:
+        site.database.delete({'_id': 'fails', '_rev': rev})
+
+
 def test_versions_in_conflict_are_shown_side_by_side(site: Site) -> None:
     versions = [{'_id': 'two', '_rev': f'1-{host}', 'status': f'<b>{host}'} for host in 'ab']
     site.database._request('POST', '_bulk_docs', body={'docs': versions, 'new_edits': False})

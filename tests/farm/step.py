@@ -65,4 +65,4 @@ def callback(doc: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    raise SystemExit(listener.main(callback, name='far', after=0, failed='far failed'))
+    raise SystemExit(listener.main(callback, name='far', after=0, failed='far failed', packages=('distributed',)))

@@ -40,7 +40,9 @@ def test_hanging_and_dying_callbacks_cost_their_attempts_only(
         'exit': 'ProcessDied: the process of the callback ended with exit code 7',
         'raise': 'ValueError: on purpose',
     }
-    assert database.get('work')['process']
+    (entry,) = database.get('work')['process']
+    assert entry['software']['packages'].keys() == {'distributed'} and entry['software']['step'] == '1'
+    assert database.get('raise')['failures'][0]['traceback'].endswith('ValueError: on purpose')
     assert listener.stop() == 0
 
 

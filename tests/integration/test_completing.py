@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
 import threading
 import time
 from typing import Any
@@ -20,6 +23,7 @@ from edw.operating import annotations, reprocessing, status
 from edw.operating.annotations import Said
 from edw.registering import catalogue, runs
 from tests.loops import once
+from tests.scripts import ROOT, Process, wait_until
 
 RUN = 'ma22a000'
 FIRST: dict[str, Any] = {'name': 'first', 'after': 0, 'failed': 'first failed'}
@@ -117,6 +121,27 @@ def test_a_file_that_is_done_again_makes_the_run_complete_anew(database: Databas
     assert completer.check_all() == 1
 
 
+def test_a_file_that_is_done_again_while_a_step_is_at_the_run(database: Database, completer: Completer) -> None:
+    files(database, 2)
+    catalogue.close_run(database, RUN, 1000.0)
+    once(lambda doc: {}, database.settings, **FIRST)
+    assert completer.check_all() == 1
+    since = database.info()['update_seq']
+
+    def summary(_: Document) -> dict[str, Any]:
+        own = Database(database.settings)
+        own.put(reprocessing.cut_before(own.get(f'{RUN}_000'), 'first', 1.0, 'here'))
+        once(lambda doc: {}, database.settings, **FIRST)
+        assert completer.check(completer.changed(since)[0]) == 0  # it is claimed
+        return {}
+
+    assert once(summary, database.settings, **SUMMARY) == 0
+    assert completer.check(completer.changed(since)[0]) == 1
+    doc = run_document(database)
+    assert [entry['name'] for entry in doc['process']] == ['run_complete']
+    assert [entry['name'] for entry in doc['superseded'][0]['entries']] == ['run_complete', 'summary']
+
+
 def test_a_file_that_failed_in_a_later_step_is_past_this_one(database: Database, completer: Completer) -> None:
     files(database, 1)
     catalogue.close_run(database, RUN, 1000.0)
@@ -189,3 +214,39 @@ def test_once(database: Database) -> None:
     once(lambda doc: {}, database.settings, **FIRST)
     assert listen_run_complete.main(['--once', '--after', 'first', '--config', str(database.settings.file)]) == 0
     assert run_document(database)['status'] == 'good'
+
+
+def test_the_original_pattern_beside_runs_that_are_documents(database: Database, completer: Completer) -> None:
+    """A view query per change, a PUT per document, the next run by the last id: none of them meets a run's document."""
+    environment = {
+        **os.environ,
+        'BENCH_DATABASE': database.url,
+        'EDW_USERNAME': database.settings.username,
+        'EDW_PASSWORD': database.settings.password,
+    }
+    command = [sys.executable, '-m', 'bench.contenders.original', '0']
+    original = Process(command, cwd=ROOT, env=environment)
+    numbers = itertools.count()
+
+    def acquire(run: str = RUN) -> None:
+        doc = {'_id': runs.file_id(run, next(numbers)), 'run': run, 'original_file': '/raw/x', 'md5sum': 'x'}
+        database.put({**doc, 'status': 'good', 'process': []})
+
+    def is_listening() -> bool:
+        acquire()  # the embedded server says nothing before the first change that passes, or a heartbeat
+        return 'listening' in original.output
+
+    try:
+        wait_until(is_listening)
+        catalogue.close_run(database, 'ma22a001', 1000.0)  # waits to be complete all the time
+        complete = {'name': 'run_complete', 'finished': 1.0}
+        database.put({**catalogue.run_document(RUN, 1000.0), 'status': 'good', 'process': [complete]})
+        acquire()
+        acquire('ma22a001')
+        original.wait_for(' ma22a001_')
+    finally:
+        original.kill()
+    assert f' {RUN}\n' not in original.output and ' ma22a001\n' not in original.output
+    assert database.get('ma22a001')['process'] == [] and database.get(RUN)['process'] == [complete]
+    (last,) = database.all_docs(descending=True, limit=1, startkey='{')
+    assert last['id'].startswith('ma22a001_') and runs.highest_run(database) == 'ma22a001'

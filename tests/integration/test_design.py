@@ -37,7 +37,7 @@ ODD_DOCUMENTS: list[dict[str, Any]] = [
     {'status': 'good', 'process': [{'name': 'a'}]},
     {'status': 'good', 'process': [{'name': 'a'}, {'name': 'b'}]},
     {'status': 'good', 'process': [{'name': 'b'}, {'name': 'a'}]},
-    {'status': 'good', 'process': [{'name': 'ab'}]},
+    {'status': 'good', 'process': [{'name': 'ab', 'software': None, 'finished': {}}]},
     {'status': 'good', 'process': [{'name': 'a\ufff0'}]},
     {'status': 'good', 'process': [{'name': '0'}]},
     {'status': 'good', 'process': [], 'claim': None},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edw import files, space
+from edw import files
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping import forecast
@@ -18,7 +18,8 @@ from edw.keeping.copies import Named
 from edw.keeping.deleting import Deleter, Originals
 from edw.keeping.looking import Looker
 from edw.keeping.planning import Candidate, Terms
-from edw.space import Usage
+from edw.storage import space
+from edw.storage.space import Usage
 from tests.integration import sshd
 from tests.programs import program
 from tests.scripts import Scripts

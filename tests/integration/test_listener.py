@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import platform
 import threading
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
+import requests
 
 import listener
-from edw import config
+from edw import __version__, config
 from edw.claiming.claimant import Claimant, Exchanged
 from edw.config import Settings
 from edw.database import client as couch
@@ -40,14 +42,28 @@ def test_result_is_appended_with_name_host_and_times(database: Database) -> None
     assert doc['operator'] == 'note' and doc['status'] == 'good'
 
 
+@pytest.mark.parametrize('options', [{}, {'timeout': 60.0}], ids=['threads', 'processes'])
+def test_the_entry_says_what_made_it(database: Database, options: dict[str, Any]) -> None:
+    (doc_id,) = seed(database)
+    once(dict, database.settings, version='2', packages=('requests',), **options)
+    made_by = database.get(doc_id)['process'][0]['software']
+    assert (made_by['edw'], made_by['step'], made_by['packages']) == (
+        __version__,
+        '2',
+        {'requests': requests.__version__},
+    )
+    assert made_by['python'] == platform.python_version()
+
+
 def test_two_steps_are_a_chain_and_longer_names_are_other_steps(database: Database) -> None:
     seed(database, 30)
-    database.put({'_id': 'other', 'status': 'good', 'process': [{'name': 'first_and_more'}]})
+    process = [{'name': name} for name in ('first', 'second', 'first_and_more')]
+    database.put({'_id': 'other', 'status': 'good', 'process': process})
     once(lambda doc: {}, database.settings)
     once(lambda doc: {}, database.settings, name='second', after='first')
     docs = [row['doc'] for row in database.all_docs(include_docs=True) if row['id'].startswith('doc')]
     assert [names(doc) for doc in docs] == [['first', 'second']] * 30
-    assert names(database.get('other')) == ['first_and_more']
+    assert len(names(database.get('other'))) == 3
 
 
 @pytest.mark.parametrize('workers', [1, 3])
@@ -159,7 +175,9 @@ def test_failures_are_recorded_tried_again_and_then_final(database: Database) ->
     assert doc['status'] == 'first failed' and doc['process'] == [] and 'claim' not in doc
     assert [failure['attempt'] for failure in doc['failures']] == [1, 2, 3]
     assert doc['failures'][0]['error'] == 'ValueError: no luck with https://host'
-    assert set(doc['failures'][0]) == {'process', 'error', 'hostname', 'time', 'attempt'}
+    assert set(doc['failures'][0]) == {*('process', 'error', 'traceback', 'hostname', 'time', 'attempt'), 'software'}
+    trace = doc['failures'][0]['traceback']
+    assert trace.endswith('ValueError: no luck with https://host') and database.settings.password not in trace
     doc = database.get(flaky)
     assert doc['status'] == 'good' and names(doc) == ['first'] and len(doc['failures']) == 2
     assert attempts == {poison: 3, flaky: 3, 'doc0002': 1}

@@ -88,3 +88,17 @@ def test_the_script_says_so_and_ends(scripts: Scripts, database: Database) -> No
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].endswith('start it with --instead-of copy.')
     assert scripts.call('listen_newfiles.py', '--once', '--instead-of', 'copy').returncode == 0
+
+
+def test_a_row_that_is_older_than_its_document_is_no_step_at_work(database: Database) -> None:
+    class Older(Database):
+        """Answers the view of claims from before the step was done, with the document as it is."""
+
+        def view(self, viewname: str, **query: Any) -> dict[str, Any]:
+            if not viewname.endswith('/claims'):
+                return super().view(viewname, **query)
+            row = {'id': 'x', 'key': ['first', 'here:1:abc'], 'value': 1}
+            return {'rows': [row | ({} if query.get('group_level') else {'doc': self.get('x')})]}
+
+    database.put({'_id': 'x', 'status': 'good', 'process': [{'name': 'first'}]})
+    place.check(Older(database.settings), Step('second', 'first', 'second failed'))

@@ -17,6 +17,7 @@ from edw import config
 from edw.database.client import Database
 from edw.errors import EdwError
 from edw.model.documents import GOOD, Document
+from edw.model.provenance import Made
 from edw.operating import reprocessing
 from edw.operating.reprocessing import Outcome, Selection, cut_before, requeue, requeued, select_documents
 from tests.conftest import Server
@@ -239,3 +240,45 @@ def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, monkeypatch: pyte
     with local_couchdb.running(folder, *login, port):
         rest = Selection(ids=tuple(ids), status='first failed')
         assert requeue(database, select_documents(database, rest), requeued).done == ids[3:]
+
+
+@pytest.fixture
+def versions(database: Database) -> Database:
+    """Documents that several versions of a step have made, and one that waits for it."""
+    made = {'v1': '1', 'v2': '2', 'v10': '10', 'old': None, 'odd': 3, 'none': ['x']}
+    docs = []
+    for number, (doc_id, version) in enumerate(made.items()):
+        entry = {'name': 'second', 'finished': 1000.5 + 60 * number, 'software': {'step': version, 'commit': 'abcd123'}}
+        if version is None:
+            entry = {'name': 'second'}
+        docs.append({'_id': doc_id, 'run': f'r{number % 2}', 'status': GOOD, 'process': [{'name': 'first'}, entry]})
+    docs.append({'_id': 'waits', 'run': 'r0', 'status': GOOD, 'process': [{'name': 'first'}]})
+    docs.append({'_id': 'x', 'status': GOOD, 'process': [{'name': 'second_and_more', 'software': {'step': '1'}}]})
+    assert all(row.get('ok') for row in database.bulk_docs(docs))
+    return database
+
+
+@pytest.mark.parametrize(
+    ('selection', 'ids'),
+    [
+        (Selection(made=Made('second', version_below='3')), {'v1', 'v2', 'old', 'odd', 'none'}),
+        (Selection(made=Made('second', version_below='2')), {'v1', 'old', 'odd', 'none'}),
+        (Selection(made=Made('second', version_below='3'), run='r1'), {'v2', 'old', 'none'}),
+        (Selection(made=Made('second', version_below='3'), ids=('v1', 'v10')), {'v1'}),
+        (Selection(made=Made('second', version_below='3'), status='bad'), set()),
+        (Selection(made=Made('second', commit='abcd')), {'v1', 'v2', 'v10', 'odd', 'none'}),
+        (Selection(made=Made('second', commit='ffff')), set()),
+        (Selection(made=Made('second', before=1100.0)), {'v1', 'v2', 'old'}),
+        (Selection(made=Made('second', before=1060.5)), {'v1', 'old'}),
+        (Selection(made=Made('third', version_below='3')), set()),
+    ],
+)
+def test_what_older_software_has_made(versions: Database, selection: Selection, ids: set[str]) -> None:
+    assert {doc['_id'] for doc in select_documents(versions, selection)} == ids
+
+
+def test_what_was_cut_is_not_found_again(versions: Database) -> None:
+    selection = Selection(made=Made('second', version_below='3'))
+    change = partial(cut, step='second')
+    assert len(requeue(versions, select_documents(versions, selection), change).done) == 5
+    assert list(select_documents(versions, selection)) == []

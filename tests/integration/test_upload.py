@@ -17,7 +17,7 @@ from tests.scripts import Scripts, wait_until
 from upload_design import DESIGN_FILE
 
 NEW = design.read(DESIGN_FILE)
-IN_USE = ('lastproc', 'claims', 'unplaced')  # by a listener
+IN_USE = ('lastproc', 'chain', 'claims', 'unplaced')  # by a listener
 OLD: Document = {**NEW, 'views': {name: NEW['views'][name] for name in IN_USE}}
 NEXT = NEW['_id'] + warming.NEXT
 

@@ -50,6 +50,14 @@ def watched(
 
 
 def registered(database: Database) -> set[str]:
+    return ids_of(database) - closed(database)
+
+
+def closed(database: Database) -> set[str]:
+    return {doc_id for doc_id, doc in database.existing(ids_of(database)).items() if doc.get('type') == 'run'}
+
+
+def ids_of(database: Database) -> set[str]:
     return {row['id'] for row in database.all_docs() if not row['id'].startswith('_')}
 
 
@@ -280,6 +288,57 @@ def test_marks_are_waited_for(database: Database, folder: Path) -> None:
         wait_until(lambda: registered(database) == {'mb01a000_000'})
         (run / 'ma22a000_log').write_text('finished')
         wait_until(lambda: len(registered(database)) == 3)
+
+
+def test_the_next_run_of_the_same_machine_closes_a_run(database: Database, folder: Path) -> None:
+    with watched(database, folder):
+        for name in ('ma22a000_000', 'ma22a000_001', 'ma22b000_000', 'other'):
+            (folder / f'{name}.root').write_bytes(b'root')
+        wait_until(lambda: {'ma22a000_001', 'ma22b000_000', 'other'} <= registered(database))
+        assert not closed(database)
+        (folder / 'ma23a000_000.root').write_bytes(b'root')
+        wait_until(lambda: closed(database) == {'ma22a000'})
+        (folder / 'ma22a000_002.root').write_bytes(b'root')  # late
+        (folder / 'ma22b001_000.root').write_bytes(b'root')
+        wait_until(lambda: closed(database) == {'ma22a000', 'ma22b000'})
+        wait_until(lambda: 'ma22a000_002' in registered(database))
+    assert database.get('ma22a000')['status'] == 'closed'
+
+
+def test_runs_that_a_killed_watch_left_open_are_closed_at_the_next_start(database: Database, folder: Path) -> None:
+    for name in ('ma22a000_000', 'ma22a001_000', 'ma22a002_000'):
+        (folder / f'{name}.root').write_bytes(b'root')
+    registrar = Registrar(database, lambda file: {})
+    registration.register(registrar, folder, Selection(), 0, lambda batch: batch, print)
+    (folder / 'ma22a000_000.root').unlink()  # moved away since
+    assert not closed(database)
+    with watched(database, folder):
+        wait_until(lambda: closed(database) == {'ma22a000', 'ma22a001'})
+
+
+def test_the_mark_of_a_run_closes_it(database: Database, folder: Path) -> None:
+    selection = {'patterns': ('*_[0-9][0-9][0-9]',), 'done_mark': '{run}_log'}
+    with watched(database, folder, **selection):
+        for number in range(30):
+            (folder / f'ma22a000_{number:03d}').write_bytes(b'raw')
+        (folder / 'ma22a001_000').write_bytes(b'raw')
+        (folder / 'ma22a001_log').touch()
+        wait_until(lambda: closed(database) == {'ma22a001'})
+        (folder / 'ma22a000_log').touch()
+        wait_until(lambda: closed(database) == {'ma22a000', 'ma22a001'})
+        assert len(registered(database)) == 31  # all files were registered before
+
+
+def test_a_run_with_the_name_of_a_file_is_not_closed(
+    database: Database, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watched(database, folder):
+        for name in ('ma22a000', 'ma22a000_000', 'ma22a001_000'):
+            (folder / f'{name}.root').write_bytes(b'root')
+        wait_until(lambda: 'document ma22a000 is that of a file' in caplog.text)
+        (folder / 'ma22a002_000.root').write_bytes(b'root')
+        wait_until(lambda: closed(database) == {'ma22a001'})
+    assert database.get('ma22a000')['original_file'] == str(folder / 'ma22a000.root')
 
 
 def wait_for_scans(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edw.completing.state import state_of
 from edw.database.client import Database
 from web import live, pages, render
 
@@ -49,3 +50,47 @@ def test_the_overview_can_be_made_of_any_documents(odd_database: Database) -> No
 def test_the_overview_of_an_empty_database(database: Database) -> None:
     html = render.html('live.html', reading=live.read(database), error=None, now=time.time(), lease=30.0)
     assert 'No document, and no step, yet.' in html
+
+
+RUN = {'_id': 'ma22a000', 'type': 'run', 'status': 'good'}
+COMPLETE = {'name': 'run_complete', 'log': '4 files are past signal_processing, 0 failed'}
+
+
+def state_html(doc: Any) -> str:
+    return render.html('run_state.html', state=state_of(doc))
+
+
+def test_a_run_is_shown_with_its_state_and_what_its_summary_found() -> None:
+    assert '>open' in state_html(None) and '>open' in state_html({'_id': 'ma22a000', 'status': 'good'})
+    assert '>closed' in state_html({**RUN, 'status': 'closed', 'process': []})
+    assert '>run_complete' in state_html({**RUN, 'process': [COMPLETE]})
+    line = {'energy': 356.013, 'fwhm': 0.8123, 'fwhm_uncertainty': None, 'counts': 141.2, 'counts_uncertainty': 11.9}
+    found = {'baseline_fwhm': 0.85, 'theoretical_fwhm': 0.84, 'lines': [line]}
+    summary = {'name': 'run_summary', 'log': '1200 events of 4 files', 'detectors': {'detector_a': found}}
+    html = state_html({**RUN, 'process': [COMPLETE, summary], 'claim': {'process': 'archive'}})
+    for text in (
+        '>run_summary',
+        '1200 events of 4 files',
+        '0.850',
+        'theory 0.840',
+        '0.812',
+        '141 ± 12',
+        'archive is at',
+    ):
+        assert text in html, text
+    assert 'href="/document?id=ma22a000"' in html
+    assert 'class="text bad">no run summary' in state_html({**RUN, 'status': 'no run summary', 'process': [COMPLETE]})
+
+
+@pytest.mark.parametrize('odd', ODD)
+def test_the_state_of_any_run_can_be_shown(odd: Any) -> None:
+    entry = {'name': odd, 'log': odd, 'detectors': odd}
+    lines = {'name': 's', 'detectors': {'a': {'baseline_fwhm': odd, 'lines': odd}, 'b': {'lines': [odd]}, 'c': odd}}
+    energy = {'name': 's', 'detectors': {'<b>': {'lines': [{'energy': odd, 'fwhm': odd, 'counts': odd}]}}}
+    for doc in (
+        *({**RUN, field: odd} for field in ('status', 'process', 'claim', 'type')),
+        {**RUN, 'process': [entry, lines, energy, odd]},
+        {**RUN, 'status': odd, 'process': [energy], 'claim': {'process': odd}},
+    ):
+        html = state_html(doc)
+        assert '<b>' not in html and '<i>' not in html and 'State' in html

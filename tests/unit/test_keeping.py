@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw import files, space
+from edw import files
 from edw.errors import StepError, TryLater
-from edw.keeping import checking
+from edw.keeping import checking, superseded
 from edw.keeping.checking import BAD, GOOD, MD5, MISSING, Finding, Looked, checked
-from edw.keeping.copies import ORIGINAL, Named, copies_of, files_of, mentioned
+from edw.keeping.copies import ORIGINAL, Named, copies_of, files_of, mentioned, superseded_of
 from edw.keeping.looking import Looker, State, state_of
 from edw.keeping.planning import Candidate, Terms, needed, oldest_first, why_kept
+from edw.model.documents import pass_of
+from edw.storage import space
 
 A, B = 'a' * 32, 'b' * 32
 ANY_JSON = st.recursive(
@@ -51,6 +53,18 @@ def test_the_copy_is_told_by_its_md5_and_has_the_size_of_the_original() -> None:
         Named('sftp://u@tape/x', 'archive', 7, A, '', True),
     ]
     assert [copy.role for copy in copies_of(doc)] == ['move', 'archive']
+
+
+def test_an_entry_may_name_more_files() -> None:
+    entry = {'name': 'run_summary', 'file': '/sps/r.amp.root', 'md5sum': A, 'hostname': 'h'}
+    entry['more_files'] = [{'file': '/sps/r.pdf', 'md5sum': B}, {'file': '/sps/r.txt'}, {'md5sum': A}, None]
+    run = {'_id': 'r', 'process': [entry], 'superseded': [{'entries': [{'more_files': [{'file': '/old/r.pdf'}]}]}]}
+    assert files_of(run) == [
+        Named('/sps/r.amp.root', 'run_summary', None, A, 'h', False),
+        Named('/sps/r.pdf', 'run_summary', None, B, 'h', False),
+        Named('/sps/r.txt', 'run_summary', None, None, 'h', False),
+    ]
+    assert mentioned(run)[-1] == '/old/r.pdf'
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,28 @@ def test_any_document_can_be_looked_at(fields: dict[str, Any]) -> None:
     looked = checking.look(doc, Looker(), True, Counter())
     checked(doc, looked, 1.0, 'h')
     mentioned(doc)
+    superseded.old_files(doc, 1.0, Counter())
+    superseded.Names(mentioned(doc)).seen(doc)
+    assert pass_of(doc, 'move') >= 1 and pass_of(doc, 'move', A) >= 1
+
+
+def test_files_of_superseded_entries_are_looked_at_unless_they_were_deleted_or_are_current() -> None:
+    old = [
+        {'name': 'amp', 'file': '/sps/x.amp.root', 'md5sum': B},
+        {'name': 'move', 'file': '/sps/x.root', 'md5sum': A},
+        {'name': 'gone', 'file': '/sps/gone', 'deleted': {'time': 1}},
+    ]
+    doc = document({'name': 'move', 'file': '/sps/x.root', 'md5sum': A}, superseded=[{'entries': old}, {'entries': 3}])
+    assert superseded_of(doc) == [Named('/sps/x.amp.root', 'amp (superseded)', None, B, '', False)]
+    assert [copy.role for copy in copies_of(doc)] == ['move']
+
+
+def test_a_pass_is_counted_by_what_was_superseded() -> None:
+    cuts = [[{'name': 'move', 'md5sum': A}, {'name': 'amp'}], [{'name': 'amp'}], [{'name': 'move', 'md5sum': B}]]
+    doc = document({'name': 'move'}, superseded=[{'entries': cut} for cut in cuts])
+    assert [pass_of(doc, step) for step in ('move', 'amp', 'other')] == [3, 3, 1]
+    assert [pass_of(doc, 'move', md5sum) for md5sum in (A, B, 'c' * 32)] == [1, 2, 3]
+    assert pass_of(doc, 'amp', A) == 1  # of the original scripts, which noted no md5
 
 
 def finding(file: str, what: str) -> Finding:

@@ -148,3 +148,9 @@ def test_errors_of_a_connection_without_a_number(error: Exception) -> None:
 def test_a_name_of_what_is_set_aside_is_never_too_long(name: str, number: int) -> None:
     aside = places.aside_name(name, '0' * 32, number)
     assert len(os.fsencode(aside)) <= places.LONGEST_NAME and '0' * 32 in aside and aside.endswith('.aside')
+
+
+def test_each_pass_has_a_name_of_its_own_and_the_first_the_plain_one() -> None:
+    names = [target_in('/sps', 'a.b', '.amp.root', number) for number in (1, 2, 10)]
+    assert names == ['/sps/a%2Eb.amp.root', '/sps/a%2Eb.2.amp.root', '/sps/a%2Eb.10.amp.root']
+    assert target_in('/sps', 'a', '/raw/x.root', 2) == '/sps/a.2.root'

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edw.errors import SettingsError
 from edw.model import documents
+from edw.model.provenance import Made
 from edw.operating import reprocessing
 from edw.operating.reprocessing import Outcome, Selection, cut_before, requeued
 from reprocess import difference
@@ -228,6 +229,9 @@ def test_a_selection_of_nothing_is_an_error(fields: dict[str, Any]) -> None:
         (Selection(failed=True, step='first', status='first failed'), 'failed'),
         (Selection(failed=True, status='first failed'), 'status'),
         (Selection(run='r', failed=True), 'runs'),
+        (Selection(made=Made('s', '2')), 'software'),
+        (Selection(run='r', made=Made('s', '2')), 'runs'),
+        (Selection(ids=('x',), made=Made('s', '2')), None),
         (Selection(run='r', ids=('x',)), None),
         (Selection(id_range=('a', 'b'), failed=True), None),
     ],

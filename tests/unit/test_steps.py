@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
-from edw.engines.callbacks import MAX_ERROR_LENGTH, run_callback
-from edw.errors import StepError, Unprocessable
+from edw.engines.callbacks import MAX_ERROR_LENGTH, MAX_TRACEBACK, describe, end_of_traceback, run_callback
+from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import keep_secret
 
 
@@ -66,3 +67,39 @@ def test_callback_gets_a_copy() -> None:
 
     assert run_callback(callback, doc).entry == {}
     assert doc == {'_id': 'x', 'process': [{'name': 'a'}]}
+
+
+def raising(error: BaseException) -> Callable[[dict], dict]:
+    def callback(doc: dict) -> dict:
+        raise error
+
+    return callback
+
+
+def test_the_end_of_a_traceback_is_kept_without_secrets() -> None:
+    keep_secret('oh-so-secret')
+    trace = run_callback(raising(ValueError('oh-so-secret \udcff')), {'_id': 'x'}).traceback
+    assert trace.startswith('Traceback') and trace.endswith('ValueError: *** ?')
+    assert 'in callback' in trace and 'run_callback' not in trace
+
+
+def test_a_long_traceback_is_cut_at_its_beginning() -> None:
+    keep_secret('oh-so-secret')
+    trace = run_callback(raising(ValueError('é oh-so-secret' * 5000 + ' the end')), {'_id': 'x'}).traceback
+    assert len(trace.encode()) <= MAX_TRACEBACK and trace.endswith('*** the end')
+    assert 'secret' not in trace
+
+
+@pytest.mark.parametrize('error', [StepError('s'), Unprocessable('u'), TryLater('t')])
+def test_what_was_expected_needs_no_traceback(error: StepError) -> None:
+    assert run_callback(raising(error), {'_id': 'x'}).traceback == ''
+
+
+def test_an_error_that_cannot_be_printed_has_a_traceback_that_says_so() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError('no')
+
+    with pytest.raises(RuntimeError):
+        describe(Odd())
+    assert end_of_traceback(Odd())

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.model.timeline import Event, timeline
+from edw.engines.callbacks import end_of_traceback
+from edw.model.timeline import Event, raised_at, timeline
+from edw.redact import keep_secret
 
 FIELDS = (
     *('process', 'failures', 'superseded', 'claim', 'datecreated', 'original_file', 'run'),
     *('checked', 'original_deleted'),
 )
 PARTS = ('name', 'process', 'started', 'finished', 'time', 'since', 'hostname', 'file', 'log', 'error', 'attempt')
+PARTS += ('software', 'edw', 'commit', 'step', 'python', 'packages', 'traceback')
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8),
     lambda inner: (
@@ -32,7 +35,9 @@ def test_any_json_has_a_timeline(doc: Any) -> None:
     events = timeline(doc)
     assert bool(events) == isinstance(doc, dict)
     for event in events:
-        assert all(isinstance(part, str) for part in (event.what, event.step, event.hostname, event.file, event.text))
+        texts = (event.what, event.step, event.hostname, event.file, event.text, event.software, event.traceback)
+        assert all(isinstance(part, str) for part in texts)
+        assert '\n' not in raised_at(event.traceback)
         assert event.time is None or isinstance(event.time, float)
     json.dumps([event.__dict__ for event in events], allow_nan=False)
     if isinstance(doc, dict) and isinstance(doc.get('process'), list):
@@ -134,3 +139,26 @@ def test_what_became_of_its_files() -> None:
         Event(5.0, 'original deleted', '', 'a', None, '/raw/x.root', 'verified: /sps/x'),
         Event(9.0, 'checked', '', 'b', None, '', 'bad, every byte read; /sps/x is missing'),
     ]
+
+
+def test_software_and_traceback_are_told_without_secrets() -> None:
+    keep_secret('oh-so-secret')
+    made_by = {'edw': '2.1.0', 'commit': '5b0f5b6+', 'python': '3.11.2', 'step': '2', 'packages': {'numpy': '2.2.1'}}
+    failure = {'process': 's', 'time': 2, 'software': {'step': 'oh-so-secret'}, 'traceback': 'oh-so-secret'}
+    _, done, failed = timeline(
+        {'process': [{'name': 's', 'finished': 1, 'software': made_by}], 'failures': [failure]},
+    )
+    assert done.software == 'edw 2.1.0 (5b0f5b6+), step 2, python 3.11.2, numpy 2.2.1'
+    assert (failed.software, failed.traceback) == ('step ***', '***')
+
+
+def test_where_an_error_was_raised() -> None:
+    def inner() -> None:
+        raise ValueError('several\nlines')
+
+    try:
+        inner()
+    except ValueError as error:
+        shown = raised_at(end_of_traceback(error))
+    assert shown.startswith('File "') and shown.endswith("in inner raise ValueError('several\\nlines')")
+    assert raised_at('ValueError: cut off') == ''
