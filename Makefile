@@ -1,5 +1,5 @@
 # make demo   the whole chain on an embedded server, from nothing to finished documents
-# make check  style, types and unit tests, in seconds: while you write
+# make check  style, types and all unit tests but a few slow ones, in seconds: while you write
 # make test   the same, and all other tests but the long ones, in minutes; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
 # make test-long  the long ones: odd values everywhere, storage of other machines, clocks that are set
 # make bench  speed and cost beside the original's pattern and the floor; SERVER=http://HOST:5984 for another server
@@ -27,7 +27,7 @@ check: $(VENV)/ready-dev
 	@$(MAKE) --no-print-directory --jobs 2 style unit
 
 unit: $(VENV)/ready-dev
-	@$(PYTEST) -n logical --hypothesis-profile check tests/unit
+	@$(PYTEST) -n logical --dist loadfile -m 'not slow' --hypothesis-profile check tests/unit
 
 test: style
 	@$(PYTEST) -m 'not long'

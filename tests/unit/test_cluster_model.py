@@ -286,10 +286,12 @@ LIMITS = settings(
 FIRST_FOUND = settings(LIMITS, max_examples=2000, phases=(Phase.generate,), database=None)
 
 
+@pytest.mark.slow
 def test_the_protocol_keeps_its_promise() -> None:
     run_state_machine_as_test(Cluster, settings=LIMITS)
 
 
+@pytest.mark.slow
 def test_no_version_of_another_site_is_lost() -> None:
     run_state_machine_as_test(Replicated, settings=LIMITS)
 

@@ -39,6 +39,7 @@ def test_layout_of_a_data_file(tmp_path: Path) -> None:
     assert arrays['header.samples'].tolist() == [SAMPLES] and arrays['header.simulated'].tolist() == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('events', 'triggers'), [(1, 32), (200, 40), (1501, 300)])
 def test_number_of_entries(tmp_path: Path, events: int, triggers: int) -> None:
     write_file(tmp_path / 'x.root', events, 1)
@@ -100,6 +101,7 @@ def test_highest_energy_does_not_saturate(tmp_path: Path, monkeypatch: pytest.Mo
         assert np.median(highest - model.baseline) == pytest.approx(400 * model.gain, rel=0.06)
 
 
+@pytest.mark.slow
 def test_gains_vary_from_file_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('detector.acquisition.draw_energies', lambda rng, events: np.full((events, 2), 300.0))
     heights = []

@@ -51,6 +51,7 @@ def test_resolution_is_close_to_the_best_of_all_estimators(model: DetectorModel)
     assert 0.3 < ours / model.gain < 0.5
 
 
+@pytest.mark.slow
 @by_detector
 def test_amplitudes_of_noise_have_the_theoretical_resolution(model: DetectorModel) -> None:
     noise = generate_noise(np.random.default_rng(21), model, 8000)
@@ -89,6 +90,7 @@ def test_the_delay_is_found_between_the_samples() -> None:
     assert np.abs(fit.delay - delays).max() < 0.1 and (fit.delay - delays).std() < 0.02
 
 
+@pytest.mark.slow
 def test_a_detector_without_hit_takes_the_delay_of_the_other() -> None:
     hit, other = DETECTORS
     delays = np.random.default_rng(25).uniform(-0.5, 0.5, 4000)

@@ -119,6 +119,7 @@ def fails(path: Path, reason: str, read: Callable[[Path], object] = analysed) ->
     assert message.startswith(f'{path}: ') and '\n' not in message and len(message) < 400
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_leaves_is_said_to_be_unclosed(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, '-c', KILLED, str(tmp_path)], cwd=ROOT, check=False, timeout=120)
     assert ended.returncode == 0

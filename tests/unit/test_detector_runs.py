@@ -43,6 +43,7 @@ def test_each_file_of_a_run_has_its_own_gain(seed: int) -> None:
     assert np.abs(errors(found)).max() < 5e-4
 
 
+@pytest.mark.slow
 def test_files_that_are_too_small_for_a_calibration_by_themselves_have_a_gain_in_a_run() -> None:
     small = [file for seed in range(5) for file in amplitudes(60, seed=seed)]
     alone = [calibrate(file, NOMINAL) for file in small]
@@ -169,6 +170,7 @@ def test_what_cannot_be_analysed_is_named_and_leaves_nothing_beside_the_result(
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, written: Written) -> None:
     source = written(300)['run_000']
     peaks = []

@@ -53,6 +53,7 @@ def amplitudes_file(path: Path, events: int, seed: int = 1, tree: str = 'amplitu
     return path
 
 
+@pytest.mark.slow
 def test_lines_of_an_analysed_file(tmp_path: Path) -> None:
     write_file(tmp_path / 'x.root', 2000, 11)
     summary = analyse(tmp_path / 'x.root', tmp_path / 'x.amp.root')
@@ -67,6 +68,7 @@ def test_lines_of_an_analysed_file(tmp_path: Path) -> None:
             assert abs(line.fwhm - resolution) < 4 * line.fwhm_uncertainty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('energy', [10.37, 302.851, STRONG])
 def test_uncertainties_are_standard_deviations(energy: float) -> None:
     lines = [spectrum.lines[energy] for spectrum in spectra(2, 3000, 100)]

@@ -77,6 +77,7 @@ def test_cut_at_every_length_of_its_beginning(path: Path) -> None:
             analyse(path, path.with_name('target'))
 
 
+@pytest.mark.slow
 def test_overwritten_inside(path: Path) -> None:
     content, part = path.read_bytes(), 5000
     refused = 0

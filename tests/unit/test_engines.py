@@ -72,6 +72,7 @@ def test_processes_without_a_time_limit_are_kept() -> None:
         assert len({entry['pid'] for entry in entries if entry}) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_an_attempt_and_another_one_is_started_at_once() -> None:
     with running() as (made, inbox):
         wait_for(inbox, Workers(1))
@@ -82,6 +83,7 @@ def test_a_process_that_dies_is_an_attempt_and_another_one_is_started_at_once() 
         assert made.submit(new('b', do='work')).result(LIMIT).entry
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_what_takes_too_long() -> None:
     with running(timeout=0.1) as (made, inbox):
         wait_for(inbox, Workers(1))
@@ -169,6 +171,7 @@ def test_a_script_that_cannot_be_imported_ends_the_listener(tmp_path: Path) -> N
     assert 'a library is gone' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_script_that_breaks_later_costs_no_attempts_and_is_tried_again(tmp_path: Path) -> None:
     marker = tmp_path / 'broken'
     done = run_script(

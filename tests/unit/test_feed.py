@@ -76,6 +76,7 @@ def test_it_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture, bad: b
     assert said[0].endswith('trying again until it answers') and said[1].startswith('the server answers again, after ')
 
 
+@pytest.mark.slow
 def test_silence_longer_than_the_heartbeats_is_a_dead_connection(caplog: pytest.LogCaptureFixture) -> None:
     started = time.monotonic()
     # The silent connection is held open: only the clock can tell.

@@ -38,6 +38,7 @@ def test_folders_below_are_looked_into_if_told_to(tmp_path: Path) -> None:
     assert look(tmp_path, Selection()) == (['x.root'], '2 folders, 1 hidden folder')
 
 
+@pytest.mark.slow
 def test_deeper_than_python_can_call_itself(tmp_path: Path) -> None:
     deep = tmp_path / 'top'
     try:

@@ -79,6 +79,7 @@ def test_what_is_not_too_deep_can_be_worked_with() -> None:
     assert done and sys.getrecursionlimit() == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['lists', 'dicts', 'both'])
 @pytest.mark.parametrize('levels', [DEEPEST + 2, 1000, FAR_TOO_DEEP])
 def test_others_on_the_page_are_read_and_the_deep_one_is_named_once(

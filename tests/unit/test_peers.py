@@ -172,6 +172,7 @@ class CrowdDatabase(MemoryDatabase):
         return {'_id': doc_id, 'counter': self.crowd.beat(doc_id.removeprefix('_local/worker:')), 'time': 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [20, 150])
 def test_a_look_costs_the_same_however_many_there_are(number: int) -> None:
     crowd = Crowd(number)
@@ -202,6 +203,7 @@ def test_each_is_checked_by_as_many_as_it_checks() -> None:
     assert sorted(idle.values()) == sorted(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('number', 'deaths'), [(150, 100), (40, 39)])
 def test_when_most_die_at_once_all_claims_are_released(number: int, deaths: int) -> None:
     """Also of those whose observers are all dead, and by no more requests than at other times."""
