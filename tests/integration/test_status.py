@@ -250,8 +250,8 @@ NO_DOCUMENT = http('404 Object Not Found', b'{"error":"not_found","reason":"miss
 
 
 def test_a_server_that_allows_few_queries_a_second_is_asked_until_it_has_answered_all() -> None:
-    # Claims, failures, steps and the rest: eleven requests, of which each is refused once.
-    answers = [BUSY, NO_ROWS] * 2 + [BUSY, NO_DOCUMENT] + [BUSY, NO_ROWS] * 8
+    # Claims, waits, failures, steps and the rest, farms: twelve requests, of which each is refused once.
+    answers = [BUSY, NO_ROWS] * 2 + [BUSY, NO_DOCUMENT] + [BUSY, NO_ROWS] * 8 + [BUSY, NO_DOCUMENT]
     with answering(*answers) as url:
         settings = dataclasses.replace(config.load(), server=url)
         found = status.read(Database(settings, Retry(threading.Event().wait, Outage())))
