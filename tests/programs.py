@@ -14,6 +14,7 @@ from typing import NoReturn
 import pytest
 
 PACKAGES = Path(__file__).resolve().parent.parent / '.ci' / 'packages'
+OF_LONG_TESTS = PACKAGES.with_name('packages-long')
 SYSTEM = ('/usr/sbin', '/sbin')  # where sshd is; not on everybody's path
 
 
@@ -36,7 +37,7 @@ def docker_compose() -> list[str]:
 
 def missing(what: str, package: str) -> NoReturn:
     """Skip the test, or fail where CI should have installed the package."""
-    assert package in packages(), f'{package} is not in {PACKAGES}, from which CI installs what tests need'
+    assert package in packages(), f'{package} is neither in {PACKAGES}, from which CI installs, nor in {OF_LONG_TESTS}'
     reason = f'{what}; it is in the Debian package {package}'
     if os.environ.get('EDW_TEST_NO_SKIPS'):
         pytest.fail(f'{reason}, and EDW_TEST_NO_SKIPS is set')
@@ -44,6 +45,6 @@ def missing(what: str, package: str) -> NoReturn:
 
 
 def packages() -> set[str]:
-    """The Debian packages that CI installs."""
-    lines = PACKAGES.read_text(encoding='utf-8').splitlines()
+    """The Debian packages that CI installs, and those of the long tests."""
+    lines = [line for file in (PACKAGES, OF_LONG_TESTS) for line in file.read_text(encoding='utf-8').splitlines()]
     return {line.partition('#')[0].strip() for line in lines} - {''}
