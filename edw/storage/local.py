@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -22,6 +23,7 @@ SMALL = 4 * 1024 * 1024  # bytes; a thread for less costs more than it saves
 # The system's words for: not between these two file systems, or not in this container.
 CANNOT_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 WHICH = {errno.EIO, errno.ESTALE, errno.EREMOTEIO}  # of one of the two; reading and writing by oneself tells of which
+AT_FDCWD, RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 CANNOT_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
@@ -75,6 +77,9 @@ class Local:
     def rename(self, path: str, new: str) -> None:
         """Raises StepError where there is a `new` already: it is never replaced."""
         try:
+            if _renamed_at_once(path, new):
+                flush_folder(Path(new).parent)
+                return
             # Unlike a rename, which replaces what came into being since somebody looked.
             os.link(path, new, follow_symlinks=False)
         except OSError as error:
@@ -97,6 +102,22 @@ class Local:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _renamed_at_once(path: str, new: str) -> bool:
+    """Rename without replacing, in one go (renameat2(2)); False where the system or the file system cannot.
+
+    With a link and its removal a file has two names for a moment, in which others set it aside, too. Raises OSError.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), 'renameat2', None)
+    if rename is None:
+        return False
+    if rename(AT_FDCWD, os.fsencode(path), AT_FDCWD, os.fsencode(new), RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), path)
 
 
 def check_folder(folder: Path) -> None:

@@ -199,9 +199,13 @@ def _wrong(source: Place, size: int, arrived: int, found: str, md5sum: str) -> S
 def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None) -> str:
     """Give a finished file its name; returns where the file is that was in the way, or nothing."""
     aside = ''
+    refused: StepError | None = None
     for _ in range(MOST_LOOKS):
         if storage.size(target.path) is not None:
-            found = storage.md5(target.path)
+            try:
+                found = storage.md5(target.path)
+            except (FileNotFoundError, Absent):
+                continue  # somebody else has set it aside
             if found == md5sum:  # somebody else has done the same meanwhile
                 storage.remove(target.beside(part).path)
                 return aside
@@ -211,11 +215,12 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
                 storage.rename(target.beside(part).path, target.path)
         except TryLater:
             raise
-        except StepError:
-            if storage.size(target.path) is None:
-                raise
-            continue  # it came since it was looked for
+        except StepError as error:
+            refused = error
+            continue  # it came since it was looked for, and may be gone again
         return aside
+    if refused is not None and storage.size(target.path) is None:
+        raise refused
     raise StepError(f'{redact(target.location)} is being written by somebody else')
 
 
@@ -229,6 +234,12 @@ def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
         storage.rename(target.path, aside.path)
     except (FileNotFoundError, Absent):
         return ''  # somebody else has set it aside
+    except TryLater:
+        raise
+    except StepError:
+        if storage.size(aside.path) is None:
+            raise
+        return ''  # somebody else is setting it aside: it has both names for a moment
     if storage.md5(aside.path) != md5sum:
         # Somebody else has set it aside, and put the right one there, since its md5 was read: back with that.
         with contextlib.suppress(StepError):  # there is another one already
