@@ -16,8 +16,9 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain
 
 from edw import cli, config
 from edw.database import design, views
@@ -41,24 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _wanted(arguments)
     database = Database(config.load(arguments.config))
     design.check(database, views=(views.RUNS,))
-    rows = _counted(row_of(doc, asked.step) for doc in find(database, asked))
-    _show(arguments)(rows)
-    if not rows.count:
+    rows = (row_of(doc, asked.step) for doc in find(database, asked))
+    first = next(rows, None)
+    if first is None:
         _explain(database, asked)
+    _show(arguments)(rows if first is None else chain([first], rows))
     return 0
-
-
-class _counted(Iterator[Row]):
-    """Passes rows on, and counts them."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self.count = 0
-        self._rows = iter(rows)
-
-    def __next__(self) -> Row:
-        row = next(self._rows)
-        self.count += 1
-        return row
 
 
 def _explain(database: Database, asked: Wanted) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from edw.database.client import Database
 from edw.errors import DatabaseError, EdwError, Unprocessable
-from edw.model.documents import RUN_COMPLETE, Document
-from edw.operating.outputs import documents_of_run, entry_of, output_of
+from edw.model.documents import RUN_COMPLETE, Document, entry_of
+from edw.operating.outputs import documents_of_run, output_of
 
 MOST_NAMED = 100  # documents that are left out, in an entry; its log says how many there are
 

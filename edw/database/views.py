@@ -59,6 +59,12 @@ def counts(database: Database, view: str, level: int = 1, **query: Any) -> Count
     return counted
 
 
+def ids_of_run(database: Database, run: str) -> list[str]:
+    """Ids of the documents of a run's files, in order; none where there is no such run."""
+    found = rows(database, RUNS, reduce=False, startkey=[run], endkey=[run, LAST])
+    return sorted(row['id'] for row in found if row['key'][0] == run)
+
+
 def oldest_waiting(database: Database, place: str | int) -> float | None:
     """Time (seconds since the epoch) since which the oldest document waits behind a step, 0: behind none.
 

@@ -35,8 +35,8 @@ def pages(database: Database, runs: Sequence[str] = ()) -> Iterator[list[Documen
 def _ids_of(database: Database, runs: Sequence[str]) -> list[str]:
     ids: dict[str, None] = {}
     for run in runs:
-        rows = views.rows(database, views.RUNS, reduce=False, startkey=[run], endkey=[run, views.LAST])
-        if not rows:
+        found = views.ids_of_run(database, run)
+        if not found:
             raise EdwError(f'{database.url} has no documents of a run {run!r}')
-        ids.update(dict.fromkeys(sorted(row['id'] for row in rows)))
+        ids.update(dict.fromkeys(found))
     return list(ids)

@@ -116,7 +116,7 @@ def with_entry(doc: Document, entry: dict[str, Any]) -> Document:
 
 def with_failure(doc: Document, failure: dict[str, Any]) -> Document:
     """The document, still claimed, with one more failed attempt."""
-    return {**doc, 'failures': [*_failures(doc), failure]}
+    return {**doc, 'failures': [*listed(doc, 'failures'), failure]}
 
 
 def failed_for_good(doc: Document, status: str) -> Document:
@@ -133,7 +133,7 @@ def next_attempt(doc: Document, step: str, attempts: int) -> int:
     A document that was requeued after its last attempt failed begins anew. One that failed for good earlier,
     because trying again was useless, goes on counting.
     """
-    for failure in reversed(_failures(doc)):
+    for failure in reversed(listed(doc, 'failures')):
         if isinstance(failure, dict) and failure.get('process') == step:
             attempt = failure.get('attempt')
             return attempt + 1 if type(attempt) is int and 0 < attempt < attempts else 1
@@ -166,6 +166,7 @@ def pass_of(doc: Document, step: str, md5sum: Any = None) -> int:
     return next(same, len(before) + 1) if md5sum is not None else len(before) + 1
 
 
-def _failures(doc: Document) -> list[Any]:
-    failures = doc.get('failures', [])
-    return failures if isinstance(failures, list) else [failures]
+def listed(doc: Document, field: str) -> list[Any]:
+    """A field that is a list; of what somebody else wrote there, a list with that."""
+    found = doc.get(field, [])
+    return found if isinstance(found, list) else [found]

@@ -15,7 +15,7 @@ from typing import Any
 from edw.database import views
 from edw.database.client import Database, batches
 from edw.errors import EdwError, SettingsError
-from edw.model.documents import ACQUIRING, GOOD, HELD, Document, number
+from edw.model.documents import ACQUIRING, GOOD, HELD, Document, listed, number
 from edw.operating.reprocessing import Outcome
 
 BATCH = 500  # documents in one request
@@ -57,18 +57,18 @@ def release(doc: Document) -> Document:
 
 def comment(doc: Document, text: str, said: Said) -> Document:
     """The document with one more comment."""
-    return {**doc, 'comments': [*_listed(doc, 'comments'), said.record(text=text)]}
+    return {**doc, 'comments': [*listed(doc, 'comments'), said.record(text=text)]}
 
 
 def tag(doc: Document, name: str, said: Said) -> Document:
     """The document with a tag, which it has once."""
-    tags = _listed(doc, 'tags')
+    tags = listed(doc, 'tags')
     return doc if any(_is_named(one, name) for one in tags) else {**doc, 'tags': [*tags, said.record(name=name)]}
 
 
 def untag(doc: Document, name: str) -> Document:
     """The document without a tag."""
-    tags = _listed(doc, 'tags')
+    tags = listed(doc, 'tags')
     left = [one for one in tags if not _is_named(one, name)]
     return doc if len(left) == len(tags) else {**doc, 'tags': left}
 
@@ -136,8 +136,7 @@ def ids_of(database: Database, names: Iterable[str]) -> list[str]:
     """Ids of documents, given as such or as the names of their runs. Raises EdwError for a name that is neither."""
     ids: dict[str, None] = {}
     for name in names:
-        rows = views.rows(database, views.RUNS, reduce=False, startkey=[name], endkey=[name, views.LAST])
-        found = [row['id'] for row in rows if row['key'][0] == name]
+        found = views.ids_of_run(database, name)
         if not name.startswith('_') and name in database.existing([name]):
             found.append(name)
         if not found:
@@ -180,11 +179,6 @@ def _write(database: Database, ids: list[str], change: Change, outcome: Outcome)
     return again
 
 
-def _listed(doc: Document, field: str) -> list[Any]:
-    found = doc.get(field, [])
-    return found if isinstance(found, list) else [found]
-
-
 def _is_named(one: Any, name: str) -> bool:
     return one == name or (isinstance(one, dict) and one.get('name') == name)
 
@@ -214,7 +208,7 @@ def notes(docs: Iterable[Document]) -> Notes:
             qualities[quality] += 1
         if doc.get('status') == HELD:
             holds[_text(doc.get('hold'), 'reason')] += 1
-        said = [one for one in _listed(doc, 'comments') if isinstance(one, dict)]
+        said = [one for one in listed(doc, 'comments') if isinstance(one, dict)]
         comments |= {(number(one.get('time')), _text(one, 'by'), _text(one, 'text')): None for one in said}
     in_order = sorted(comments, key=lambda one: (one[0] is not None, one[0] or 0.0))
     return Notes(dict(tags), dict(qualities), dict(holds), in_order)
@@ -222,7 +216,7 @@ def notes(docs: Iterable[Document]) -> Notes:
 
 def tags_of(doc: Document) -> list[str]:
     """Names of a document's tags."""
-    named = [one.get('name') if isinstance(one, dict) else one for one in _listed(doc, 'tags')]
+    named = [one.get('name') if isinstance(one, dict) else one for one in listed(doc, 'tags')]
     return [name for name in named if isinstance(name, str)]
 
 

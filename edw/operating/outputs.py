@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from edw.database import design, views
 from edw.database.client import Database, batches
 from edw.errors import EdwError
-from edw.model.documents import Document
+from edw.model.documents import Document, entry_of
 
 BATCH = 500  # documents read in one request
 
@@ -16,8 +15,7 @@ BATCH = 500  # documents read in one request
 def documents_of_run(database: Database, run: str) -> Iterator[Document]:
     """The documents of a run's files, in the order of their ids. Raises EdwError where there is no such run."""
     design.check(database, views=(views.RUNS,))
-    rows = views.rows(database, views.RUNS, reduce=False, startkey=[run], endkey=[run, views.LAST])
-    ids = sorted(row['id'] for row in rows if row['key'][0] == run)
+    ids = views.ids_of_run(database, run)
     if not ids:
         raise EdwError(f'{database.url} has no documents of a run {run!r}')
     for batch in batches(ids, BATCH):
@@ -46,12 +44,3 @@ def output_of(doc: Document, step: str) -> str | None:
     """The file of the last entry of a step; None without such an entry, or where it names no file."""
     entry = entry_of(doc, step) or {}
     return entry['file'] if isinstance(entry.get('file'), str) and entry['file'] else None
-
-
-def entry_of(doc: Document, step: str) -> dict[str, Any] | None:
-    """The last entry of a step; None where there is none."""
-    process: Any = doc.get('process')
-    for entry in reversed(process if isinstance(process, list) else []):
-        if isinstance(entry, dict) and entry.get('name') == step:
-            return entry
-    return None

@@ -59,9 +59,7 @@ def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
         return good
     first = names.index(step)
     cut = {'time': now, 'hostname': hostname, 'from': step, 'entries': process[first:]}
-    superseded = doc.get('superseded', [])
-    before = superseded if isinstance(superseded, list) else [superseded]
-    return {**good, 'process': process[:first], 'superseded': [*before, cut]}
+    return {**good, 'process': process[:first], 'superseded': [*documents.listed(doc, 'superseded'), cut]}
 
 
 @dataclass(frozen=True)

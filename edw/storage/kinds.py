@@ -61,7 +61,7 @@ class Storage(Protocol):
         raise NotImplementedError
 
     def rename(self, path: str, new: str) -> None:
-        """Rename a file. StepError where there is a `new` already: it is never replaced."""
+        """Rename a file. Exists where there is a `new` already: it is never replaced."""
         raise NotImplementedError
 
     def remove(self, path: str) -> None:
@@ -89,6 +89,10 @@ def making(folder: str) -> str:
 
 class Absent(StepError):
     """There is no such file."""
+
+
+class Exists(StepError):
+    """There is a file of the new name already."""
 
 
 class Denied(StepError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from edw import files
 from edw.errors import StepError, TryLater
 from edw.storage import places
-from edw.storage.kinds import MARKER, NoFile, making, read_errors, source_file
+from edw.storage.kinds import MARKER, Exists, NoFile, making, read_errors, source_file
 
 AT_ONCE = 16 * 1024 * 1024  # bytes that the kernel copies between two words of progress
 SMALL = 4 * 1024 * 1024  # bytes; a thread for less costs more than it saves
@@ -75,7 +75,7 @@ class Local:
         copy(source, Path(path), progress)
 
     def rename(self, path: str, new: str) -> None:
-        """Raises StepError where there is a `new` already: it is never replaced."""
+        """Raises Exists where there is a `new` already: it is never replaced."""
         try:
             if _renamed_at_once(path, new):
                 flush_folder(Path(new).parent)
@@ -84,7 +84,7 @@ class Local:
             os.link(path, new, follow_symlinks=False)
         except OSError as error:
             if error.errno == errno.EEXIST or (error.errno in CANNOT_LINK and os.path.lexists(new)):
-                raise StepError(f'{new} is there already') from None
+                raise Exists(f'{new} is there already') from None
             if error.errno not in CANNOT_LINK:
                 raise
             os.rename(path, new)

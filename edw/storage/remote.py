@@ -23,6 +23,7 @@ from edw.storage import places
 from edw.storage.kinds import (
     Absent,
     Denied,
+    Exists,
     HostAway,
     NoFile,
     Progress,
@@ -153,7 +154,7 @@ class Remote:
     def rename(self, path: str, new: str) -> None:
         """Rename a file. That there is no `new` is asked before: these kinds of storage have no better way."""
         if self.size(new) is not None:
-            raise StepError(f'{self._name(path)} is not renamed: {new} is there already')
+            raise Exists(f'{self._name(path)} is not renamed: {new} is there already')
         with self._told(path):
             self._system.mv(self._of(path), self._of(new))
 

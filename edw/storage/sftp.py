@@ -17,6 +17,7 @@ from edw.storage.kinds import (
     MARKER,
     Absent,
     Denied,
+    Exists,
     HostAway,
     NoFile,
     Progress,
@@ -114,7 +115,7 @@ class Sftp:
                 if not there and session.client.is_link(_encoded(new)):
                     raise StepError(f'{self._address}: {new} is a link to a file that is not there') from None
                 if there and refused.code == protocol.FAILURE:
-                    raise StepError(f'{self._address}: {path} is not renamed: {new} is there already') from None
+                    raise Exists(f'{self._address}: {path} is not renamed: {new} is there already') from None
                 raise
 
         self._do(path, rename, write=True)

@@ -19,7 +19,7 @@ from edw import config, files
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import local, places
-from edw.storage.kinds import Absent, Denied, NoFile, Storage, Unreadable
+from edw.storage.kinds import Absent, Denied, Exists, NoFile, Storage, Unreadable
 from edw.storage.local import Local
 from edw.storage.places import Place
 from edw.storage.remote import storage_for
@@ -199,7 +199,6 @@ def _wrong(source: Place, size: int, arrived: int, found: str, md5sum: str) -> S
 def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None) -> str:
     """Give a finished file its name; returns where the file is that was in the way, or nothing."""
     aside = ''
-    refused: StepError | None = None
     for _ in range(MOST_LOOKS):
         if storage.size(target.path) is not None:
             try:
@@ -213,14 +212,9 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
         try:
             with _in_folder_of(target):
                 storage.rename(target.beside(part).path, target.path)
-        except TryLater:
-            raise
-        except StepError as error:
-            refused = error
+        except Exists:
             continue  # it came since it was looked for, and may be gone again
         return aside
-    if refused is not None and storage.size(target.path) is None:
-        raise refused
     raise StepError(f'{redact(target.location)} is being written by somebody else')
 
 
@@ -234,12 +228,8 @@ def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
         storage.rename(target.path, aside.path)
     except (FileNotFoundError, Absent):
         return ''  # somebody else has set it aside
-    except TryLater:
-        raise
-    except StepError:
-        if storage.size(aside.path) is None:
-            raise
-        return ''  # somebody else is setting it aside: it has both names for a moment
+    except Exists:
+        return ''  # somebody else is setting it aside: where links are used, it has both names for a moment
     if storage.md5(aside.path) != md5sum:
         # Somebody else has set it aside, and put the right one there, since its md5 was read: back with that.
         with contextlib.suppress(StepError):  # there is another one already
