@@ -250,7 +250,8 @@ def _check_name(storage: Storage, target: Place) -> None:
         is_listed = target.name in storage.names(target.folder)
     except Absent:
         return  # a kind of storage that has no folders
-    if not is_listed and storage.size(target.path) is not None:
+    # Looked at twice: a file that others put there since the first list was read has its own name.
+    if not is_listed and storage.size(target.path) is not None and target.name not in storage.names(target.folder):
         raise StepError(
             f'{redact(target.location)}: a file of another name is there, which this file system takes for the same '
             '(upper and lower case, or forms of one letter)'
