@@ -52,7 +52,7 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
 
     for process, step in ((first, 'move_to_sps'), (second, 'signal_processing')):
         process.wait_for('updated', times=2)
-        for said in (f'{step}: listening for ', 'from sequence', 'caught change: ', f'"name": "{step}"'):
+        for said in (f'{step}: listening for ', 'from sequence', f'"name": "{step}"'):
             assert said in process.output
         for doc_id in ('ma22a000_000', 'ma22a000_001'):
             for said in ('claimed', 'appending process results to', 'updated'):
@@ -62,6 +62,8 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
 
     assert second.stop(signal.SIGINT) == 0
     assert scripts.run('make_metadata.py', '2', '--events', '40').returncode == 0
+    # Only now: documents that came while the listener started were found by its first look, not by the feed.
+    first.wait_for('caught change: ')
     wait_until(lambda: done_with(database, 'move_to_sps') == 2)
     third = scripts.listen('listen_analysis1.py')
     third.wait_for('updated', times=2)
