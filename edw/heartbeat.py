@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edw import cli
 from edw.claiming.heartbeat import main
 
 if __name__ == '__main__':
-    sys.exit(cli.ending(main))
+    sys.exit(main())

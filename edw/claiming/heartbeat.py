@@ -3,6 +3,9 @@
 Not by a thread: a callback may hold the interpreter's lock for hours. The process is also the first to
 know when its listener is gone: its standard input ends, and it releases the claims at once. Where it is
 killed together with its listener, peers see the counter stand still; `edw.claiming.peers` is their side.
+
+This module is light to import: the process loads what it beats with when the first beat is due. A listener that is done
+before pays nothing for it, and one that starts has the processor for itself.
 """
 
 from __future__ import annotations
@@ -16,17 +19,16 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from edw import logs
-from edw.claiming import cluster
-from edw.config import Settings
-from edw.database.client import Database
-from edw.database.retry import Retry
 from edw.errors import Conflict, DatabaseError, EdwError, LoginRefused, NotFound
-from edw.model.documents import Document
-from edw.model.listeners import heartbeat_id
+
+if TYPE_CHECKING:
+    from edw.config import Settings
+    from edw.database.client import Database
+    from edw.model.documents import Document
 
 HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the listener says on the pipe
 END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
@@ -120,29 +122,49 @@ class _Ear(threading.Thread):
 
 def main() -> int:
     """Write the heartbeat until the listener ends; then release what it held."""
-    # The signals of service managers and batch systems go to every process. This one has to outlive its listener.
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU):
-        signal.signal(number, signal.SIG_IGN)
-    logs.set_up(logging.INFO)
+    _outlive()
+    parent = os.getppid()
     order = json.loads(_first_line())
-    settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
-    listener = order['listener']
-    database = Database(settings)
     ear = _Ear()
     ear.start()
-    beats = _Beats(database, order['step'], listener, settings.lease)
-    parent = os.getppid()
+    if ear.ended.wait(order['settings']['heartbeat']) and ear.ended_in_order:
+        return 0
+    from edw import cli
+    from edw.config import Settings
+    from edw.database.client import Database
+
+    settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
+    return cli.ending(partial(_beat, Database(settings), order['step'], order['listener'], ear, parent))
+
+
+def _outlive() -> None:
+    """The signals of service managers and batch systems go to every process. This one has to outlive its listener."""
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _beat(database: Database, step: str, listener: str, ear: _Ear, parent: int) -> int:
+    _outlive()  # again: whoever runs a script sets signals
+    from edw import logs
+    from edw.claiming import cluster
+    from edw.database.retry import Retry
+    from edw.model.listeners import heartbeat_id
+
+    logs.set_up(logging.INFO)
+    settings = database.settings
+    beats = _Beats(database, {'_id': heartbeat_id(listener), 'counter': 0, 'process': step})
     # By the parent too: children of the callback's own may hold the pipe open after their listener's death.
-    while not ear.ended.wait(settings.heartbeat) and os.getppid() == parent:
+    while not ear.ended.is_set() and os.getppid() == parent:
         # Also for claims that came and went in between: to others a fast listener holds some all the time.
         if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
             ear.held_claims = ear.holds_claims
             beats.beat()
+        ear.ended.wait(settings.heartbeat)
     # After a lease peers release the claims. Until then a server that is away, or a proxy's word, is waited out.
     retry = Retry(threading.Event().wait, patience=settings.lease)
     try:
         if not ear.ended_in_order:
-            released = retry(cluster.release_all, database, order['step'], listener, lambda other: False)
+            released = retry(cluster.release_all, database, step, listener, lambda other: False)
             log.warning('%s is gone: its claims are released: %d', listener, released)
         retry(beats.remove)
     except EdwError as error:
@@ -154,10 +176,10 @@ def main() -> int:
 class _Beats:
     """The heartbeat document: a counter that goes on."""
 
-    def __init__(self, database: Database, step: str, listener: str, lease: float) -> None:
+    def __init__(self, database: Database, doc: Document) -> None:
         self._database = database
-        self._doc: Document = {'_id': heartbeat_id(listener), 'counter': 0, 'process': step}
-        self._lease = lease
+        self._doc = doc
+        self._lease = database.settings.lease
         self._written: float | None = None  # monotonic time of the last beat, or of the first that was tried
         self._late = False
         self._silent_until = 0.0  # monotonic time
