@@ -15,7 +15,7 @@ import check_files
 from edw.database.client import Database
 from edw.keeping import strays
 from edw.storage.places import aside_name, part_name
-from tests.scripts import Scripts
+from tests.scripts import ANALYSIS, Scripts
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def ids(scripts: Scripts, database: Database) -> list[str]:
     """Three documents, of which two steps were done."""
     assert scripts.call('make_metadata.py', '3', '--events', '20').returncode == 0
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
-    assert scripts.call('listen_analysis1.py', '--once').returncode == 0
+    assert scripts.call(*ANALYSIS).returncode == 0
     return [f'ma22a000_{index:03d}' for index in range(3)]
 
 

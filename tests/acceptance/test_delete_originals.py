@@ -26,7 +26,7 @@ from edw.storage.places import part_name
 from edw.storage.space import Usage
 from edw.transfer import make_new_folder
 from tests.programs import program
-from tests.scripts import ROOT, Scripts, wait_until
+from tests.scripts import ANALYSIS, ROOT, Scripts, wait_until
 
 TERMS = ('--after', 'move_to_sps', '--days', '1')
 OLD = time.time() - 5 * 86400
@@ -387,8 +387,8 @@ def test_the_second_copy_of_the_documentation(scripts: Scripts, database: Databa
     make_new_folder(tmp_path / 'archive' / 'edwexample')
     terms = ('--after', 'signal_processing', '--days', '0', '--yes')
     assert scripts.call('make_metadata.py', '2', '--events', '3').returncode == 0
-    for step in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.call(step, '--once').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
+    assert scripts.call(*ANALYSIS).returncode == 0
     kept = scripts.call('delete_originals.py', *terms)
     assert kept.returncode == 0 and 'kept: 2, fewer copies than 2' in kept.stdout, kept.stdout
     command = [sys.executable, str(script), '--config', str(scripts.config), '--once']

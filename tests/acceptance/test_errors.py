@@ -16,7 +16,7 @@ from edw.database import design
 from edw.database.client import Database
 from edw.storage.local import MARKER, make_new_folder
 from tests.conftest import Server
-from tests.scripts import ROOT, Scripts, called, wait_until
+from tests.scripts import ANALYSIS, ROOT, Scripts, called, wait_until
 from upload_design import DESIGN_FILE
 
 PLAIN = ('upload_design.py', 'make_metadata.py', 'show_status.py')
@@ -219,7 +219,7 @@ def test_root_files_that_cannot_be_analysed(
         file.unlink()
     else:
         file.write_bytes({'cut': content[: len(content) // 2], 'empty': b'', 'text': b'not ROOT\n' * 100}[damage])
-    done = scripts.call('listen_analysis1.py', '--once')
+    done = scripts.call(*ANALYSIS)
     assert done.returncode == 1 and file.name in done.stderr and 'Traceback' not in done.stderr
     doc = database.get('ma22a000_000')
     assert doc['status'] == 'signal processing failure' and len(doc['process']) == 1 and 'claim' not in doc

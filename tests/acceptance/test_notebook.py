@@ -11,7 +11,7 @@ from pathlib import Path
 from edw.database.client import Database
 from edw.operating import annotations
 from edw.operating.annotations import Said
-from tests.scripts import ROOT, Scripts
+from tests.scripts import ANALYSIS, ROOT, Scripts
 
 NOTEBOOK = ROOT / 'docs' / 'analysis.ipynb'
 
@@ -25,8 +25,8 @@ def code() -> str:
 def test_the_notebook_draws_what_was_selected(scripts: Scripts, database: Database, tmp_path: Path) -> None:
     for _ in range(2):
         assert scripts.call('make_metadata.py', '2', '--events', '100', '--seed', '7').returncode == 0
-    for script in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.call(script, '--once', '-q').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once', '-q').returncode == 0
+    assert scripts.call(*ANALYSIS, '-q').returncode == 0
     annotations.annotate(
         database, ['ma22a001_001'], annotations.changes(Said('anna', 1.0), reason='not to be selected')
     )

@@ -16,7 +16,7 @@ from edw import files
 from edw.database.client import Database
 from edw.keeping import superseded
 from edw.transfer import pass_of
-from tests.scripts import Scripts
+from tests.scripts import ANALYSIS, Scripts
 
 ID = 'ma22a000_000'
 OLD = ('--superseded', '--days', '0')
@@ -44,15 +44,15 @@ def done_twice(scripts: Scripts, database: Database) -> Database:
     """The same, by the scripts."""
     assert scripts.call('make_metadata.py', '1', '--events', '20').returncode == 0
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
-    assert scripts.call('listen_analysis1.py', '--once').returncode == 0
+    assert scripts.call(*ANALYSIS).returncode == 0
     again(scripts, 'signal_processing')
     return database
 
 
 def again(scripts: Scripts, step: str) -> None:
     assert scripts.call('reprocess.py', ID, '--from', step, '--yes').returncode == 0
-    for script in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.call(script, '--once').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
+    assert scripts.call(*ANALYSIS).returncode == 0
 
 
 def entries(database: Database, step: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from edw.database.client import Database
 from tests.conftest import Server
 from tests.loops import once
-from tests.scripts import ROOT, Process, Scripts, wait_until
+from tests.scripts import ANALYSIS, ROOT, Process, Scripts, wait_until
 
 WAITING_STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
 STEPS = ['move_to_sps', 'signal_processing']
@@ -59,7 +59,7 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     assert scripts.call('listen_newfiles.py', '--once').returncode == 1
     moved = Path(database.get(cut_short)['process'][0]['file'])
     moved.write_bytes(moved.read_bytes()[:1000])
-    assert scripts.call('listen_analysis1.py', '--once').returncode == 1
+    assert scripts.call(*ANALYSIS).returncode == 1
 
     before = sequence(database)
     shown = scripts.run('reprocess.py', '--failed', '--dry-run')

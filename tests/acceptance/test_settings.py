@@ -7,7 +7,7 @@ from pathlib import Path
 from edw import config
 from edw.database.client import Database
 from tests.conftest import Server
-from tests.scripts import Scripts
+from tests.scripts import ANALYSIS, Scripts
 
 ORIGINAL = """[Cloudant]
 server = {server}
@@ -26,11 +26,11 @@ def test_the_originals_own_file_runs_every_script(scripts: Scripts, server: Serv
         ('upload_design.py',),
         ('make_metadata.py', '--events', '20'),
         ('listen_newfiles.py', '--once'),
-        ('listen_analysis1.py', '--once'),
+        ANALYSIS,
         ('show_status.py',),
         ('reprocess.py', '--failed', '--dry-run'),
     ):
-        done = scripts.run(script, *arguments)
+        done = scripts.call(script, *arguments)
         assert done.returncode == 0, (script, done.stderr)
     doc = Database(config.load(scripts.config)).get('ma22a000_000')
     assert doc['original_file'] == str(tmp_path / 'data' / 'raw' / 'ma22a000_000.root')

@@ -21,10 +21,10 @@ from edw.database.client import Database
 from edw.model.documents import is_run
 from edw.transfer import make_new_folder
 from tests.conftest import Server
-from tests.scripts import ROOT, Scripts, wait_until
+from tests.scripts import ANALYSIS, ROOT, Scripts, wait_until
 
 STEPS = ['move_to_sps', 'signal_processing']
-LISTENERS = ('listen_newfiles.py', 'listen_analysis1.py')
+MANY = 40  # documents that two listeners share
 
 
 def done_with(database: Database, step: str) -> int:
@@ -40,7 +40,7 @@ def documents(database: Database) -> list[dict]:
 
 
 def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
-    assert scripts.run('upload_design.py').returncode == 0
+    assert scripts.call('upload_design.py').returncode == 0
     database = Database(settings)
     first = scripts.listen('listen_newfiles.py')
     second = scripts.listen('listen_analysis1.py')
@@ -61,7 +61,7 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
         assert len(stamped) >= 8
 
     assert second.stop(signal.SIGINT) == 0
-    assert scripts.run('make_metadata.py', '2', '--events', '40').returncode == 0
+    assert scripts.call('make_metadata.py', '2', '--events', '40').returncode == 0
     # Only now: documents that came while the listener started were found by its first look, not by the feed.
     first.wait_for('caught change: ')
     wait_until(lambda: done_with(database, 'move_to_sps') == 2)
@@ -88,10 +88,10 @@ def test_walkthrough(scripts: Scripts, settings, server: Server) -> None:
 
 
 def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database: Database) -> None:
-    seeding = scripts.call('make_metadata.py', '200', '--events', '2', '--seed', '1')
+    seeding = scripts.call('make_metadata.py', str(MANY), '--events', '2', '--seed', '1')
     assert seeding.returncode == 0, seeding.stderr
     listeners = [scripts.start(f'listen_{step}.py', '-v') for step in ('newfiles', 'analysis1') for _ in range(2)]
-    wait_until(lambda: done_with(database, 'signal_processing') == 200, limit=240)
+    wait_until(lambda: done_with(database, 'signal_processing') == MANY, limit=240, every=0.3)
     for listener in listeners:
         assert listener.stop() == 0
     docs = documents(database)
@@ -100,7 +100,7 @@ def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database
     # The work was shared, and nothing was done by two.
     for one, other in (listeners[:2], listeners[2:]):
         taken = [set(re.findall(r'\d claimed (\S+)', listener.output)) for listener in (one, other)]
-        assert len(taken[0] | taken[1]) == 200 and not taken[0] & taken[1]
+        assert len(taken[0] | taken[1]) == MANY and not taken[0] & taken[1]
 
 
 def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, database: Database) -> None:
@@ -119,7 +119,7 @@ def test_registering_files_from_a_folder(scripts: Scripts, database: Database, t
     for doc in documents(database):
         database.delete(doc)
     folder = str(tmp_path / 'raw')
-    done = scripts.run('make_metadata.py', '--from', folder, '--settle', '0')
+    done = scripts.call('make_metadata.py', '--from', folder, '--settle', '0')
     assert done.returncode == 0 and 'registered 2 files' in done.stdout
     again = scripts.call('make_metadata.py', '--from', folder, '--settle', '0')
     assert again.returncode == 0 and 'registered 0 files, 2 had a document already' in again.stdout
@@ -127,7 +127,7 @@ def test_registering_files_from_a_folder(scripts: Scripts, database: Database, t
         assert doc['run'] == 'ma22a000' and doc['conditions']['volts']['detector_a'] == [8, -8, 2, -2]
         assert doc['md5sum'] == files.md5_of(doc['original_file'])
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
-    assert scripts.call('listen_analysis1.py', '--once').returncode == 0
+    assert scripts.call(*ANALYSIS).returncode == 0
     assert done_with(database, 'signal_processing') == 2
 
 
@@ -143,7 +143,8 @@ def test_originals_of_one_name_stay_two_files_to_the_end(scripts: Scripts, datab
         (folder / f'{run}.root').symlink_to(path)
     for script in (
         ('make_metadata.py', '--from', str(folder), '--settle', '0'),
-        *((step, '--once') for step in LISTENERS),
+        ('listen_newfiles.py', '--once'),
+        ANALYSIS,
     ):
         done = scripts.call(*script)
         assert done.returncode == 0, done.stderr
@@ -168,8 +169,8 @@ def test_the_step_of_the_readme(scripts: Scripts, database: Database) -> None:
     script = scripts.config.with_name('listen_filesize.py')
     script.write_text(text.removeprefix('python\n'))
     assert scripts.call('make_metadata.py', '--events', '3').returncode == 0
-    for step in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.call(step, '--once').returncode == 0
+    assert scripts.call('listen_newfiles.py', '--once').returncode == 0
+    assert scripts.call(*ANALYSIS).returncode == 0
     command = [sys.executable, str(script), '--config', str(scripts.config), '--once']
     # Saved among the scripts, as the README says, its folder is on the path; here it is put there.
     done = subprocess.run(command, env={'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, check=False)
