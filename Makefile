@@ -34,6 +34,7 @@ test: style
 
 test-long: $(VENV)/ready-long
 	@$(PYTEST) -m long
+	@$(PYTEST) --hypothesis-profile long tests/unit/test_cluster_model.py tests/integration/test_any_document.py
 
 style: $(VENV)/ready-dev
 	@$(BIN)/ruff check --quiet .

@@ -21,10 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from detector import acquisition
 from edw import cli, config, files, logs
 from edw.database import design, views
 from edw.database.client import Database
@@ -236,6 +234,8 @@ def _copies(sps: str, folder: Path) -> Path | None:
 def _conditions(file: Path) -> dict[str, Any]:
     if not file.name.endswith(ROOT_ENDING):
         return {}
+    from detector import acquisition  # half a second of imports, for simulated and ROOT files alone
+
     conditions = acquisition.read_conditions(file)
     if conditions is None:
         print(f'warning: {file} holds no run conditions that can be read', file=sys.stderr)
@@ -244,6 +244,10 @@ def _conditions(file: Path) -> dict[str, Any]:
 
 def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None) -> Document:
     """Take one file's data: simulated, but written, measured and described as real ones."""
+    import numpy as np
+
+    from detector import acquisition
+
     rng = np.random.default_rng(None if random_seed is None else [random_seed, index])
     conditions: dict[str, Any] = {'volts': VOLTS, 'temperature': rng.uniform(*TEMPERATURE)}
     doc_id = runs.file_id(run, index)

@@ -26,10 +26,12 @@ from upload_design import DESIGN_FILE
 for variable in config.ENVIRONMENT:
     os.environ.pop(variable, None)
 
-# No time is asserted: a machine that is busy otherwise is no fault. `make check` looks at a tenth of the examples.
+# No time is asserted: a machine that is busy otherwise is no fault. `make check` looks at a tenth of the examples, and
+# `make test-long` at four times as many where they are costly.
 NO_CLOCK = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile('test', NO_CLOCK)
 hypothesis.settings.register_profile('check', NO_CLOCK, max_examples=10)
+hypothesis.settings.register_profile('long', NO_CLOCK, max_examples=400)
 hypothesis.settings.load_profile('test')
 
 SETTINGS = """

@@ -20,6 +20,7 @@ from edw import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 60.0  # seconds after which a test gives up waiting
+OFTEN, SELDOM = 0.02, 0.25  # seconds between two looks at what is waited for
 # For `call`, where the processes of the analysis are not what a test is about: each takes 0.9 s of CPU to start.
 ANALYSIS = ('listen_analysis1.py', '--once', '--engine', 'threads')
 
@@ -173,9 +174,14 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def wait_until(condition: object, limit: float = LIMIT, every: float = 0.05) -> None:
-    """Wait until a condition of the world outside is true, where nothing tells of it."""
-    end = time.monotonic() + limit
+def wait_until(condition: object, limit: float = LIMIT, every: float | None = None) -> None:
+    """Wait until a condition of the world outside is true, where nothing tells of it.
+
+    It is asked `every` so many seconds; by itself at first often and then less, because most ask a server, and a fifth
+    of a processor is soon spent on nothing but that.
+    """
+    begun = time.monotonic()
     while not condition():
-        assert time.monotonic() < end, f'not so after {limit} s: {condition}'
-        time.sleep(every)
+        waited = time.monotonic() - begun
+        assert waited < limit, f'not so after {limit} s: {condition}'
+        time.sleep(every or min(max(waited / 4, OFTEN), SELDOM))

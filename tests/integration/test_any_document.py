@@ -72,7 +72,7 @@ def waiting(database: Database, after: str | int) -> set[str]:
     return {row['id'] for row in rows}
 
 
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples // 15, suppress_health_check=list(HealthCheck))
 @given(docs=st.lists(st.tuples(name, document), min_size=20, max_size=60))
 def test_any_document_is_processed_failed_or_left_alone(
     database: Database, docs: list[tuple[str, dict[str, Any]]]

@@ -23,6 +23,7 @@ from edw.listening.steps import Step
 from edw.model import documents
 from tests.integration.test_design import ODD_DOCUMENTS
 from tests.integration.test_listener import STEP, edit, seed
+from tests.scripts import wait_until
 
 FIRST = Step(**STEP)
 
@@ -64,11 +65,18 @@ def test_attempts_are_counted_by_what_became_of_them(database: Database) -> None
 
 
 def test_documents_in_flight_are_counted_while_they_are(database: Database) -> None:
-    seed(database)
     exported = Exporter(FIRST)
     seen = []
-    work_off(lambda doc: seen.append(value(exported, 'edw_documents_in_flight')) or {}, database.settings, exported)
-    assert seen == [1]
+
+    def callback(doc: dict[str, Any]) -> dict[str, Any]:
+        # It may begin before the listener, which gave it to the engine, has counted it.
+        wait_until(lambda: value(exported, 'edw_documents_in_flight') == 1)
+        seen.append(doc['_id'])
+        return {}
+
+    ids = seed(database)
+    work_off(callback, database.settings, exported)
+    assert seen == ids and value(exported, 'edw_documents_in_flight') == 0
 
 
 def test_what_waits_and_how_long_it_waited(database: Database) -> None:

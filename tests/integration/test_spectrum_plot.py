@@ -13,8 +13,7 @@ from detector.spectrum_plot import figure
 from tests.unit.test_detector_spectrum import spectra
 
 
-@pytest.mark.parametrize('events', [0, 100, 2000, 20_000])
-@pytest.mark.parametrize('transparent', [False, True])
+@pytest.mark.parametrize(('events', 'transparent'), [(0, True), (100, False), (2000, True), (20_000, False)])
 def test_the_picture(events: int, transparent: bool) -> None:
     seen = spectra(6, events, 2)
     made = figure(seen, 'ma22a000: 4 files', transparent)

@@ -278,9 +278,7 @@ class Replicated(Cluster):
         assert self.revisions[self.visible(self.everything())].claimer is None
 
 
-LIMITS = settings(
-    max_examples=4 * settings.default.max_examples, stateful_step_count=40, suppress_health_check=list(HealthCheck)
-)
+LIMITS = settings(stateful_step_count=40, suppress_health_check=list(HealthCheck))
 
 # The first counterexample will do, which nobody reads: it need not be made small.
 FIRST_FOUND = settings(LIMITS, max_examples=2000, phases=(Phase.generate,), database=None)
