@@ -100,7 +100,7 @@ def test_the_late_result_of_a_paused_listener_is_refused(scripts: Scripts, datab
 def test_a_callback_that_holds_the_interpreter_keeps_its_claim(
     scripts: Scripts, database: Database, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv('EDW_TEST_HOLD', str(3 * config.load(scripts.config).lease))
+    monkeypatch.setenv('EDW_TEST_HOLD', str(int(2 * config.load(scripts.config).lease)))
     new_document(database)
     first = scripts.listen(STEP)
     wait_until(lambda: begun_by(journal) == [first.pid])

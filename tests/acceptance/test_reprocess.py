@@ -62,7 +62,7 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     assert scripts.call(*ANALYSIS).returncode == 1
 
     before = sequence(database)
-    shown = scripts.run('reprocess.py', '--failed', '--dry-run')
+    shown = scripts.call('reprocess.py', '--failed', '--dry-run')
     assert shown.returncode == 0 and shown.stderr == '' and sequence(database) == before
     for group in ('ma22a000  failed move to sps         2', 'ma22a000  signal processing failure  1'):
         assert group in shown.stdout
@@ -71,8 +71,9 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
 
     (tmp_path / 'elsewhere').rename(files[0])
     files[1].write_bytes(content)
-    newfiles, analysis = scripts.listen('listen_newfiles.py'), scripts.listen('listen_analysis1.py')
-    done = scripts.run('reprocess.py', '--failed', 'move_to_sps', '--yes')
+    newfiles = scripts.listen('listen_newfiles.py')
+    analysis = scripts.listen('listen_analysis1.py', '--engine', 'threads')
+    done = scripts.call('reprocess.py', '--failed', 'move_to_sps', '--yes')
     assert done.returncode == 0 and 'requeued 2 documents' in done.stdout, done.stdout + done.stderr
     # It failed in the second step, but the first is to be done again: the copy is fetched anew.
     done = scripts.call('reprocess.py', '--failed', 'signal_processing', '--from', 'move_to_sps', '--yes')

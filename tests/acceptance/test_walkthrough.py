@@ -104,7 +104,7 @@ def test_two_listeners_of_each_step_on_many_documents(scripts: Scripts, database
 
 
 def test_a_signal_during_a_callback_finishes_and_records_it(scripts: Scripts, database: Database) -> None:
-    scripts.call('make_metadata.py', '3', '--events', '2000')
+    scripts.call('make_metadata.py', '2', '--events', '1000')
     assert scripts.call('listen_newfiles.py', '--once').returncode == 0
     listener = scripts.start('listen_analysis1.py')
     listener.wait_for('appending process results to')  # the first is done, and the next has begun

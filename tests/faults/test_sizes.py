@@ -37,7 +37,7 @@ def large(answer: Answer) -> Callable[[Request], Answer | None]:
 def test_a_write_that_is_too_large_is_divided_until_it_gets_through(
     database: Database, gateway: Gateway, through: Settings, answer: Answer
 ) -> None:
-    ids = seed(database, 100)
+    ids = seed(database, 50)
     gateway.answers = large(answer)
     assert once(lambda doc: {}, through) == 0
     assert all(names(doc) == ['first'] for doc in database.existing(ids).values())

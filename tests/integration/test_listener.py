@@ -68,7 +68,7 @@ def test_two_steps_are_a_chain_and_longer_names_are_other_steps(database: Databa
 
 @pytest.mark.parametrize('workers', [1, 3])
 def test_two_listeners_of_a_step_record_each_document_once(database: Database, workers: int) -> None:
-    ids = seed(database, 200)
+    ids = seed(database, 120)  # more than a batch
     calls: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -87,7 +87,7 @@ def test_two_listeners_of_a_step_record_each_document_once(database: Database, w
         Running(callback, database.settings, workers=workers, name='second', after='first'),
         Running(callback, database.settings, workers=workers, name='second', after='first'),
     ):
-        wait_until(lambda: count('second') == 200)
+        wait_until(lambda: count('second') == 120)
     docs = database.existing(ids)
     assert all(names(doc) == ['first', 'second'] for doc in docs.values())
     assert not any('claim' in doc for doc in docs.values())
@@ -534,7 +534,7 @@ def test_a_listener_whose_machine_slept_does_not_do_again_what_others_took_over(
         held = {doc_id for doc_id, doc in database.existing(ids).items() if 'claim' in doc}
         return sorted(held - set(begun))
 
-    ids = seed(database, 400)
+    ids = seed(database, 250)
     with Running(callback, settings):
         wait_until(lambda: len(begun) == 101 and waiting())
         taken = waiting()
