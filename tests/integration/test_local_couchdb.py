@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,47 @@ def test_every_request_needs_the_login(url: str, path: str, login: tuple[str, st
     answer = requests.get(f'{url}/{path}', auth=login, timeout=10)
     assert answer.status_code == 401
     assert answer.json()['error'] == 'unauthorized'
+
+
+PROBE = """
+const { EventEmitter } = require('node:events');
+const emit = EventEmitter.prototype.emit;
+EventEmitter.prototype.emit = function (event, ...values) {
+  if (event === 'ref') console.error('database opened'); // what PouchDB emits for each that is made
+  return emit.call(this, event, ...values);
+};
+"""
+
+
+def test_clients_that_follow_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Node warned of a leak at six clients; and each poll through a filter left a database open."""
+    clients, rounds = 12, 10
+    (tmp_path / 'probe.js').write_text(PROBE)
+    monkeypatch.setenv('NODE_OPTIONS', f'--require {tmp_path / "probe.js"}')
+    design = {'filters': {'all': 'function (doc, req) { return true; }'}}
+
+    def follow(url: str) -> None:
+        since: object = 0
+        with requests.Session() as session:
+            session.auth = LOGIN
+            for _ in range(rounds):
+                query = {'feed': 'longpoll', 'since': since, 'filter': 'd/all', 'heartbeat': 10_000}
+                since = session.get(f'{url}/db/_changes', params=query, timeout=30).json()['last_seq']
+
+    with local_couchdb.running(tmp_path / 'couchdb', *LOGIN) as url, ThreadPoolExecutor(clients) as threads:
+        requests.put(f'{url}/db', auth=LOGIN, timeout=10).raise_for_status()
+        requests.put(f'{url}/db/_design/d', auth=LOGIN, json=design, timeout=10).raise_for_status()
+        opened = (tmp_path / 'couchdb.log').read_text().count('database opened')
+        following = [threads.submit(follow, url) for _ in range(clients)]
+        number = 0
+        while not all(future.done() for future in following):
+            requests.put(f'{url}/db/{number}', auth=LOGIN, json={}, timeout=10).raise_for_status()
+            number += 1
+        for future in following:
+            future.result()
+    said = (tmp_path / 'couchdb.log').read_text()
+    assert opened and said.count('database opened') == opened
+    assert 'MaxListenersExceededWarning' not in said
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
