@@ -92,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (folder or arguments.close) and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
         parser.error('N, --events and --seed are for simulated files, not for --from DIR, --watch DIR or --close RUN')
     database = Database(config.load(arguments.config))
+    if arguments.watch is None:
+        print('database', database.place(), flush=True)
     if arguments.close is not None:
         return close(database, arguments.close)
     if folder is not None:

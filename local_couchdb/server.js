@@ -100,6 +100,11 @@ vm.runInNewContext = (code) => vm.runInContext(code, sandbox);
 const app = express();
 app.disable('x-powered-by');
 app.use((req, res, next) => requests.run(res, next));
+// Who works with the wrong one of several servers is to see it. Without the login, too: `ps` shows the same.
+app.use((req, res, next) => {
+  res.set('Edw-Folder', encodeURI(path.resolve(dir)));
+  next();
+});
 app.use(
   basicAuth({
     users: { [username]: password },

@@ -76,6 +76,7 @@ class Watcher:
         """Watch until told to stop. Raises EdwError where there is no such folder, and for permanent errors."""
         folders.look(self._folder, Selection())
         try:
+            log.info('database %s', self._retry(self._database.place))
             self._retry(self._database.info)
             while not self._stopping:
                 self._look_at_the_folder()
