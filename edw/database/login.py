@@ -149,7 +149,7 @@ def refusal(settings: Settings, says: str, folder: str | None = None) -> str:
     if folder is not None:
         return (
             f'{refused} It is the embedded server with its data in {folder}.\n'
-            'Start that one anew with python local_couchdb.py --use, or, if you mean another, that one.'
+            'If you mean that one, stop it and start it with: python local_couchdb.py --use. If not, start yours.'
         )
     return f'{refused}\nSet username and password in local.{settings.file.name}, or EDW_USERNAME and EDW_PASSWORD.'
 
