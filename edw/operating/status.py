@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edw.claiming import farms, waits
-from edw.claiming.farms import FarmStatus
 from edw.database import design, views
 from edw.database.client import Database
 from edw.keeping import forecast
@@ -24,6 +22,8 @@ from edw.model.chain import Place, chain_of, lookalike
 from edw.operating import at_work
 from edw.operating.at_work import ListenerStatus
 from edw.redact import redact
+from edw.telling import farms, waits
+from edw.telling.farms import FarmStatus
 
 HOUR = 3600.0  # seconds
 # What is read of each at most, so that a database full of odd documents cannot make a look slow.
@@ -53,7 +53,8 @@ class StepStatus:
     of the oldest claim, `done_newest` the minute in which the step was last done, if in the last hour; None where there
     is none. `done` counts entries of `process`, those of the original scripts, which hold no time, only in all.
     `waits_for` is the place that is away, or what else a listener of the step waits for, since `waits_since`; None
-    where none waits.
+    where none waits. `listeners` are those of the step that anybody knows of;
+    where there is none and documents wait, `script` is the one to start, '' if it is not known here.
     """
 
     name: str
@@ -68,6 +69,8 @@ class StepStatus:
     done_newest: float | None = None
     waits_for: str | None = None
     waits_since: float | None = None
+    listeners: int = 0
+    script: str = ''
 
 
 @dataclass(frozen=True)
@@ -137,14 +140,16 @@ def read(database: Database) -> Status:
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
-    running = {listener.step for listener in listeners} | {wait.step for wait in waiting_listeners}
+    told: list[tuple[str, Place | None]] = [(wait.step, wait.after) for wait in waiting_listeners]
+    told += [(listener.step, listener.after) for listener in listeners]
+    running = {step for step, _ in told}
     lately = {
         step: _done_since(database, step, now - HOUR) for step in sorted(done, key=lambda step: done[step])[-DETAILED:]
     }
     active = running | {step for step, minutes in lately.items() if minutes}
     never_done = dict.fromkeys(step for step in [*sorted(running), *failed] if step is not None and step not in done)
     places = {step: _place_before(database, step) for step in list(never_done)[:DETAILED]}
-    places |= {wait.step: wait.after for wait in waiting_listeners if wait.step not in done}
+    places |= {step: after for step, after in told if after is not None and step not in done}
     edges.update(((place, step), 0) for step, place in places.items() if place is not None)
     chain = chain_of(edges, active)
 
@@ -154,11 +159,14 @@ def read(database: Database) -> Status:
         busy = [place for place in before if place in waiting and number < DETAILED]
         minutes = [] if step is None else lately.get(step, [])
         holders = [listener for listener in listeners if listener.step == step]
-        wait = next((wait for wait in waiting_listeners if wait.step == step), None)
+        waiters = [wait for wait in waiting_listeners if wait.step == step]
+        wait = next(iter(waiters), None)
+        known = {each.name for each in holders} | {each.listener for each in waiters}
+        waits_now = sum(waiting.get(place, 0) for place in before)
         return StepStatus(
             name=step or '',
             after=0 if step is None else chain.before.get(step),
-            waiting=sum(waiting.get(place, 0) for place in before),
+            waiting=waits_now,
             waiting_since=_oldest(views.oldest_waiting(database, place) for place in busy),
             running=sum(listener.claims for listener in holders),
             running_since=_oldest(listener.since for listener in holders),
@@ -168,6 +176,8 @@ def read(database: Database) -> Status:
             done_newest=max((minute for minute, _ in minutes), default=None),
             waits_for=None if wait is None else wait.reason,
             waits_since=None if wait is None else wait.since,
+            listeners=len(known),
+            script=at_work.script_of(step) if step and waits_now and not known else '',
         )
 
     steps: list[str | None] = [*chain.steps, *(step for step in never_done if step not in chain.steps)]

@@ -9,17 +9,17 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edw.claiming.farms import FarmStatus
 from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event, raised_at
 from edw.operating.annotations import notes
 from edw.operating.at_work import ListenerStatus
-from edw.operating.checks import is_left_alone, is_silent, remarks
+from edw.operating.checks import is_left_alone, is_silent, nobody_listens, remarks
 from edw.operating.conflicts import Conflict
 from edw.operating.display import DAY, MINUTE, age, age_of, moment, number, safe, shortened, size, step_name
 from edw.operating.status import FailureKind, Status
+from edw.telling.farms import FarmStatus
 
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
 ROOMY = 100  # columns from which on the steps' table has room for the listeners' names, which stand below as well
@@ -112,7 +112,7 @@ def _sums(status: Status) -> str:
 
 def _steps(status: Status, with_listeners: bool) -> Table:
     columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('for', True)]
-    by_column = [('by', False)] if with_listeners else []
+    by_column = [('listeners', False)] if with_listeners else []
     table = _table([*columns, *by_column, ('last hour', True), ('done', True), ('failed', True)])
     for step in status.steps:
         names = [listener.name for listener in status.listeners if listener.step == step.name]
@@ -128,23 +128,31 @@ def _steps(status: Status, with_listeners: bool) -> Table:
             step.done,
             step.failed,
         )
-        _add(table, cells, 'yellow' if is_left_alone(step, status.time) else '')
+        _add(table, cells, 'yellow' if nobody_listens(step) or is_left_alone(step, status.time) else '')
     return table
 
 
 def _listeners(listeners: list[ListenerStatus], now: float, lease: float) -> Table:
-    columns = [('listener', False), ('step', False), ('documents', True), ('for', True), ('last heartbeat', True)]
-    table = _table(columns)
+    columns = [('listener', False), ('step', False), ('callbacks', False), ('version', False), ('there for', True)]
+    table = _table([*columns, ('documents', True), ('for', True), ('last heartbeat', True)])
     for listener in listeners:
         cells = (
             listener.name,
             listener.step,
+            listener.callbacks or '-',
+            _version(listener) or '-',
+            age_of(listener.started, now),
             listener.claims,
             age_of(listener.since, now),
             age_of(listener.heartbeat, now),
         )
         _add(table, cells, 'red' if is_silent(listener, now, lease) else '')
     return table
+
+
+def _version(listener: ListenerStatus) -> str:
+    """The step's own, and the suite's."""
+    return f'{listener.version} (edw {listener.software})' if listener.software else listener.version
 
 
 def _farms(farms: list[FarmStatus], now: float) -> Table:

@@ -92,9 +92,9 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
     found = status.read(database)
     assert (found.documents, found.finished, found.failed) == (18, 2, 5)
     assert found.steps == [
-        StepStatus('first', 0, 3, NOW - 2, 2, NOW - 9, 0, 8, 0),
+        StepStatus('first', 0, 3, NOW - 2, 2, NOW - 9, 0, 8, 0, listeners=1),
         StepStatus('second', 'first', 2, NOW - 7200, 0, None, 2, 2, 3, 60 * ((NOW - 30) // 60)),
-        StepStatus('null', None, 0, None, 1, None, 0, 0, 0),
+        StepStatus('null', None, 0, None, 1, None, 0, 0, 0, listeners=1),
     ]
     assert {(seen.name, seen.step, seen.claims, seen.since, seen.heartbeat) for seen in found.listeners} == {
         (LISTENER, 'first', 2, NOW - 9, NOW - 1),
@@ -250,8 +250,9 @@ NO_DOCUMENT = http('404 Object Not Found', b'{"error":"not_found","reason":"miss
 
 
 def test_a_server_that_allows_few_queries_a_second_is_asked_until_it_has_answered_all() -> None:
-    # Claims, waits, failures, steps and the rest, farms: twelve requests, of which each is refused once.
-    answers = [BUSY, NO_ROWS] * 2 + [BUSY, NO_DOCUMENT] + [BUSY, NO_ROWS] * 8 + [BUSY, NO_DOCUMENT]
+    # Listeners, claims, waits, failures, steps and the rest, farms: 13 requests, of which each is refused once.
+    told, rows = [BUSY, NO_DOCUMENT], [BUSY, NO_ROWS]
+    answers = told + 2 * rows + told + 8 * rows + told
     with answering(*answers) as url:
         settings = dataclasses.replace(config.load(), server=url)
         found = status.read(Database(settings, Retry(threading.Event().wait, Outage())))

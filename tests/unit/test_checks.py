@@ -17,7 +17,7 @@ def status(waiting_since: float | None = None, heartbeat: float | None = None, c
     """One document waits, or one is held by a listener."""
     is_held = heartbeat is not None or claimed is not None
     listeners = [ListenerStatus('host:7:ab', 'move', 1, claimed, heartbeat)] * is_held
-    step = StepStatus('move', 0, not is_held, waiting_since, len(listeners), claimed, 0, 5, 0)
+    step = StepStatus('move', 0, not is_held, waiting_since, len(listeners), claimed, 0, 5, 0, listeners=1)
     return Status(NOW, 1, 0, [step], listeners, [], {}, [], [])
 
 
