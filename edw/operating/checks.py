@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edw.operating.at_work import ListenerStatus
 from edw.operating.display import MINUTE, age, age_of, is_ahead, number, safe, shortened, step_name
 from edw.operating.status import NAMED, Status, StepStatus
 
 LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong, on one line; the `keys` name it, and stay the same while its numbers and ages change."""
-
-    keys: tuple[str, ...]
-    text: str
 
 
 def nobody_listens(step: StepStatus) -> bool:
@@ -86,46 +76,44 @@ def remarks(status: Status, lease: float) -> list[str]:
     return lines
 
 
-def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, bool]:
-    """The problems on one line, and whether there is none."""
-    wrong = problems(status, lease, max_wait)
-    if wrong:
-        return '; '.join(problem.text for problem in wrong), False
-    return f'ok: {status.waiting} waiting, {status.running} running, {status.finished} finished', True
+def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, list[str]]:
+    """What is wrong, on one line: documents that failed, or wait for longer than `max_wait` seconds.
 
-
-def problems(status: Status, lease: float, max_wait: float | None) -> list[Problem]:
-    """What is wrong: documents that failed, or wait for longer than `max_wait` seconds.
-
-    Where no listener of their step is there, they may wait for LONG, if `max_wait` is None.
+    And the keys of all that, none where all is well, which stay the same while its numbers and ages change. Where no
+    listener of their step is there, documents may wait for LONG, if `max_wait` is None.
 
     A document that is claimed by a listener without a heartbeat for `lease` seconds waits, too. Documents of the
     original scripts, that do not tell since when they wait, are not judged, unless nobody listens for them and the step
     was not done lately. Where a clock is ahead, so that nobody can tell it either, that is wrong.
     """
-    wrong: list[Problem] = []
+    wrong: list[str] = []
+    keys: list[str] = []
+
+    def add(key: str, text: str) -> None:
+        keys.append(key)
+        wrong.append(text)
+
     if status.failed:
         newest = sorted(status.failures, key=lambda failure: failure.newest or 0.0)[-1:]
         named = [f', {safe(failure.doc_id)}: {shortened(failure.error)}' for failure in newest]
-        kinds = (f'failed {failure.step} {failure.kind}' for failure in status.failures)
-        wrong.append(Problem(('failed', *kinds), f'{number(status.failed, "document")} failed{"".join(named)}'))
+        add('failed', f'{number(status.failed, "document")} failed{"".join(named)}')
+        keys += [f'failed {failure.step} {failure.kind}' for failure in status.failures]
     for step in status.steps:
         if step.waits_for is not None:
-            wrong.append(Problem((f'away {step.name}',), f'{safe(step.name)} waits: {shortened(step.waits_for)}'))
+            add(f'away {step.name}', f'{safe(step.name)} waits: {shortened(step.waits_for)}')
     for farm in status.farms:
         if farm.away:
-            text = f'the farm of {safe(farm.step)} is away: {shortened(farm.away)}'
-            wrong.append(Problem((f'farm {farm.step}',), text))
+            add(f'farm {farm.step}', f'the farm of {safe(farm.step)} is away: {shortened(farm.away)}')
     for step in status.steps:
         limit = LONG if max_wait is None else max_wait
         waits_long = step.waiting_since is not None and status.time - step.waiting_since > limit
         if nobody_listens(step) and (waits_long or (step.waiting_since is None and not step.done_last_hour)):
-            wrong.append(Problem((f'nobody {step.name}',), _nobody(step, status.time)))
+            add(f'nobody {step.name}', _nobody(step, status.time))
         elif max_wait is not None and waits_long:
             waiting = number(step.waiting, 'document')
             oldest = age_of(step.waiting_since, status.time)
-            text = f'{waiting} waiting for {safe(step.name) or "the first step"}, the oldest for {oldest}'
-            wrong.append(Problem((f'waiting {step.name}',), text))
+            where = safe(step.name) or 'the first step'
+            add(f'waiting {step.name}', f'{waiting} waiting for {where}, the oldest for {oldest}')
     if max_wait is not None:
         for listener in status.listeners:
             silent = is_silent(listener, status.time, lease)
@@ -133,9 +121,12 @@ def problems(status: Status, lease: float, max_wait: float | None) -> list[Probl
                 held = number(listener.claims, 'document')
                 time = age_of(listener.since, status.time)
                 where = f'{safe(listener.step)} held for {time} by {safe(listener.name)}'
-                wrong.append(Problem((f'silent {listener.name}',), f'{held} of {where}, which is silent'))
-        wrong += [Problem(('clock',), text) for text in _clocks_ahead(status)]
-    return wrong
+                add(f'silent {listener.name}', f'{held} of {where}, which is silent')
+        for text in _clocks_ahead(status):
+            add('clock', text)
+    if wrong:
+        return '; '.join(wrong), keys
+    return f'ok: {status.waiting} waiting, {status.running} running, {status.finished} finished', []
 
 
 def _nobody(step: StepStatus, now: float) -> str:

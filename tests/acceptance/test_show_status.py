@@ -127,6 +127,8 @@ def test_check(scripts: Scripts, database: Database) -> None:
         ('--max-wait', '5'),
         ('--check', '--max-wait', '0'),
         ('--check', '--json'),
+        ('--notify', 'cat'),
+        ('--check', '--notify', ' '),
         ('--check', '--watch'),
         ('--conflicts', '--watch'),
         ('--watch', '--doc', 'x'),
