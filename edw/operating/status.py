@@ -19,6 +19,7 @@ from edw.keeping import forecast
 from edw.keeping.forecast import Disk
 from edw.model import documents
 from edw.model.chain import Place, chain_of, lookalike
+from edw.model.run_state import OPEN, state_of
 from edw.operating import at_work
 from edw.operating.at_work import ListenerStatus
 from edw.redact import redact
@@ -30,6 +31,7 @@ HOUR = 3600.0  # seconds
 GROUPS = 1000  # steps, kinds of failure, statuses
 DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
 KINDS = 20  # kinds of failure that are listed, the most frequent ones
+RUNS = 12  # the last ones
 NAMED = 10  # documents in conflict, and unplaced ones, that are named
 VIEWS = (
     views.CHAIN,
@@ -92,7 +94,7 @@ class Status:
     `documents` counts those that have a status, `finished` the free ones behind the last step of the chain, `failed`
     those that failed for good, also of kinds that are too many to be in `failures`. `others` counts the statuses that
     are neither good nor a failure. `conflicts` and `unplaced` name the first NAMED documents. `disks` are those of the
-    machine that asks.
+    machine that asks, `runs` the last RUNS, the highest first.
     """
 
     time: float
@@ -107,6 +109,7 @@ class Status:
     failed: int = 0
     disks: list[Disk] = field(default_factory=list)
     farms: list[FarmStatus] = field(default_factory=list)
+    runs: list[RunStatus] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
@@ -121,12 +124,18 @@ class Status:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run: its documents by state, which is the last step, 'new', or the status where that is not good."""
+    """A run: its documents by state, which is the last step, 'new', or the status where that is not good.
+
+    `state` is that of the run itself: open, closed, complete, summarised, held, another step that is done on it, or the
+    status of a failure, which `is_bad` then.
+    """
 
     run: str
     documents: int
     by_state: dict[str, int]
     failed: int
+    state: str = OPEN
+    is_bad: bool = False
 
 
 def read(database: Database) -> Status:
@@ -203,6 +212,7 @@ def read(database: Database) -> Status:
         failed=sum(failed.values()),
         disks=forecast.disks(database, [step for place, step in edges if place == 0]),
         farms=farms.read(database),
+        runs=runs(database, RUNS),
     )
 
 
@@ -237,7 +247,15 @@ def runs(database: Database, limit: int) -> list[RunStatus]:
         state = (step or 'new') if status == documents.GOOD else views.text(status)
         by_state[run][state] += row['value']
         failed[run] += row['value'] * documents.is_failed_status(status)
-    return [RunStatus(run, sum(states.values()), dict(states), failed[run]) for run, states in by_state.items()]
+    own = database.existing(run for run in by_state if run and not run.startswith('_'))
+
+    def row_of(run: str, states: dict[str, int]) -> RunStatus:
+        state = state_of(own.get(run))
+        # An open run has no document that could be held.
+        words = documents.HELD if state.doc_id is None and set(states) == {documents.HELD} else state.words
+        return RunStatus(run, sum(states.values()), states, failed[run], words, state.is_bad)
+
+    return [row_of(run, dict(states)) for run, states in by_state.items()]
 
 
 def documents_of_run(database: Database, run: str) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ from edw.operating.at_work import ListenerStatus
 from edw.operating.checks import is_left_alone, is_silent, nobody_listens, remarks
 from edw.operating.conflicts import Conflict
 from edw.operating.display import DAY, MINUTE, age, age_of, moment, number, safe, shortened, size, step_name
-from edw.operating.status import FailureKind, Status
+from edw.operating.status import FailureKind, RunStatus, Status
 from edw.telling.farms import FarmStatus
 
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
+RUNS_SHOWN = 5  # of those of the status
 ROOMY = 100  # columns from which on the steps' table has room for the listeners' names, which stand below as well
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
@@ -48,6 +49,8 @@ def overview(status: Status, where: str, lease: float, width: int) -> Group:
     found = [Text(line, 'bold red') for line in remarks(status, lease)]
     if found:
         parts += [Text(), *found]
+    if status.runs:
+        parts += [Text(), _runs(status.runs[:RUNS_SHOWN])]
     if status.listeners:
         parts += [Text(), _listeners(status.listeners, status.time, lease)]
     if status.farms:
@@ -129,6 +132,14 @@ def _steps(status: Status, with_listeners: bool) -> Table:
             step.failed,
         )
         _add(table, cells, 'yellow' if nobody_listens(step) or is_left_alone(step, status.time) else '')
+    return table
+
+
+def _runs(runs: list[RunStatus]) -> Table:
+    table = _table([('run', False), ('state', False), ('files', True), ('failed', True), ('how far', False)])
+    for run in runs:
+        far = ', '.join(f'{count} {shortened(state)}' for state, count in sorted(run.by_state.items()))
+        _add(table, (run.run, shortened(run.state), run.documents, run.failed, far), 'red' if run.is_bad else '')
     return table
 
 
