@@ -5,7 +5,8 @@ show_status.py              once
 show_status.py --watch      again with every change, until Ctrl-C
 show_status.py --doc ID     what happened to one document
 show_status.py --conflicts  documents with several versions, side by side, and how to keep one
-show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron
+show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron, which may
+                            have a command run when that changes, with --notify
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from rich.console import Group
@@ -33,6 +34,7 @@ from edw.inbox import Inbox
 from edw.model import timeline
 from edw.model.documents import Document
 from edw.operating import checks, conflicts, status, tables
+from edw.operating.notifying import tell_of_change
 from edw.operating.status import Status
 from edw.redact import redact
 
@@ -58,15 +60,39 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.conflicts:
         _show_conflicts(database, arguments.json)
         return 0
-    design.check(database, views=status.VIEWS)
-    found = status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
     if arguments.check:
-        line, is_well = checks.judged(found, database.settings.lease, arguments.max_wait)
-        print(line, flush=True)
-        return 0 if is_well else 1
+        return _check(database, arguments.max_wait, arguments.notify)
+    found = _read(database)
     with _screen(database, arguments.json, is_live=False) as show:
         show(found)
     return 0
+
+
+def _read(database: Database) -> Status:
+    design.check(database, views=status.VIEWS)
+    return status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
+
+
+def _check(database: Database, max_wait: float | None, command: str | None) -> int:
+    """Say what is wrong, and tell by the command, if there is one, where that is a change."""
+
+    def notify(problems: Iterable[str], line: str) -> None:
+        if command is None:
+            return
+        try:
+            tell_of_change(command, (database.url, str(max_wait)), problems, line)
+        except EdwError as error:  # the exit code is that of the check
+            print(redact(f'error: {error}'), file=sys.stderr)
+
+    try:
+        found = _read(database)
+    except EdwError as error:
+        notify([type(error).__name__], redact(str(error)).replace('\n', ' '))
+        raise
+    line, problems = checks.judged(found, database.settings.lease, max_wait)
+    print(line, flush=True)
+    notify(problems, line)
+    return 1 if problems else 0
 
 
 def _watch(settings: Settings, as_json: bool) -> int:
@@ -171,10 +197,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--max-wait', type=cli.seconds, metavar='S', help='with --check: also if a document waits for longer than S s'
     )
+    parser.add_argument(
+        '--notify',
+        metavar='COMMAND',
+        help='with --check: run a command of the shell, with the line on its standard input, when something else is '
+        'wrong than at the last one, or nothing any more',
+    )
     parser.add_argument('--json', action='store_true', help='one line of JSON, with --watch one for each look')
     arguments = parser.parse_args(argv)
     if arguments.max_wait is not None and not arguments.check:
         parser.error('--max-wait goes with --check')
+    if arguments.notify is not None and not arguments.check:
+        parser.error('--notify goes with --check')
+    if arguments.notify is not None and not arguments.notify.strip():
+        parser.error('--notify needs a command')
     if arguments.json and arguments.check:
         parser.error('--json does not go with --check')
     return arguments

@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from edw.completing.state import state_of
 from edw.database import views
 from edw.database.client import Database
 from edw.errors import NoDatabase, NotFound
 from edw.model import documents
 from edw.model.documents import Document
+from edw.model.run_state import state_of
 from edw.model.timeline import timeline
 from edw.operating import status
 from edw.operating.annotations import QUALITIES, notes

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -60,6 +61,7 @@ class Database:
         self.settings = settings
         self.url = f'{settings.server}/{quote(settings.dbname, safe="")}'
         self._copies: int | None = None
+        self._told_time: tuple[str | None, float] = (None, 0.0)  # as the server said it, and monotonic
         self._bulk_size = BulkSize(time.monotonic)
         self._has_answered = False
         self._folder: str | None = None  # of the data of an embedded server
@@ -75,6 +77,18 @@ class Database:
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
         return self._request_with('update_seq', 'GET', '')
+
+    def now(self) -> float:
+        """The time by the server's clock (seconds since the epoch, whole ones), as of the last answer and since.
+
+        It is one clock for all machines. By that of this machine where the server has not said it yet.
+        Source: RFC 9110, 6.6.1, Date.
+        """
+        said, heard = self._told_time
+        try:
+            return parsedate_to_datetime(said or '').timestamp() + time.monotonic() - heard
+        except ValueError:
+            return time.time()
 
     def copies(self) -> int:
         """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it.
@@ -304,6 +318,8 @@ class Database:
             answer = nesting.loads(response.content)
         except ValueError:
             answer = None
+        if isinstance(answer, (dict, list)):
+            self._told_time = response.headers.get('Date'), time.monotonic()
         if response.ok and not response.is_redirect and isinstance(answer, (dict, list)):
             return answer
         raise self._refusal(response, url, answer)

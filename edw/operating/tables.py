@@ -9,19 +9,20 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edw.claiming.farms import FarmStatus
 from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event, raised_at
 from edw.operating.annotations import notes
 from edw.operating.at_work import ListenerStatus
-from edw.operating.checks import is_left_alone, is_silent, remarks
+from edw.operating.checks import is_left_alone, is_silent, nobody_listens, remarks
 from edw.operating.conflicts import Conflict
 from edw.operating.display import DAY, MINUTE, age, age_of, moment, number, safe, shortened, size, step_name
-from edw.operating.status import FailureKind, Status
+from edw.operating.status import FailureKind, RunStatus, Status
+from edw.telling.farms import FarmStatus
 
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
+RUNS_SHOWN = 5  # of those of the status
 ROOMY = 100  # columns from which on the steps' table has room for the listeners' names, which stand below as well
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
@@ -48,6 +49,8 @@ def overview(status: Status, where: str, lease: float, width: int) -> Group:
     found = [Text(line, 'bold red') for line in remarks(status, lease)]
     if found:
         parts += [Text(), *found]
+    if status.runs:
+        parts += [Text(), _runs(status.runs[:RUNS_SHOWN])]
     if status.listeners:
         parts += [Text(), _listeners(status.listeners, status.time, lease)]
     if status.farms:
@@ -112,7 +115,7 @@ def _sums(status: Status) -> str:
 
 def _steps(status: Status, with_listeners: bool) -> Table:
     columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('for', True)]
-    by_column = [('by', False)] if with_listeners else []
+    by_column = [('listeners', False)] if with_listeners else []
     table = _table([*columns, *by_column, ('last hour', True), ('done', True), ('failed', True)])
     for step in status.steps:
         names = [listener.name for listener in status.listeners if listener.step == step.name]
@@ -128,23 +131,39 @@ def _steps(status: Status, with_listeners: bool) -> Table:
             step.done,
             step.failed,
         )
-        _add(table, cells, 'yellow' if is_left_alone(step, status.time) else '')
+        _add(table, cells, 'yellow' if nobody_listens(step) or is_left_alone(step, status.time) else '')
+    return table
+
+
+def _runs(runs: list[RunStatus]) -> Table:
+    table = _table([('run', False), ('state', False), ('files', True), ('failed', True), ('how far', False)])
+    for run in runs:
+        far = ', '.join(f'{count} {shortened(state)}' for state, count in sorted(run.by_state.items()))
+        _add(table, (run.run, shortened(run.state), run.documents, run.failed, far), 'red' if run.is_bad else '')
     return table
 
 
 def _listeners(listeners: list[ListenerStatus], now: float, lease: float) -> Table:
-    columns = [('listener', False), ('step', False), ('documents', True), ('for', True), ('last heartbeat', True)]
-    table = _table(columns)
+    columns = [('listener', False), ('step', False), ('callbacks', False), ('version', False), ('there for', True)]
+    table = _table([*columns, ('documents', True), ('for', True), ('last heartbeat', True)])
     for listener in listeners:
         cells = (
             listener.name,
             listener.step,
+            listener.callbacks or '-',
+            _version(listener) or '-',
+            age_of(listener.started, now),
             listener.claims,
             age_of(listener.since, now),
             age_of(listener.heartbeat, now),
         )
         _add(table, cells, 'red' if is_silent(listener, now, lease) else '')
     return table
+
+
+def _version(listener: ListenerStatus) -> str:
+    """The step's own, and the suite's."""
+    return f'{listener.version} (edw {listener.software})' if listener.software else listener.version
 
 
 def _farms(farms: list[FarmStatus], now: float) -> Table:

@@ -95,6 +95,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--json': (('--json', '--doc', ...), TEXT),
         '--check': (('--check', ...), TEXT),
         '--max-wait': (('--check', '--max-wait', ...), NUMBER),
+        '--notify': (('--check', '--notify', ...), TEXT),
         '--watch': (('--watch', '--max-wait', ...), NUMBER),
         '--conflicts': (('--conflicts', '--json', '--max-wait', ...), NUMBER),
     },

@@ -22,6 +22,8 @@ import local_couchdb
 from edw import __version__, config
 from edw.database import design
 from edw.database.client import Database
+from edw.telling import presence
+from edw.telling.presence import Presence
 from edw.transfer import make_new_folder
 from tests.conftest import Server
 from tests.loops import once
@@ -103,9 +105,16 @@ def test_check(scripts: Scripts, database: Database) -> None:
     done = scripts.call(SCRIPT, '--check', '--max-wait', '60')
     assert (done.returncode, done.stdout) == (0, 'ok: 0 waiting, 0 running, 0 finished\n')
     new_document(database, 'x', datecreated=time.time() - 7000)
-    assert scripts.call(SCRIPT, '--check').returncode == 0
+    nobody = 'nobody listens for (first step): start its listener. Waiting: 1 document, the oldest for 1.9 h\n'
+    for arguments in ((), ('--max-wait', '3600')):
+        late = scripts.call(SCRIPT, '--check', *arguments)
+        assert (late.returncode, late.stdout) == (1, nobody)
+    assert scripts.call(SCRIPT, '--check', '--max-wait', '9000').returncode == 0
+    here = Presence('host:1:a', 'first', since=time.time())
+    presence.Teller(database, here).tell()
+    assert scripts.call(SCRIPT, '--check').returncode == 0  # it may be at others: only --max-wait judges that
     late = scripts.call(SCRIPT, '--check', '--max-wait', '3600')
-    assert (late.returncode, late.stdout) == (1, '1 document waiting for the first step, the oldest for 1.9 h\n')
+    assert (late.returncode, late.stdout) == (1, '1 document waiting for first, the oldest for 1.9 h\n')
     new_document(database, 'bad', status='bad\nrun')
     failed = scripts.call(SCRIPT, '--check')
     assert failed.returncode == 1 and failed.stdout.startswith('1 document failed, bad: ')
@@ -118,6 +127,8 @@ def test_check(scripts: Scripts, database: Database) -> None:
         ('--max-wait', '5'),
         ('--check', '--max-wait', '0'),
         ('--check', '--json'),
+        ('--notify', 'cat'),
+        ('--check', '--notify', ' '),
         ('--check', '--watch'),
         ('--conflicts', '--watch'),
         ('--watch', '--doc', 'x'),
@@ -251,7 +262,7 @@ def test_watch_on_a_terminal(scripts: Scripts, database: Database) -> None:
 def test_colours_only_on_a_terminal(scripts: Scripts, database: Database) -> None:
     new_document(database, 'x', datecreated=1)
     shown = on_a_terminal(scripts)
-    assert '\x1b[' in shown and 'nobody works on it' in shown
+    assert '\x1b[' in shown and 'nobody listens for (first step)' in shown
     assert '\x1b' not in scripts.run(SCRIPT).stdout
     assert 'made' in on_a_terminal(scripts, '--doc', 'x')
 
