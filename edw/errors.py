@@ -74,6 +74,10 @@ class Unavailable(DatabaseError):
         self.retry_after = retry_after
 
 
+class NoSuchStep(EdwError):
+    """No document has ever been at a step of this name."""
+
+
 class StepError(EdwError):
     """A step could not be done on this document now; another attempt may succeed."""
 
