@@ -2,6 +2,7 @@
 """Requeue documents, so that steps are done again: those that failed, or those that some step is to do anew.
 
 reprocess.py --failed [STEP]        documents that failed for good (in STEP): that step is done again
+reprocess.py --failed --kind 'md5 differs'    those with this kind of failure, as show_status.py names it
 reprocess.py --from STEP ...        cut `process` back to before STEP, so that it and all behind it are done again;
                                     a document that failed is requeued by it too
 reprocess.py --from STEP --version-below 3    what an older version of STEP has made: versions are compared by their
@@ -29,9 +30,10 @@ from functools import partial
 from tqdm import tqdm
 
 from edw import cli, config
-from edw.database import design
+from edw.database import design, views
 from edw.database.client import Database
 from edw.errors import EdwError, NoSuchStep, SettingsError
+from edw.model.chain import meant
 from edw.model.documents import Document, entry_of, superseded_entries
 from edw.model.provenance import Made, made_by
 from edw.operating import reprocessing
@@ -74,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = look(database, selection, change, arguments.force)
     if arguments.step is not None:
         design.check_step(database, arguments.step, plan.superseded)
+    if arguments.kind is not None and not plan.revisions:
+        _check_kind(database, arguments.kind)
     show(plan)
     if arguments.dry_run:
         return 0
@@ -199,6 +203,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         '--failed', nargs='?', const='', metavar='STEP', help='documents that failed for good (in STEP, or this ID)'
     )
+    parser.add_argument(
+        '--kind', metavar='KIND', help='with --failed: with this kind of failure, as show_status.py has it'
+    )
     parser.add_argument('--from', dest='step', metavar='STEP', help='cut process back to before STEP')
     parser.add_argument('--run', metavar='RUN', help='documents of a run')
     parser.add_argument(
@@ -232,6 +239,7 @@ def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
             status=arguments.status,
             failed=arguments.failed is not None,
             step=arguments.failed or None,
+            kind=arguments.kind,
             made=made,
         )
     except SettingsError as error:
@@ -247,6 +255,15 @@ def _step_or_id(database: Database, selection: Selection, name: str) -> Selectio
             raise
         return replace(selection, ids=(name, *selection.ids), step=None)
     return selection
+
+
+def _check_kind(database: Database, kind: str) -> None:
+    """Raise EdwError where nothing has failed with this kind, because its name is wrong."""
+    design.check(database, views=(views.FAILED,))
+    kinds = sorted({views.text(found) for _, found in views.counts(database, views.FAILED, level=2)})
+    if kind not in kinds:
+        there = '; '.join(map(safe, kinds[:MAX_GROUPS])) or 'none'
+        raise EdwError(f'nothing has failed with the kind {kind!r}; kinds that there are: {there}{meant(kind, kinds)}')
 
 
 def _change(parser: ArgumentParser, arguments: Namespace) -> Change:

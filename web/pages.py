@@ -24,7 +24,7 @@ from edw.operating import status
 from edw.operating.annotations import QUALITIES, notes
 from edw.operating.conflicts import conflict
 from edw.operating.outputs import output_of
-from edw.operating.reprocessing import failed_step, is_failed
+from edw.operating.reprocessing import is_failed
 from web import access, render
 from web.blocking import in_thread
 from web.live import Live, Snapshot
@@ -135,7 +135,7 @@ def document(request: Request) -> Response:
         run=doc.get('run') if isinstance(doc.get('run'), str) else None,
         facts=_facts(doc),
         failed=is_failed(doc),
-        failed_step=failed_step(doc),
+        failed_step=documents.failed_step(doc),
         claimed=doc.get('claim') is not None,
         steps=_steps_done(doc),
         events=timeline(doc),

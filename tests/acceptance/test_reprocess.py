@@ -61,6 +61,16 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     moved.write_bytes(moved.read_bytes()[:1000])
     assert scripts.call('listen_analysis1.py', '--once').returncode == 1
 
+    kinds = {doc_id: database.get(doc_id)['failures'][-1]['kind'] for doc_id in ids}
+    assert list(kinds.values()) == ['file missing', 'md5 differs', 'md5 differs']
+    told = scripts.call('show_status.py').stdout
+    assert '1  move_to_sps        file missing' in told and '1  move_to_sps        md5 differs' in told
+    one = scripts.call('reprocess.py', '--failed', '--kind', 'file missing', '--dry-run')
+    assert one.returncode == 0 and '1 documents would be requeued' in one.stdout and gone in one.stdout
+    wrong_kind = scripts.call('reprocess.py', '--failed', '--kind', 'file mising', '--yes')
+    assert wrong_kind.returncode == 1 and wrong_kind.stderr.endswith(
+        'kinds that there are: file missing; md5 differs. Did you mean file missing?\n'
+    )
     before = sequence(database)
     shown = scripts.run('reprocess.py', '--failed', '--dry-run')
     assert shown.returncode == 0 and shown.stderr == '' and sequence(database) == before
@@ -268,6 +278,7 @@ def test_watchers_and_listeners_wait_for_a_step_that_nobody_has_done_yet(scripts
         (('--range', 'doc001', 'doc000', '--failed'), 'doc001 comes after doc000'),
         (('--failed', '--yes', '--dry-run'), 'not allowed with'),
         (('--failed', '--version-below', '3'), 'go with --from STEP'),
+        (('--run', 'r', '--from', 'first', '--kind', 'f'), 'give --failed, too'),
         (('--from', 'first', '--version-below', ''), 'must not be empty'),
         (('--from', 'first', '--commit', 'HEAD'), 'no commit like'),
         (('--from', 'first', '--before', 'yesterday'), 'no time like'),
