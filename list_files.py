@@ -25,7 +25,7 @@ from edw.database import design, views
 from edw.database.client import Database, batches
 from edw.errors import EdwError
 from edw.model import documents
-from edw.operating.display import columns, moment, number
+from edw.operating.display import entries, moment, number, screen_width
 from edw.selecting import conditions, wanted
 from edw.selecting.finding import find
 from edw.selecting.rows import Row, row_of
@@ -66,7 +66,8 @@ def _table(rows: Iterable[Row], with_md5: bool) -> None:
     for page in batches(rows, PAGE):
         lines = [_cells(row, with_md5) for row in page]
         head = [] if count else [('document', 'status', 'time', *['md5'] * with_md5, 'quality', 'tags', 'file')]
-        print(*columns([*head, *lines]), sep='\n')
+        for shown in entries([*head, *lines], screen_width(), heads=len(head)):
+            print(*shown, sep='\n')
         count += len(page)
     if count:
         print(f'{number(count, "file")}', file=sys.stderr)
