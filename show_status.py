@@ -7,7 +7,7 @@ show_status.py --doc ID     what happened to one document
 show_status.py --run RUN    the documents of a run, one a line, with what is wrong and since when
 show_status.py --failed     the same of those that failed (--failed STEP: in that step), --waiting STEP of those that
                             wait for it; with --run of that run alone
-show_status.py --conflicts  documents with several versions, side by side, and how to keep one
+show_status.py --conflicts  documents with several versions, side by side, with the commands that delete all but one
 show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron
 """
 

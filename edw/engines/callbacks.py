@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edw import software
+from edw import logs, software
 from edw.database import storable
 from edw.errors import NO_ENTRY, StepError, TryLater, Unavailable, Unprocessable
 from edw.model import documents
@@ -58,7 +59,8 @@ def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = 
     entry: dict[str, Any] | None = None
     error, kind, final, away, trace = '', '', False, '', ''
     try:
-        entry = checked_entry(callback(json.loads(json.dumps(doc))))
+        with _named_in_log(doc['_id']):
+            entry = checked_entry(callback(json.loads(json.dumps(doc))))
     # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
     except (Exception, SystemExit) as raised:
         expected = isinstance(raised, (StepError, Unavailable))
@@ -81,6 +83,15 @@ def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = 
         traceback=trace,
         software=software.here(packages),
     )
+
+
+@contextlib.contextmanager
+def _named_in_log(doc_id: str) -> Iterator[None]:
+    token = logs.working_on.set(doc_id)
+    try:
+        yield
+    finally:
+        logs.working_on.reset(token)
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:
