@@ -105,7 +105,7 @@ def _read(database: Database, ids: Iterable[str]) -> list[Document]:
 def _listed(doc: Document) -> Listed:
     doc_id, found = doc['_id'], doc.get('status')
     claim, last = doc.get('claim'), documents.last_failure(doc)
-    error = '' if last is None else f'{documents.failure_kind_of(last)}: {last.get("error")}'
+    error = '' if last is None else _error(last)
     if documents.is_failed_status(found):
         step = documents.failed_step(doc)
         state = f'failed in {step}' if step else str(found)
@@ -124,3 +124,10 @@ def _listed(doc: Document) -> Listed:
     # That of an attempt which another one follows, or after which it was requeued.
     is_over = last is None or documents.entry_of(doc, documents.failed_step(doc)) is not None
     return Listed(doc_id, documents.waiting_since(doc), state, '' if is_over else f'last failure: {error}', False)
+
+
+def _error(failure: dict[str, Any]) -> str:
+    """The kind and the text of a failure, which begins with its type where that is the kind."""
+    error = failure['error'] if isinstance(failure.get('error'), str) else ''
+    text = error.partition(': ')[2]
+    return f'{documents.failure_kind_of(failure)}: {text}' if text else error

@@ -37,7 +37,7 @@ def told(found: listing.Listing) -> list[tuple[str, float | None, str, str]]:
     return [(one.doc_id, one.time, one.state, one.what) for one in found.documents]
 
 
-ERROR = 'md5 differs: StepError: /x has the md5 1, not 2'
+ERROR = 'md5 differs: /x has the md5 1, not 2'
 
 
 def test_a_run_with_what_is_wrong_first(filled: Database) -> None:
