@@ -8,7 +8,7 @@ import listener
 
 
 def callback(doc: dict) -> dict:
-    print('printed of', doc['_id'])
+    print(f'printed of {doc["_id"]}\n', end='')  # in one piece: of several threads, the parts of a line mix
     logging.getLogger('mine').warning('something is odd')
     logging.getLogger('mine').info('nobody asks for this')
     logging.getLogger('listener.mine').info('something is told')
