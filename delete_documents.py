@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.with_files and is_url(settings.sps):
         raise SettingsError(f'{settings.sps}: files are deleted on the machine that has them; run it there.')
     database = Database(settings)
+    print('database', database.place(), flush=True)
     design.check(database, views=(views.RUNS,))
     plan = removing.plan(database, arguments.names, arguments.with_files)
     show(plan, arguments.with_files)
