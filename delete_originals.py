@@ -30,9 +30,10 @@ from tqdm import tqdm
 
 from edw import cli, config
 from edw.config import Settings
+from edw.database import design
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
-from edw.errors import EdwError, SettingsError, StepError, TryLater, Unavailable
+from edw.errors import EdwError, NoSuchStep, SettingsError, StepError, TryLater, Unavailable
 from edw.keeping import leftovers, planning, superseded
 from edw.keeping.copies import is_deleted
 from edw.keeping.deleting import NO_FILE, Deleter, Originals
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _once(database: Database, arguments: argparse.Namespace) -> int:
+    design.check_step(database, arguments.after)
     terms = _terms(database.settings, arguments)
     plan = look(database, arguments.folder, terms, arguments.keep_free)
     show(plan, arguments.keep_free)
@@ -219,6 +221,7 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
     said = ''
     while not ended.is_set():
         try:
+            design.check_step(database, arguments.after)
             terms = _terms(settings, arguments)
             plan = look(database, arguments.folder, terms, arguments.keep_free, aside)
             if plan.chosen or plan.parts:
@@ -229,7 +232,7 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
                     aside |= done.for_good
                     tell(done)
             said = ''
-        except TryLater as error:
+        except (TryLater, NoSuchStep) as error:
             if str(error) != said:
                 print(f'error: {error}; waiting', file=sys.stderr)
             said = str(error)

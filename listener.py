@@ -366,10 +366,17 @@ class Listener:
         self._intake.leave_alone(exchanged.refused)
         self._in_flight.settle(exchanged.written, self._claimant.name)
         self._in_flight.submit(exchanged.won)
+        if exchanged.lost:
+            self._tell_of_lost(exchanged.lost, len(exchanged.won))
         if None in exchanged.written:
             self._intake.doubt()  # because of a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
         self._claimant.tell(self._in_flight.holds_claims)
+
+    def _tell_of_lost(self, lost: list[str], won: int) -> None:
+        what = lost[0] if len(lost) == 1 else f'{len(lost)} of {len(lost) + won}'
+        then = '; they are faster, and what comes next is left to them for a while' if self._policy.backs_off else ''
+        log.info('others were first to claim or change %s%s', what, then)
 
     # 3. The engine runs the callback on each; 4. its outcome comes as an event, and is written by the next exchange.
 

@@ -258,7 +258,7 @@ def runs(database: Database, limit: int) -> list[RunStatus]:
     return [row_of(run, dict(states)) for run, states in by_state.items()]
 
 
-def documents_of_run(database: Database, run: str) -> list[dict[str, Any]]:
+def rows_of_run(database: Database, run: str) -> list[dict[str, Any]]:
     """`id`, `status` and `last_step` (0: none yet) of a run's documents, in the order of their ids."""
     rows = views.rows(database, views.RUNS, reduce=False, startkey=[run], endkey=[run, views.LAST])
     return sorted(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -74,8 +75,8 @@ def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
     assert scripts.call('listen_newfiles.py', '--once').returncode == 1
     kinds = {(kind['step'], kind['kind'], kind['count'], kind['doc_id']) for kind in as_json(scripts)['failures']}
     assert kinds == {
-        ('move_to_sps', 'Unprocessable', 1, 'nameless'),
-        ('move_to_sps', 'StepError', 1, 'gone'),
+        ('move_to_sps', 'field missing', 1, 'nameless'),
+        ('move_to_sps', 'file missing', 1, 'gone'),
     }
     shown = scripts.run(SCRIPT).stdout
     assert '/nowhere/gone.root cannot be moved' in shown and '2 failed' in shown
@@ -250,6 +251,29 @@ def on_a_terminal(scripts: Scripts, *arguments: str, when: tuple[Then, ...] = ()
                 process.kill()
         assert process.wait(LIMIT) == 0 and not left, written
     return written
+
+
+def test_what_is_long_stands_in_one_piece_on_a_narrow_terminal(scripts: Scripts, database: Database) -> None:
+    path = f'/srv/edw/{"long/" * 20}x-y.root'
+    failure = {'process': 'copy', 'error': f'StepError: {path} is gone', 'kind': 'file missing', 'time': time.time()}
+    new_document(database, 'x', run='r', status='failed copy', failures=[failure], original_file=path)
+    for arguments in ((), ('--failed',), ('--run', 'r'), ('--doc', 'x')):
+        shown = re.sub(r'\x1b\[\d+m', '', on_a_terminal(scripts, *arguments))
+        assert path in shown, arguments
+        assert all(len(line) <= 80 for line in shown.splitlines() if path not in line), shown
+
+
+def test_lists_of_documents(scripts: Scripts, database: Database) -> None:
+    new_document(database, 'x', run='r', status='failed copy', failures=[{'process': 'copy', 'error': 'KeyError: 1'}])
+    for arguments in (('--failed',), ('--failed', 'copy'), ('--failed', '--run', 'r'), ('--run', 'r')):
+        done = scripts.call(SCRIPT, *arguments)
+        assert done.returncode == 0 and done.stdout.splitlines()[1].startswith('x  '), done.stderr
+        assert 'failed in copy  KeyError: 1' in done.stdout
+    assert 'no document is like that' in scripts.call(SCRIPT, '--waiting', 'copy').stderr
+    refused = scripts.call(SCRIPT, '--failed', 'cpoy')
+    assert refused.returncode == 1 and 'Did you mean copy?' in refused.stderr
+    for arguments in (('--failed', '--json'), ('--run', 'r', '--check'), ('--failed', '--waiting', 'copy')):
+        assert scripts.call(SCRIPT, *arguments).returncode == 2, arguments
 
 
 def test_watch_on_a_terminal(scripts: Scripts, database: Database) -> None:

@@ -119,12 +119,12 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
         RunStatus('ma22a001', 8, {'failed long ago': 1, 'first': 2, 'second': 2, 'no second': 3}, 4),
     ]
     assert [run.run for run in status.runs(database, 9)] == ['ma22a002', 'ma22a001', 'ma22a000']
-    assert status.documents_of_run(database, 'ma22a001')[:3] == [
+    assert status.rows_of_run(database, 'ma22a001')[:3] == [
         {'id': 'ma22a001_000', 'status': 'good', 'last_step': 'first'},
         {'id': 'ma22a001_001', 'status': 'good', 'last_step': 'first'},
         {'id': 'ma22a001_002', 'status': 'good', 'last_step': 'second'},
     ]
-    assert status.documents_of_run(database, 'ma22a0') == []
+    assert status.rows_of_run(database, 'ma22a0') == []
     assert status.throughput(database, 1) == {'first': [], 'second': [(60 * ((NOW - 30) // 60), 2)]}
     assert sum(count for _, count in status.throughput(database, 3)['first']) == 7
 

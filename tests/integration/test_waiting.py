@@ -76,7 +76,7 @@ def test_where_only_some_files_are_out_of_reach_the_others_are_done(
     with Running(callback, database.settings, first_rest=0.1):
         wait_until(lambda: all(names(database.get(doc_id)) == ['first'] for doc_id in set(ids) - away))
         assert all(names(doc) == [] for doc in database.existing(away).values())
-        wait_until(lambda: f'goes back again, though others were done: {REASON}' in caplog.text)
+        wait_until(lambda: f'waits once more, though others were done: {REASON}' in caplog.text)
         place.is_there.set()
         wait_until(lambda: all(names(doc) == ['first'] for doc in database.existing(away).values()))
 
