@@ -30,7 +30,9 @@ HOUR = 3600.0  # seconds
 GROUPS = 1000  # steps, kinds of failure, statuses
 DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
 KINDS = 20  # kinds of failure that are listed, the most frequent ones
-NEWEST_HOURS = 200  # hours of runs that are read at first, to find the last runs; if they are too few, four times as many
+NEWEST_HOURS = (
+    200  # hours of runs that are read at first, to find the last runs; if they are too few, four times as many
+)
 NAMED = 10  # documents in conflict, and unplaced ones, that are named
 VIEWS = (
     views.CHAIN,

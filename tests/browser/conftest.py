@@ -36,7 +36,6 @@ ARGUMENTS = [
 ]
 PASSWORD = 'open-sesame'
 DESKTOP = {'width': 1280, 'height': 900}
-PHONE = {'width': 375, 'height': 740}
 SCREENSHOTS = os.environ.get('EDW_SCREENSHOTS')  # folder that they are written to
 
 Open = Callable[..., Page]
