@@ -15,7 +15,7 @@ HEIGHT = 64  # pixels, of the highest bar
 BAR_GAP = 0.2  # percent of the width
 TICK_HOURS = 2
 NEW, PART, DONE, BAD, OTHER = 'new', 'part', 'done', 'bad', 'other'  # classes of the style sheet
-LEGEND = {DONE: 'done', PART: 'on the way', NEW: 'not begun', OTHER: 'held, or being written', BAD: 'failed'}
+LEGEND = {DONE: 'all steps done', PART: 'on the way', NEW: 'not begun', OTHER: 'held, or being written', BAD: 'failed'}
 
 Counts = dict[str, list[tuple[float, int]]]
 
