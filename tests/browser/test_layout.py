@@ -21,7 +21,8 @@ LONG = 'r' * 30 + '_' + 'x' * 165 + '_000'  # 200 characters, of which no line c
 FOREIGN = 'фон–ベータ崩壊_測定_\u202eabc\u202c_ünï'
 
 # What is wrong with a page as it stands, a line each.
-# - Texts that stand outside of what is seen, whatever hides it: the page's edge, or a box around them.
+# - Texts that stand outside of what is seen, whatever hides it: the page's edge, or a box around them; and names with a
+#   line for each few letters.
 # - What is pressed and stands alone, of less than 24 pixels (WCAG 2.2, 2.5.8; links within a sentence are left out).
 LOOK = """() => {
     const wrong = [];
@@ -44,6 +45,9 @@ LOOK = """() => {
         const [left, right] = limitsOf(one.parentElement);
         if (box.left < left - 1 || box.right > right + 1) {
             wrong.push(`cut off: ${one.tagName} ${one.textContent.trim().slice(0, 50)}`);
+        }
+        if (box.width < 60 && box.height > 80) {
+            wrong.push(`squeezed: ${one.tagName} ${one.textContent.trim().slice(0, 50)}`);
         }
     }
     for (const one of document.querySelectorAll('button, select, input, nav a, .account a, summary')) {
