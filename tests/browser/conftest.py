@@ -90,7 +90,10 @@ def _process(scripts: Scripts, database: Database, files: int) -> None:
     source.write_bytes(source.read_bytes()[:20_000])
     database.put({**broken, 'md5sum': md5_of(source), 'size': 20_000})
     for listener in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.call(listener, '--once', '-q').returncode == 1  # each fails on one document
+        # Without processes, which would take longer to start than the few files.
+        assert (
+            scripts.call(listener, '--once', '-q', '--engine', 'threads').returncode == 1
+        )  # each fails on one document
 
 
 @pytest.fixture(scope='session')
