@@ -1,11 +1,11 @@
-"""The heartbeat of a listener that holds claims, written by a process of its own.
+"""The heartbeat of a listener that holds claims, written by a process of its own, which also says that it is there.
 
 Not by a thread: a callback may hold the interpreter's lock for hours. The process is also the first to
 know when its listener is gone: its standard input ends, and it releases the claims at once. Where it is
 killed together with its listener, peers see the counter stand still; `edw.claiming.peers` is their side.
 
-This module is light to import: the process loads what it beats with when the first beat is due. A listener that is done
-before pays nothing for it, and one that starts has the processor for itself.
+This module is light to import: the process loads what it writes with after LIGHT. A listener that is done before pays
+nothing for it, and one that starts has the processor for itself.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from edw.config import Settings
     from edw.database.client import Database
     from edw.model.documents import Document
+    from edw.telling.presence import Presence
 
 HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the listener says on the pipe
+LIGHT = 1.0  # seconds; the first beat is due later, by the shipped settings after ten
 END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
-LOGIN_PAUSE = 60.0  # seconds after a refused login: CouchDB locks an address out after five
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,9 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """The listener's side: starts the process with the first claim, and tells it what it has to know."""
 
-    def __init__(self, settings: Settings, step: str, listener: str) -> None:
-        self.listener = listener
-        self._order = {'settings': dataclasses.asdict(settings), 'step': step, 'listener': listener}
+    def __init__(self, settings: Settings, presence: Presence) -> None:
+        self.listener = presence.listener
+        self._order = {'settings': dataclasses.asdict(settings), 'presence': dataclasses.asdict(presence)}
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: IO[bytes] | None = None  # its standard input
         self._told = HOLDS_NONE
@@ -123,18 +124,19 @@ class _Ear(threading.Thread):
 def main() -> int:
     """Write the heartbeat until the listener ends; then release what it held."""
     _outlive()
-    parent = os.getppid()
+    started, parent = time.monotonic(), os.getppid()
     order = json.loads(_first_line())
     ear = _Ear()
     ear.start()
-    if ear.ended.wait(order['settings']['heartbeat']) and ear.ended_in_order:
+    if ear.ended.wait(min(LIGHT, order['settings']['heartbeat'])) and ear.ended_in_order:
         return 0
     from edw import cli
     from edw.config import Settings
     from edw.database.client import Database
+    from edw.telling.presence import Presence
 
     settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
-    return cli.ending(partial(_beat, Database(settings), order['step'], order['listener'], ear, parent))
+    return cli.ending(partial(_beat, Database(settings), Presence(**order['presence']), ear, started, parent))
 
 
 def _outlive() -> None:
@@ -143,23 +145,34 @@ def _outlive() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _beat(database: Database, step: str, listener: str, ear: _Ear, parent: int) -> int:
+def _beat(database: Database, presence: Presence, ear: _Ear, started: float, parent: int) -> int:
+    """Write the heartbeat, the first time when that is due by the monotonic time `started`."""
     _outlive()  # again: whoever runs a script sets signals
     from edw import logs
     from edw.claiming import cluster
-    from edw.database.retry import Retry
+    from edw.database.retry import JITTER, Retry
     from edw.model.listeners import heartbeat_id
+    from edw.telling.presence import LOGIN_PAUSE, Teller
 
     logs.set_up(logging.INFO)
-    settings = database.settings
-    beats = _Beats(database, {'_id': heartbeat_id(listener), 'counter': 0, 'process': step})
+    settings, step, listener = database.settings, presence.step, presence.listener
+    beats = _Beats(database, {'_id': heartbeat_id(listener), 'counter': 0, 'process': step}, LOGIN_PAUSE)
+    teller = Teller(database, presence)
+    if not ear.ended.is_set():
+        teller.tell()
+        if not ear.ended.wait(JITTER.uniform(0.0, settings.heartbeat / 10)):
+            teller.tell()
+    due = started + settings.heartbeat
     # By the parent too: children of the callback's own may hold the pipe open after their listener's death.
-    while not ear.ended.is_set() and os.getppid() == parent:
+    while not ear.ended.wait(max(0.0, due - time.monotonic())) and os.getppid() == parent:
+        due = time.monotonic() + settings.heartbeat
         # Also for claims that came and went in between: to others a fast listener holds some all the time.
-        if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
+        if ear.holds_claims or ear.held_claims:
+            if _is_paused(os.getppid()):
+                continue
             ear.held_claims = ear.holds_claims
             beats.beat()
-        ear.ended.wait(settings.heartbeat)
+        teller.tell()
     # After a lease peers release the claims. Until then a server that is away, or a proxy's word, is waited out.
     retry = Retry(threading.Event().wait, patience=settings.lease)
     try:
@@ -167,6 +180,7 @@ def _beat(database: Database, step: str, listener: str, ear: _Ear, parent: int) 
             released = retry(cluster.release_all, database, step, listener, lambda other: False)
             log.warning('%s is gone: its claims are released: %d', listener, released)
         retry(beats.remove)
+        teller.withdraw()
     except EdwError as error:
         log.warning('the last words of %s cannot be written: %s', listener, error)
         return error.exit_code
@@ -176,10 +190,11 @@ def _beat(database: Database, step: str, listener: str, ear: _Ear, parent: int) 
 class _Beats:
     """The heartbeat document: a counter that goes on."""
 
-    def __init__(self, database: Database, doc: Document) -> None:
+    def __init__(self, database: Database, doc: Document, login_pause: float) -> None:
         self._database = database
         self._doc = doc
         self._lease = database.settings.lease
+        self._login_pause = login_pause  # seconds after a refused login
         self._written: float | None = None  # monotonic time of the last beat, or of the first that was tried
         self._late = False
         self._silent_until = 0.0  # monotonic time
@@ -199,8 +214,8 @@ class _Beats:
                 self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
                 self._doc['_rev'] = self._database.put(self._doc)['rev']
         except LoginRefused as error:
-            self._silent_until = time.monotonic() + LOGIN_PAUSE
-            log.warning('no heartbeat for %g s: %s', LOGIN_PAUSE, error)
+            self._silent_until = time.monotonic() + self._login_pause
+            log.warning('no heartbeat for %g s: %s', self._login_pause, error)
             return
         except DatabaseError as error:
             if not self._late and time.monotonic() - self._written > self._lease:

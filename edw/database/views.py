@@ -14,7 +14,7 @@ from edw.database.client import Database
 from edw.model import documents
 
 CHAIN, CLAIMS, CONFLICTS, DONE, FAILED = 'chain', 'claims', 'conflicts', 'done', 'failed'
-RUNS, STATUS, UNPLACED, WAITING = 'runs', 'status', 'unplaced', 'waiting'
+NEWEST, RUNS, STATUS, UNPLACED, WAITING = 'newest', 'runs', 'status', 'unplaced', 'waiting'
 CLOSED, PAST, PRIORITY, SOFTWARE = 'closed', 'past', 'priority', 'software'
 
 # In a key, the first comes before all numbers and strings, but after null, and the second after everything.
@@ -63,6 +63,13 @@ def ids_of_run(database: Database, run: str) -> list[str]:
     """Ids of the documents of a run's files, in order; none where there is no such run."""
     found = rows(database, RUNS, reduce=False, startkey=[run], endkey=[run, LAST])
     return sorted(row['id'] for row in found if row['key'][0] == run)
+
+
+def steps(database: Database) -> set[str]:
+    """Names of the steps that documents have ever been at: they were done, are being done, or have failed."""
+    names = {name for _, name in counts(database, CHAIN, level=2)}
+    names |= {*counts(database, CLAIMS), *counts(database, FAILED)}
+    return {name for name in names if isinstance(name, str)}
 
 
 def oldest_waiting(database: Database, place: str | int) -> float | None:

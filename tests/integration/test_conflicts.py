@@ -21,6 +21,7 @@ from edw.database.client import Database
 from edw.model import documents
 from edw.model.documents import Document
 from edw.operating import conflicts, tables
+from edw.telling.presence import Presence
 from tests.conftest import Server
 from tests.scripts import wait_until
 
@@ -62,7 +63,7 @@ def claimant(database: Database) -> Claimant:
         def tell(self, holds_claims: bool) -> None:
             pass
 
-    return Claimant(database, 'first', 0, Silent(database.settings, 'first', HERE))
+    return Claimant(database, 'first', 0, Silent(database.settings, Presence(HERE, 'first')))
 
 
 def result(doc: Document) -> Update:

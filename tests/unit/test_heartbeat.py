@@ -32,7 +32,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def order(heartbeat: float) -> bytes:
     settings = dataclasses.replace(SETTINGS, server=NOWHERE, heartbeat=heartbeat, lease=2 * heartbeat)
-    values = {'settings': dataclasses.asdict(settings), 'step': 'first', 'listener': 'here:1:abc'}
+    values = {'settings': dataclasses.asdict(settings), 'presence': {'listener': 'here:1:abc', 'step': 'first'}}
     return json.dumps(values, default=str).encode() + b'\n'
 
 
