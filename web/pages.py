@@ -114,6 +114,7 @@ def run(request: Request) -> Response:
         run=name,
         state=state_of(own),
         rows=rows[:MOST_DOCUMENTS],
+        skipped={doc_id: reason for doc_id, doc in docs.items() if (reason := _skipped(doc))},
         total=len(rows),
         most=MOST_DOCUMENTS,
     )
@@ -261,6 +262,13 @@ def _facts(doc: Document) -> list[tuple[str, str]]:
         for name, value in named.items()
         if value is not None
     ]
+
+
+def _skipped(doc: Document) -> str:
+    """Why the last step was skipped; '' where it was not."""
+    last = documents.last_step(doc)
+    entry = documents.entry_of(doc, last) if isinstance(last, str) else None
+    return str(entry['skipped']) if entry is not None and documents.is_skipped(entry) else ''
 
 
 def _steps_done(doc: Document) -> list[str]:
