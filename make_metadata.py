@@ -81,6 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--update', action='store_true', help='register files anew that have changed, if no step has begun on them'
     )
+    parser.add_argument(
+        '--condition',
+        type=_condition,
+        metavar='NAME',
+        help='the kind of run: calibration, background, neutron, ...; a file whose header says another one is refused',
+    )
     arguments = parser.parse_args(argv)
     folder = arguments.folder or arguments.watch
     for option in ('settle', 'patterns', 'recursive', 'done_mark', 'update'):
@@ -91,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('--settle and --done-mark are two ways to tell that a file is finished: give one')
     if (folder or arguments.close) and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
         parser.error('N, --events and --seed are for simulated files, not for --from DIR, --watch DIR or --close RUN')
+    if arguments.close and arguments.condition is not None:
+        parser.error('--condition goes not with --close RUN: the files of the run have it')
     database = Database(config.load(arguments.config))
     if arguments.close is not None:
         return close(database, arguments.close)
@@ -99,14 +107,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         patterns = tuple(arguments.patterns or Selection.patterns)
         copies = _copies(database.settings.sps, folder)
         selection = Selection(patterns, arguments.recursive, arguments.done_mark, copies)
-        registrar = Registrar(database, _conditions, arguments.update)
+        registrar = Registrar(database, _header, arguments.update, arguments.condition)
         if arguments.folder:
             return register(database, registrar, folder, selection, settle)
         return watch(Watcher(database, registrar, folder, selection, settle))
-    return seed(database, arguments.number or 1, arguments.events or EVENTS, arguments.seed)
+    events = arguments.events or EVENTS
+    return seed(database, arguments.number or 1, events, arguments.seed, arguments.condition)
 
 
-def seed(database: Database, number: int, events: int, random_seed: int | None) -> int:
+def seed(
+    database: Database, number: int, events: int, random_seed: int | None = None, condition: str | None = None
+) -> int:
     """Make `number` documents of the next run, with their data files."""
     if is_url(database.settings.raw):
         raise SettingsError('[data] raw: the simulated acquisition writes to a local folder, not to a URL.')
@@ -123,7 +134,7 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
     docs: list[Document] = []
     try:
         for index in progress_bar(range(number), desc='writing data files'):
-            docs.append(_acquire(raw, run, index, events, random_seed))
+            docs.append(_acquire(raw, run, index, events, random_seed, condition))
     except BaseException as error:
         # Nothing half done: neither files without documents, nor a run without files.
         for doc in docs:
@@ -233,24 +244,27 @@ def _copies(sps: str, folder: Path) -> Path | None:
     return None if copies == real or copies in real.parents else copies
 
 
-def _conditions(file: Path) -> dict[str, Any]:
+def _header(file: Path) -> tuple[dict[str, Any], str | None]:
     if not file.name.endswith(ROOT_ENDING):
-        return {}
-    conditions = acquisition.read_conditions(file)
+        return {}, None
+    conditions, condition = acquisition.read_header(file)
     if conditions is None:
         print(f'warning: {file} holds no run conditions that can be read', file=sys.stderr)
-    return conditions or {}
+    if condition is not None and (problem := names.condition_problem(condition)):
+        print(f'warning: {file}: in its header, {problem}', file=sys.stderr)
+        condition = None
+    return conditions or {}, condition
 
 
-def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None) -> Document:
+def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None, condition: str | None) -> Document:
     """Take one file's data: simulated, but written, measured and described as real ones."""
     rng = np.random.default_rng(None if random_seed is None else [random_seed, index])
     conditions: dict[str, Any] = {'volts': VOLTS, 'temperature': rng.uniform(*TEMPERATURE)}
     doc_id = runs.file_id(run, index)
     path = raw / f'{doc_id}.root'
     with files.replacing(path) as temporary:
-        acquisition.write_file(temporary, events, rng, conditions)
-    return catalogue.new_document(doc_id, run, path, conditions)
+        acquisition.write_file(temporary, events, rng, conditions, condition)
+    return catalogue.new_document(doc_id, run, path, conditions, condition)
 
 
 def _complain(refused: Iterable[str]) -> None:
@@ -284,6 +298,12 @@ def _pattern(text: str) -> str:
 
 def _mark(text: str) -> str:
     if problem := names.mark_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
+
+
+def _condition(text: str) -> str:
+    if problem := names.condition_problem(text):
         raise argparse.ArgumentTypeError(problem)
     return text
 

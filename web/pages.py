@@ -113,6 +113,7 @@ def run(request: Request) -> Response:
         **_notes(request, docs.values()),
         run=name,
         state=state_of(own),
+        conditions=sorted({views.text(doc['condition']) for doc in docs.values() if doc.get('condition') is not None}),
         rows=rows[:MOST_DOCUMENTS],
         skipped={doc_id: reason for doc_id, doc in docs.items() if (reason := _skipped(doc))},
         total=len(rows),
@@ -250,6 +251,7 @@ def _facts(doc: Document) -> list[tuple[str, str]]:
     named = {
         'status': doc.get('status'),
         'last step': documents.last_step(doc) or None,
+        'condition': doc.get('condition'),
         'file': doc.get('original_file'),
         'size': f'{render.number(doc["size"])} bytes' if type(doc.get('size')) is int else doc.get('size'),
         'md5': doc.get('md5sum'),
