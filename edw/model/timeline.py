@@ -49,7 +49,8 @@ def timeline(doc: Any) -> list[Event]:
         return []
     placed: list[tuple[float, Event]] = []
     entries = _entries(doc.get('process'), DONE)
-    for record in (_made(doc), entries, _failures(doc), _superseded(doc), _checked(doc), _deleted(doc), _claim(doc)):
+    # What was cut before what is there now: of a run, both have the time at which it was complete anew.
+    for record in (_made(doc), _superseded(doc), entries, _failures(doc), _checked(doc), _deleted(doc), _claim(doc)):
         last = -math.inf
         for event in record:
             last = last if event.time is None else max(last, event.time)
