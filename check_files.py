@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     arguments = _parser().parse_args(argv)
     database = Database(config.load(arguments.config))
+    if not arguments.json:
+        print('database', database.place(), flush=True)
     if arguments.runs:
         design.check(database, views=(views.RUNS,))
     found = look(database, arguments.runs, arguments.md5)

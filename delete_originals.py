@@ -16,6 +16,7 @@ that should go, or the answer was no.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import socket
 import sys
@@ -89,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _watch(settings, arguments)
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
         raise SettingsError('There is no terminal to ask at. Give --yes to delete, or --dry-run to look only.')
-    return (_once_superseded if arguments.superseded else _once)(Database(settings), arguments)
+    database = Database(settings)
+    print('database', database.place(), flush=True)
+    return (_once_superseded if arguments.superseded else _once)(database, arguments)
 
 
 def _once(database: Database, arguments: argparse.Namespace) -> int:
@@ -210,6 +213,8 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     database = Database(settings, Retry(ended.wait, Outage()))
+    with contextlib.suppress(Unavailable):  # it was told to end while the server was away
+        print('database', database.place(), flush=True)
     aside: set[tuple[str, str]] = set()  # documents that are not looked at again before they change
     said = ''
     while not ended.is_set():

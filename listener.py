@@ -274,6 +274,7 @@ class Listener:
         self._retry(place.check, self._database, self._step, self._instead_of)
         if not self._once:
             self._claimant.start()
+        log.info('%s: database %s', self._step.name, self._retry(self._database.place))
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
         sequence = short_sequence(self._retry(self._database.info)['update_seq'])

@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
         raise SettingsError('There is no terminal to ask at. Give --yes to requeue, or --dry-run to look only.')
     database = Database(config.load(arguments.config))
+    print('database', database.place(), flush=True)
     if selection.viewname is not None:
         design.check(database, views=(selection.viewname,))
     plan = look(database, selection, change, arguments.force)

@@ -100,7 +100,7 @@ def _screen(database: Database, as_json: bool, is_live: bool) -> Iterator[Show]:
     console = tables.console()
 
     def overview(found: Status) -> Group:
-        return tables.overview(found, database.url, database.settings.lease, console.width)
+        return tables.overview(found, database.place(), database.settings.lease, console.width)
 
     if as_json:
         yield lambda found: print(json.dumps(status.as_json(found)), flush=True)

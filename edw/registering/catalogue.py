@@ -86,10 +86,10 @@ def run_document(run: str, now: float, condition: str | None = None) -> Document
     return {'_id': run, 'type': RUN, **kind, 'status': CLOSED, 'datecreated': now, 'process': []}
 
 
-def close_run(database: Database, run: str, now: float) -> bool:
+def close_run(database: Database, run: str, now: float, condition: str | None = None) -> bool:
     """Close a run. False where it was closed already. Raises EdwError where a file's document has its name."""
     try:
-        database.put(run_document(run, now, runs.condition_of(database, run)))
+        database.put(run_document(run, now, condition))
     except Conflict:
         if not is_run(database.get(run)):
             raise EdwError(f'document {run} is that of a file: a run of this name cannot be closed') from None
@@ -104,7 +104,7 @@ def close_runs(database: Database, wanted: Iterable[str], now: float) -> tuple[l
         present = database.existing(batch)
         for run in batch:
             try:
-                if not is_run(present.get(run, {})) and close_run(database, run, now):
+                if not is_run(present.get(run, {})) and close_run(database, run, now, runs.condition_of(database, run)):
                     closed.append(run)
             except DatabaseError:
                 raise

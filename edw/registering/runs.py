@@ -6,16 +6,15 @@ Year letter (m: 2012), month letter, day, acquisition machine, run number; then 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from edw.database.client import Database
-from edw.errors import EdwError
+from edw.database import views
+from edw.database.client import Database, batches
+from edw.errors import EdwError, NotFound
 
 FIRST_RUN = 'ma22a000'  # of an empty database, the run of the original's example
 LAST_NUMBER = 999  # of a run on one day and machine: three digits
 MAX_FILES = 100_000  # of one run
 PAGE = 500  # ids read at once
-LAST = '\uffff'  # sorts behind all that ids have
 
 MACHINE = 4  # place of the machine's letter in the name of a run
 FILE_ID = re.compile(r'(?P<run>(?P<day>[a-z][a-l](?:0[1-9]|[12]\d|3[01])[a-z])(?P<number>\d{3}))_\d{3,}')
@@ -59,22 +58,16 @@ def highest_run(database: Database) -> str | None:
 
 
 def condition_of(database: Database, run: str) -> str | None:
-    """The kind of a run, by the documents of its files; None where none says it, or two differ.
-
-    Those whose ids begin with the name of the run, as all have that were registered here.
-    """
-    query: dict[str, Any] = {'include_docs': True, 'limit': PAGE, 'startkey': run, 'endkey': f'{run}_{LAST}'}
+    """The kind of a run, by the documents of its files; None where none says it, two differ, or no view is there."""
+    try:
+        ids = views.ids_of_run(database, run)
+    except NotFound:
+        return None
     found: set[str] = set()
-    while True:
-        rows = database.all_docs(**query)
-        docs = (row['doc'] for row in rows if isinstance(row.get('doc'), dict))
-        kinds = {doc.get('condition') for doc in docs if doc.get('run') == run}
+    for batch in batches(ids, PAGE):
+        kinds = (doc.get('condition') for doc in database.existing(batch).values())
         found |= {kind for kind in kinds if isinstance(kind, str)}
-        if len(found) > 1:
-            return None
-        if len(rows) < PAGE:
-            return next(iter(found), None)
-        query.update(startkey=rows[-1]['id'], skip=1)
+    return found.pop() if len(found) == 1 else None
 
 
 def run_before(database: Database, run: str) -> str | None:

@@ -63,6 +63,9 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--condition': (('--from', '/nowhere', '--condition', ...), TEXT),
         '--done-mark': (('--from', '/nowhere', '--done-mark', ...), (*TEXT, '{run}', '{', '{run', '{file}/', '{id}')),
         '--recursive': (('--from', '/nowhere', '--recursive', ...), TEXT),
+        '--run': (('--from', '/nowhere', '--run', ...), TEXT),
+        '--run-pattern': (('--from', '/nowhere', '--run-pattern', ...), (*TEXT, '{run}', '{run', '{run}/', '/{run}')),
+        '--conditions': (('--from', '/nowhere', '--conditions', ...), TEXT),
         '--update': (('--from', '/nowhere', '--update', ...), TEXT),
         # Of a folder that can be watched it makes a watcher: tests/acceptance/test_watch.py
         '--watch': (('--watch', ...), tuple(text for text in TEXT if text not in ('', '.', '..', '/'))),
@@ -160,9 +163,11 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '-0': (('--paths', '-0', '--', ...), TEXT),
     },
     'demo.py': {},
+    'run_chain.py': {'--dir': (('--config', '/nowhere', '--dir', ...), TEXT)},  # else it serves for ever
     'local_couchdb.py': {
         '--port': (('--dir', '/sys/kernel/edw', '--port', ...), NUMBER),
         '--dir': (('--port', '65536', '--dir', ...), TEXT),
+        '--use': (('--port', '65536', '--use', '--dir', ...), TEXT),
     },
 }
 

@@ -101,9 +101,10 @@ def test_a_run_has_it_of_its_files_where_they_agree(database: Database) -> None:
         for number, more in enumerate([{}, {'condition': 'background'}, {'condition': 3}])
     ]
     docs.append({'_id': f'{RUN}_note', 'condition': 'calibration'})
+    docs[1]['_id'] = 'of another name'
     assert all(row.get('ok') for row in database.bulk_docs(docs))
     assert runs.condition_of(database, RUN) == 'background'
-    catalogue.close_run(database, RUN, 1.0)
+    assert catalogue.close_runs(database, [RUN], 1.0) == ([RUN], [])
     assert database.get(RUN)['condition'] == 'background'
     edit(database, runs.file_id(RUN, 0), condition='calibration')
     assert runs.condition_of(database, RUN) is None
