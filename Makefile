@@ -1,4 +1,5 @@
 # make demo   the whole chain on an embedded server, from nothing to finished documents
+# make run    the embedded server, the design document, both listeners and the dashboard in this terminal; Ctrl-C ends all
 # make check  style, types and all unit tests but a few slow ones, in seconds: while you write
 # make test   the same, and all other tests but the long ones, in minutes; EDW_TEST_SERVER=http://USER:PASSWORD@HOST:5984 for another server
 # make test-long  the long ones: odd values everywhere, storage of other machines, clocks that are set
@@ -18,10 +19,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # Threads of the linear algebra in each of them would only wait for each other.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --max-worker-restart 0
 
-.PHONY: demo check unit test test-long style bench bench-peers chaos clean
+.PHONY: demo run check unit test test-long style bench bench-peers chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
+
+run: $(VENV)/ready-run
+	@$(BIN)/python run_chain.py
 
 check: $(VENV)/ready-dev
 	@$(MAKE) --no-print-directory --jobs 2 style unit
@@ -59,7 +63,11 @@ $(VENV)/ready: requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
+$(VENV)/ready-run: requirements-run.txt $(VENV)/ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-run.txt
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt requirements-run.txt $(VENV)/ready
 	@echo 'installing the test tools into $(VENV), once'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

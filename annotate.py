@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         priority=arguments.priority,
     )
     database = Database(config.load(arguments.config))
+    print('database', database.place(), flush=True)
     design.check(database, views=(views.RUNS,))
     outcome = annotations.annotate(database, annotations.ids_of(database, arguments.names), change)
     already = f', {len(outcome.unchanged)} as wanted already' if outcome.unchanged else ''

@@ -29,7 +29,7 @@ from edw.keeping.checking import Recorder, Report
 from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
 from edw.keeping.strays import ASIDE, PART, UNKNOWN, Stray, Strays
-from edw.operating.display import age_of, columns, number, safe, size
+from edw.operating.display import age_of, entries, number, safe, screen_width, size
 
 MAX_LINES = 100  # of each table; --json has all
 STRAY = {PART: 'never finished', ASIDE: 'set aside', UNKNOWN: 'named by no document'}
@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     arguments = _parser().parse_args(argv)
     database = Database(config.load(arguments.config))
+    if not arguments.json:
+        print('database', database.place(), flush=True)
     if arguments.runs:
         design.check(database, views=(views.RUNS,))
     found = look(database, arguments.runs, arguments.md5)
@@ -93,7 +95,7 @@ def look(database: Database, runs: Sequence[str], with_md5: bool) -> Found:
 def show(found: Found) -> None:
     """Print what was found."""
     lines = [(one.doc_id, one.role, one.file, one.text) for one in found.wrong]
-    _print_table(('document', 'left by', 'file', 'what'), lines)
+    _print_table(('document', 'left by', 'file', 'what'), lines, below=2)
     now = time.time()
     strays = [
         (STRAY[one.what], one.doc_id or '-', size(one.size), age_of(one.changed, now), one.file) for one in found.strays
@@ -131,9 +133,10 @@ def as_json(found: Found) -> str:
     )
 
 
-def _print_table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+def _print_table(head: tuple[str, ...], lines: list[tuple[str, ...]], below: int = 1) -> None:
     if lines:
-        print(*columns([head, *lines[:MAX_LINES]]), sep='\n')
+        for shown in entries([head, *lines[:MAX_LINES]], screen_width(), below=below):
+            print(*shown, sep='\n')
         if len(lines) > MAX_LINES:
             print(f'and {len(lines) - MAX_LINES} more')
         print()

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with databases.lent() as database:
             design.check(database, views=status.VIEWS)
+            log.info('database %s', database.place())
     except Unavailable as error:
         log.warning('%s; the pages say so until it answers', error)
     listener = serving.listening(arguments.host, arguments.port)

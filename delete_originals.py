@@ -16,6 +16,7 @@ that should go, or the answer was no.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import socket
 import sys
@@ -29,9 +30,10 @@ from tqdm import tqdm
 
 from edw import cli, config
 from edw.config import Settings
+from edw.database import design
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
-from edw.errors import EdwError, SettingsError, StepError, TryLater, Unavailable
+from edw.errors import EdwError, NoSuchStep, SettingsError, StepError, TryLater, Unavailable
 from edw.keeping import leftovers, planning, superseded
 from edw.keeping.copies import is_deleted
 from edw.keeping.deleting import NO_FILE, Deleter, Originals
@@ -89,10 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _watch(settings, arguments)
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
         raise SettingsError('There is no terminal to ask at. Give --yes to delete, or --dry-run to look only.')
-    return (_once_superseded if arguments.superseded else _once)(Database(settings), arguments)
+    database = Database(settings)
+    print('database', database.place(), flush=True)
+    return (_once_superseded if arguments.superseded else _once)(database, arguments)
 
 
 def _once(database: Database, arguments: argparse.Namespace) -> int:
+    design.check_step(database, arguments.after)
     terms = _terms(database.settings, arguments)
     plan = look(database, arguments.folder, terms, arguments.keep_free)
     show(plan, arguments.keep_free)
@@ -210,10 +215,13 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     database = Database(settings, Retry(ended.wait, Outage()))
+    with contextlib.suppress(Unavailable):  # it was told to end while the server was away
+        print('database', database.place(), flush=True)
     aside: set[tuple[str, str]] = set()  # documents that are not looked at again before they change
     said = ''
     while not ended.is_set():
         try:
+            design.check_step(database, arguments.after)
             terms = _terms(settings, arguments)
             plan = look(database, arguments.folder, terms, arguments.keep_free, aside)
             if plan.chosen or plan.parts:
@@ -224,7 +232,7 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
                     aside |= done.for_good
                     tell(done)
             said = ''
-        except TryLater as error:
+        except (TryLater, NoSuchStep) as error:
             if str(error) != said:
                 print(f'error: {error}; waiting', file=sys.stderr)
             said = str(error)

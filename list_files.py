@@ -25,7 +25,7 @@ from edw.database import design, views
 from edw.database.client import Database, batches
 from edw.errors import EdwError
 from edw.model import documents
-from edw.operating.display import columns, moment, number
+from edw.operating.display import entries, moment, number, screen_width
 from edw.selecting import conditions, wanted
 from edw.selecting.finding import find
 from edw.selecting.rows import Row, row_of
@@ -52,9 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _explain(database: Database, asked: Wanted) -> None:
     """Raise EdwError where nothing can be found, because a name is wrong."""
-    steps = {row['key'][1] for row in views.rows(database, views.CHAIN, group_level=2)}
-    if asked.step is not None and asked.step not in steps:
-        raise EdwError(f'step {asked.step} was never done here. Steps that were: {", ".join(sorted(steps)) or "none"}')
+    if asked.step is not None:
+        design.check_step(database, asked.step)
     known = [row['key'][0] for row in views.rows(database, views.RUNS, group_level=1)]
     for runs in asked.runs:
         if not any(runs.has(run) for run in known):
@@ -67,7 +66,8 @@ def _table(rows: Iterable[Row], with_md5: bool) -> None:
     for page in batches(rows, PAGE):
         lines = [_cells(row, with_md5) for row in page]
         head = [] if count else [('document', 'status', 'time', *['md5'] * with_md5, 'quality', 'tags', 'file')]
-        print(*columns([*head, *lines]), sep='\n')
+        for shown in entries([*head, *lines], screen_width(), heads=len(head)):
+            print(*shown, sep='\n')
         count += len(page)
     if count:
         print(f'{number(count, "file")}', file=sys.stderr)

@@ -12,7 +12,7 @@ import listener
 from detector.analysis import PARAMETERS, analyse
 from detector.traces import DataFileError, StorageError
 from edw import files
-from edw.errors import StepError, Unprocessable
+from edw.errors import FIELD_MISSING, NOT_DATA, UNREADABLE, StepError, Unprocessable
 from edw.transfer import local_copy, new_file, pass_of, target_in
 
 
@@ -22,16 +22,16 @@ def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
     moved = doc['process'][-1]
     file = moved.get('file')
     if not isinstance(file, str):
-        raise Unprocessable('the entry of move_to_sps names no file')
+        raise Unprocessable('the entry of move_to_sps names no file', FIELD_MISSING)
     target = target_in(file.rpartition('/')[0], doc['_id'], '.amp.root', pass_of(doc, 'signal_processing'))
     try:
         with local_copy(file, moved.get('md5sum')) as source, new_file(target) as result:
             summary = analyse(source, result)
             md5sum = files.md5_of(result)
     except (StorageError, OSError) as error:
-        raise StepError(str(error)) from error
+        raise StepError(str(error), UNREADABLE) from error
     except DataFileError as error:
-        raise Unprocessable(str(error)) from error
+        raise Unprocessable(str(error), NOT_DATA) from error
     made = {'file': target, 'md5sum': md5sum, 'log': summary.log, 'parameters': PARAMETERS}
     return {'hostname': socket.gethostname(), **made}
 

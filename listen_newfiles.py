@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import listener
-from edw.errors import Unprocessable
+from edw.errors import FIELD_MISSING, Unprocessable
 from edw.transfer import pass_of, target_in, transfer
 
 
@@ -16,7 +16,7 @@ def move_to_sps(doc: dict[str, Any]) -> dict[str, Any]:
     """Copy the data file from `original_file` to `[data] sps`, named by the document and checked against its md5."""
     for field in ('original_file', 'md5sum'):
         if not isinstance(doc.get(field), str):
-            raise Unprocessable(f'the document has no {field}')
+            raise Unprocessable(f'the document has no {field}', FIELD_MISSING)
     # What an earlier pass has left of the same bytes is not copied again.
     number = pass_of(doc, 'move_to_sps', doc['md5sum'])
     target = target_in(listener.settings().sps, doc['_id'], doc['original_file'], number)

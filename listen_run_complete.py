@@ -19,6 +19,7 @@ from edw.completing.completer import Completer
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
+from edw.errors import NoSuchStep
 
 STEP = 'signal_processing'  # that the files have to be past
 
@@ -32,6 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up(logging.INFO)
     database = Database(config.load(arguments.config))
     design.check(database, views=(views.PAST, views.CLOSED, views.RUNS))
+    try:
+        design.check_step(database, arguments.after)
+    except NoSuchStep as error:
+        if arguments.once:
+            raise
+        logging.getLogger('listener').warning('%s', error)  # it may be the first of its database
     completer = Completer(database, arguments.after, Retry(threading.Event().wait, Outage()))
     if arguments.once:
         completer.check_all()

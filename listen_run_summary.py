@@ -14,7 +14,7 @@ from detector.runs.summary import summarise
 from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.completing.files_of_run import files_of_run
-from edw.errors import StepError, Unprocessable
+from edw.errors import NOT_DATA, UNREADABLE, StepError, Unprocessable
 from edw.transfer import local_copy, new_file, pass_of, target_in
 
 
@@ -30,9 +30,9 @@ def run_summary(doc: dict[str, Any]) -> dict[str, Any]:
             summary.draw(picture, f'{doc["_id"]}: {summary.files} files')
             md5sum, picture_md5sum = files.md5_of(result), files.md5_of(picture)
     except (StorageError, OSError) as error:
-        raise StepError(str(error)) from error
+        raise StepError(str(error), UNREADABLE) from error
     except DataFileError as error:
-        raise Unprocessable(str(error)) from error
+        raise Unprocessable(str(error), NOT_DATA) from error
     return {
         **{'hostname': socket.gethostname(), 'file': target, 'md5sum': md5sum},
         'more_files': [{'file': drawn, 'md5sum': picture_md5sum}],

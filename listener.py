@@ -30,12 +30,9 @@ from dataclasses import asdict
 from functools import partial
 
 from edw import cli, config, logs, software
-from edw.claiming import farms, waits
 from edw.claiming.claimant import Claimant
-from edw.claiming.farms import FarmStatus
 from edw.claiming.heartbeat import Heartbeat
 from edw.claiming.peers import passed
-from edw.claiming.waits import Wait
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
@@ -53,6 +50,10 @@ from edw.listening.policy import NEVER, NOW, Policy
 from edw.listening.steps import Step
 from edw.logs import short_sequence
 from edw.model import listeners
+from edw.telling import farms, waits
+from edw.telling.farms import FarmStatus
+from edw.telling.presence import Presence
+from edw.telling.waits import Wait
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
@@ -196,9 +197,17 @@ class Listener:
         self._intake = Intake(
             self._database, step.after, self._feed, first_rest=math.inf if once else FIRST_REST, order=order
         )
-        heartbeat = Heartbeat(settings, step.name, name)
-        self._claimant = Claimant(self._database, step.name, step.after, heartbeat)
-        software.here(step.packages)  # as it is now; what lies in the folder later may be newer
+        made_by = software.here(step.packages)  # as it is now; what lies in the folder later may be newer
+        presence = Presence(
+            name,
+            step.name,
+            step.after,
+            choice.FARM if farm else engine,
+            choice.workers_of(engine, workers, farm),
+            {**made_by, 'step': step.version},
+            time.time(),
+        )
+        self._claimant = Claimant(self._database, step.name, step.after, Heartbeat(settings, presence))
         tell, packages = self._inbox.put, step.packages
         self._engine = choice.start(
             engine, callback, settings, workers, timeout, tell, packages, farm=farm, insecure=insecure
@@ -271,6 +280,7 @@ class Listener:
         self._retry(place.check, self._database, self._step, self._instead_of)
         if not self._once:
             self._claimant.start()
+        log.info('%s: database %s', self._step.name, self._retry(self._database.place))
         after = self._step.after
         documents_wanted = 'new documents' if after == 0 else f'documents after {after}'
         sequence = short_sequence(self._retry(self._database.info)['update_seq'])
@@ -356,10 +366,17 @@ class Listener:
         self._intake.leave_alone(exchanged.refused)
         self._in_flight.settle(exchanged.written, self._claimant.name)
         self._in_flight.submit(exchanged.won)
+        if exchanged.lost:
+            self._tell_of_lost(exchanged.lost, len(exchanged.won))
         if None in exchanged.written:
             self._intake.doubt()  # because of a document that was passed over while it ran here
             self._ask_whose_they_are()  # a claim was lost: the others may be, too
         self._claimant.tell(self._in_flight.holds_claims)
+
+    def _tell_of_lost(self, lost: list[str], won: int) -> None:
+        what = lost[0] if len(lost) == 1 else f'{len(lost)} of {len(lost) + won}'
+        then = '; they are faster, and what comes next is left to them for a while' if self._policy.backs_off else ''
+        log.info('others were first to claim or change %s%s', what, then)
 
     # 3. The engine runs the callback on each; 4. its outcome comes as an event, and is written by the next exchange.
 
@@ -421,7 +438,7 @@ class Listener:
             if self._waits is None:
                 log.warning('%s waits, and one document at a time tries again: %s', step, reason)
             self._waits = Wait(name, step, self._step.after, reason, now if self._waits is None else self._waits.since)
-            self._retry(waits.tell, self._database, self._waits, now + max(0.0, due - time.monotonic()))
+            self._retry(waits.tell, self._database, self._waits, max(0.0, due - time.monotonic()))
         elif self._waits is not None:
             log.warning('%s goes on, after %.0f s', step, max(0.0, now - self._waits.since))
             self._waits = None
@@ -438,7 +455,7 @@ class Listener:
         if (farm := self._engine.farm) is not None:
             self._farm_told = farm, time.monotonic()
             told = FarmStatus(self._claimant.name, self._step.name, **asdict(farm))
-            self._retry(farms.tell, self._database, told, time.time() + FARM_INTERVAL)
+            self._retry(farms.tell, self._database, told, FARM_INTERVAL)
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

@@ -11,6 +11,7 @@ make_metadata.py --close RUN  no more files of this run are to come: its documen
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from tqdm import tqdm
 
 from detector import acquisition
 from edw import cli, config, files, logs
-from edw.database import design, views
+from edw.database import design, storable, views
 from edw.database.client import Database
 from edw.errors import EdwError, SettingsError
 from edw.model.documents import Document
@@ -81,25 +82,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--update', action='store_true', help='register files anew that have changed, if no step has begun on them'
     )
+    naming = parser.add_mutually_exclusive_group()
+    naming.add_argument('--run', type=_run, metavar='NAME', help='the run of all these files')
+    naming.add_argument(
+        '--run-pattern',
+        type=_run_pattern,
+        metavar='PATTERN',
+        help='what tells the run of a file: its name without .root, as the shell has it, with {run} for the run: '
+        "'{run}_*', or '{run}/*' where the folder has its name",
+    )
+    parser.add_argument(
+        '--conditions',
+        type=_conditions_file,
+        metavar='FILE',
+        help='JSON object that goes into conditions of each document',
+    )
     arguments = parser.parse_args(argv)
     folder = arguments.folder or arguments.watch
-    for option in ('settle', 'patterns', 'recursive', 'done_mark', 'update'):
+    for option in ('settle', 'patterns', 'recursive', 'done_mark', 'update', 'run', 'run_pattern', 'conditions'):
         if folder is None and getattr(arguments, option) not in (None, False):
-            name = option.replace('_', '-').removesuffix('s')
+            name = 'pattern' if option == 'patterns' else option.replace('_', '-')
             parser.error(f'--{name} goes with --from DIR and --watch DIR')
     if arguments.settle is not None and arguments.done_mark is not None:
         parser.error('--settle and --done-mark are two ways to tell that a file is finished: give one')
     if (folder or arguments.close) and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
         parser.error('N, --events and --seed are for simulated files, not for --from DIR, --watch DIR or --close RUN')
     database = Database(config.load(arguments.config))
+    if arguments.watch is None:
+        print('database', database.place(), flush=True)
     if arguments.close is not None:
         return close(database, arguments.close)
     if folder is not None:
         settle = SETTLE if arguments.settle is None else arguments.settle
         patterns = tuple(arguments.patterns or Selection.patterns)
         copies = _copies(database.settings.sps, folder)
-        selection = Selection(patterns, arguments.recursive, arguments.done_mark, copies)
-        registrar = Registrar(database, _conditions, arguments.update)
+        naming = arguments.run, arguments.run_pattern
+        selection = Selection(patterns, arguments.recursive, arguments.done_mark, *naming, copies)
+        registrar = Registrar(database, partial(_conditions, arguments.conditions or {}), arguments.update)
         if arguments.folder:
             return register(database, registrar, folder, selection, settle)
         return watch(Watcher(database, registrar, folder, selection, settle))
@@ -233,13 +252,14 @@ def _copies(sps: str, folder: Path) -> Path | None:
     return None if copies == real or copies in real.parents else copies
 
 
-def _conditions(file: Path) -> dict[str, Any]:
+def _conditions(given: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The run conditions of a file: its own, and over them those that are given for all."""
     if not file.name.endswith(ROOT_ENDING):
-        return {}
+        return given
     conditions = acquisition.read_conditions(file)
-    if conditions is None:
+    if conditions is None and not given:
         print(f'warning: {file} holds no run conditions that can be read', file=sys.stderr)
-    return conditions or {}
+    return {**(conditions or {}), **given}
 
 
 def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None) -> Document:
@@ -286,6 +306,33 @@ def _mark(text: str) -> str:
     if problem := names.mark_problem(text):
         raise argparse.ArgumentTypeError(problem)
     return text
+
+
+def _run(text: str) -> str:
+    if not names.usable_as_run(text):
+        raise argparse.ArgumentTypeError(f'{text!r} can be no name of a run')
+    return text
+
+
+def _run_pattern(text: str) -> str:
+    if problem := names.run_pattern_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
+
+
+def _conditions_file(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Path(text).read_bytes())
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no character
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{text}: cannot be read: {error.strerror or error}') from None
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f'{text!r}: is no JSON that can be kept: {error}') from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f'{text!r}: is no JSON object, {{"NAME": VALUE, ...}}')
+    if (fault := storable.fault({'_id': 'x', 'conditions': found})) is not None:
+        raise argparse.ArgumentTypeError(f'{text!r}: {fault}')
+    return found
 
 
 def _seconds(text: str) -> float:

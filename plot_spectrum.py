@@ -18,9 +18,9 @@ from detector.pulses import FloatArray
 from detector.spectrum import Spectrum
 from detector.traces import DataFileError
 from edw import cli, config, files
+from edw.completing.files_of_run import outputs_of_run
 from edw.database.client import Database
 from edw.errors import EdwError, StepError
-from edw.operating.outputs import outputs_of_run
 from edw.redact import redact
 from edw.transfer import is_url, local_copy
 

@@ -2,6 +2,7 @@
 """Requeue documents, so that steps are done again: those that failed, or those that some step is to do anew.
 
 reprocess.py --failed [STEP]        documents that failed for good (in STEP): that step is done again
+reprocess.py --failed --kind 'md5 differs'    those with this kind of failure, as show_status.py names it
 reprocess.py --from STEP ...        cut `process` back to before STEP, so that it and all behind it are done again;
                                     a document that failed is requeued by it too
 reprocess.py --from STEP --version-below 3    what an older version of STEP has made: versions are compared by their
@@ -23,16 +24,17 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tqdm import tqdm
 
 from edw import cli, config
-from edw.database import design
+from edw.database import design, views
 from edw.database.client import Database
-from edw.errors import EdwError, SettingsError
-from edw.model.documents import Document, entry_of
+from edw.errors import EdwError, NoSuchStep, SettingsError
+from edw.model.chain import meant
+from edw.model.documents import Document, entry_of, superseded_entries
 from edw.model.provenance import Made, made_by
 from edw.operating import reprocessing
 from edw.operating.display import safe
@@ -52,6 +54,7 @@ class Plan:
     revisions: dict[str, str] = field(default_factory=dict)
     groups: Counter[tuple[str, str]] = field(default_factory=Counter)  # by run and status
     examples: list[str] = field(default_factory=list)
+    superseded: set[str] = field(default_factory=set)  # steps whose entries were cut from them before
     made: Counter[str] = field(default_factory=Counter)  # by what has made the entry that is asked for
     left: Outcome = field(default_factory=Outcome)
     missing: list[str] = field(default_factory=list)  # ids that were named, and do not exist
@@ -66,11 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
         raise SettingsError('There is no terminal to ask at. Give --yes to requeue, or --dry-run to look only.')
     database = Database(config.load(arguments.config))
+    print('database', database.place(), flush=True)
     if selection.viewname is not None:
         design.check(database, views=(selection.viewname,))
+    if selection.step is not None:
+        selection = _step_or_id(database, selection, selection.step)
     plan = look(database, selection, change, arguments.force)
-    if not plan.revisions and selection.step and database.existing([selection.step]):
-        raise SettingsError(f'{selection.step} is a document, not a step: name documents before --failed.')
+    if arguments.step is not None:
+        design.check_step(database, arguments.step, plan.superseded)
+    if arguments.kind is not None and not plan.revisions:
+        _check_kind(database, arguments.kind)
     show(plan)
     if arguments.dry_run:
         return 0
@@ -96,6 +104,7 @@ def look(database: Database, selection: Selection, change: Change, force: bool) 
     with progress_bar(desc='looking') as bar:
         for doc in reprocessing.select_documents(database, selection, note_missed):
             bar.update()
+            plan.superseded.update(str(entry.get('name')) for entry in superseded_entries(doc))
             version = reprocessing.wanted(doc, change, force, plan.left)
             if version is None:
                 continue
@@ -191,9 +200,12 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> Outcom
 
 def _parser() -> ArgumentParser:
     parser = cli.parser(__doc__)
-    parser.add_argument('ids', nargs='*', metavar='ID', help='document to requeue; before --failed, which takes a STEP')
+    parser.add_argument('ids', nargs='*', metavar='ID', help='document to requeue')
     parser.add_argument(
-        '--failed', nargs='?', const='', metavar='STEP', help='documents that failed for good (in STEP)'
+        '--failed', nargs='?', const='', metavar='STEP', help='documents that failed for good (in STEP, or this ID)'
+    )
+    parser.add_argument(
+        '--kind', metavar='KIND', help='with --failed: with this kind of failure, as show_status.py has it'
     )
     parser.add_argument('--from', dest='step', metavar='STEP', help='cut process back to before STEP')
     parser.add_argument('--run', metavar='RUN', help='documents of a run')
@@ -228,10 +240,31 @@ def _selection(parser: ArgumentParser, arguments: Namespace) -> Selection:
             status=arguments.status,
             failed=arguments.failed is not None,
             step=arguments.failed or None,
+            kind=arguments.kind,
             made=made,
         )
     except SettingsError as error:
         parser.error(str(error))
+
+
+def _step_or_id(database: Database, selection: Selection, name: str) -> Selection:
+    """The selection, in which the word behind --failed is a step, or else the id of a document. Raises NoSuchStep."""
+    try:
+        design.check_step(database, name)
+    except NoSuchStep:
+        if not database.existing([name]):
+            raise
+        return replace(selection, ids=(name, *selection.ids), step=None)
+    return selection
+
+
+def _check_kind(database: Database, kind: str) -> None:
+    """Raise EdwError where nothing has failed with this kind, because its name is wrong."""
+    design.check(database, views=(views.FAILED,))
+    kinds = sorted({views.text(found) for _, found in views.counts(database, views.FAILED, level=2)})
+    if kind not in kinds:
+        there = '; '.join(map(safe, kinds[:MAX_GROUPS])) or 'none'
+        raise EdwError(f'nothing has failed with the kind {kind!r}; kinds that there are: {there}{meant(kind, kinds)}')
 
 
 def _change(parser: ArgumentParser, arguments: Namespace) -> Change:

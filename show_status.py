@@ -4,8 +4,12 @@
 show_status.py              once
 show_status.py --watch      again with every change, until Ctrl-C
 show_status.py --doc ID     what happened to one document
-show_status.py --conflicts  documents with several versions, side by side, and how to keep one
-show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron
+show_status.py --run RUN    the documents of a run, one a line, with what is wrong and since when
+show_status.py --failed     the same of those that failed (--failed STEP: in that step), --waiting STEP of those that
+                            wait for it; with --run of that run alone
+show_status.py --conflicts  documents with several versions, side by side, with the commands that delete all but one
+show_status.py --check      one line, and exit code 1 if anything failed or waits too long; for cron, which may
+                            have a command run when that changes, with --notify
 """
 
 from __future__ import annotations
@@ -16,10 +20,11 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from edw import cli, config, logs
@@ -32,7 +37,9 @@ from edw.errors import EdwError, NoDatabase, NotFound
 from edw.inbox import Inbox
 from edw.model import timeline
 from edw.model.documents import Document
-from edw.operating import checks, conflicts, status, tables
+from edw.operating import checks, conflicts, listing, status, tables
+from edw.operating.listing import Listing
+from edw.operating.notifying import tell_of_change
 from edw.operating.status import Status
 from edw.redact import redact
 
@@ -55,18 +62,45 @@ def _once(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.doc is not None:
         _show_document(_document(database, arguments.doc), arguments.json)
         return 0
+    if arguments.failed is not None or arguments.waiting is not None or arguments.run is not None:
+        _show_listing(_listing(database, arguments))
+        return 0
     if arguments.conflicts:
         _show_conflicts(database, arguments.json)
         return 0
-    design.check(database, views=status.VIEWS)
-    found = status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
     if arguments.check:
-        line, is_well = checks.judged(found, database.settings.lease, arguments.max_wait)
-        print(line, flush=True)
-        return 0 if is_well else 1
+        return _check(database, arguments.max_wait, arguments.notify)
+    found = _read(database)
     with _screen(database, arguments.json, is_live=False) as show:
         show(found)
     return 0
+
+
+def _read(database: Database) -> Status:
+    design.check(database, views=status.VIEWS)
+    return status.read(Database(database.settings, Retry(threading.Event().wait, Outage(), PATIENCE)))
+
+
+def _check(database: Database, max_wait: float | None, command: str | None) -> int:
+    """Say what is wrong, and tell by the command, if there is one, where that is a change."""
+
+    def notify(problems: Iterable[str], line: str) -> None:
+        if command is None:
+            return
+        try:
+            tell_of_change(command, (database.url, str(max_wait)), problems, line)
+        except EdwError as error:  # the exit code is that of the check
+            print(redact(f'error: {error}'), file=sys.stderr)
+
+    try:
+        found = _read(database)
+    except EdwError as error:
+        notify([type(error).__name__], redact(str(error)).replace('\n', ' '))
+        raise
+    line, problems = checks.judged(found, database.settings.lease, max_wait)
+    print(line, flush=True)
+    notify(problems, line)
+    return 1 if problems else 0
 
 
 def _watch(settings: Settings, as_json: bool) -> int:
@@ -100,14 +134,14 @@ def _screen(database: Database, as_json: bool, is_live: bool) -> Iterator[Show]:
     console = tables.console()
 
     def overview(found: Status) -> Group:
-        return tables.overview(found, database.url, database.settings.lease, console.width)
+        return tables.overview(found, database.place(), database.settings.lease, console.width, may_break=is_live)
 
     if as_json:
         yield lambda found: print(json.dumps(status.as_json(found)), flush=True)
     elif not console.is_terminal:
         yield lambda found: print(tables.plain(console, overview(found)) + '\n' * is_live, flush=True)
     elif not is_live:
-        yield lambda found: console.print(overview(found))
+        yield lambda found: console.print(overview(found), crop=False)
     else:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda found: live.update(overview(found), refresh=True)
@@ -135,11 +169,32 @@ def _show_document(doc: Document, as_json: bool) -> None:
         print(json.dumps({**shown, 'events': [asdict(event) for event in events]}), flush=True)
         return
     console = tables.console()
-    table = tables.history(doc, events)
+    _print(console, tables.history(doc, events, console.width))
+
+
+def _listing(database: Database, arguments: argparse.Namespace) -> Listing:
+    design.check(database, views=status.VIEWS)
+    if arguments.failed is not None:
+        return listing.failed(database, arguments.failed or None, arguments.run)
+    if arguments.waiting is not None:
+        return listing.waiting(database, arguments.waiting, arguments.run)
+    return listing.of_run(database, arguments.run)
+
+
+def _show_listing(found: Listing) -> None:
+    if not found.documents:
+        print('no document is like that', file=sys.stderr)
+        return
+    console = tables.console()
+    _print(console, tables.listing(found, time.time(), console.width))
+
+
+def _print(console: Console, shown: RenderableType) -> None:
+    """On a terminal in colours, elsewhere as plain text."""
     if console.is_terminal:
-        console.print(table)
+        console.print(shown, crop=False)
     else:
-        print(tables.plain(console, table), flush=True)
+        print(tables.plain(console, shown), flush=True)
 
 
 def _show_conflicts(database: Database, as_json: bool) -> None:
@@ -164,6 +219,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--watch', action='store_true', help='show it again with every change, until Ctrl-C')
     kind.add_argument('--doc', metavar='ID', help='show the history of one document')
+    kind.add_argument(
+        '--failed', nargs='?', const='', metavar='STEP', help='list the documents that failed for good (in STEP)'
+    )
+    kind.add_argument('--waiting', metavar='STEP', help='list the documents that wait for STEP')
     kind.add_argument('--conflicts', action='store_true', help='show the versions of documents that have several')
     kind.add_argument(
         '--check', action='store_true', help='exit with 1 if anything has failed, and say on one line what'
@@ -171,10 +230,26 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--max-wait', type=cli.seconds, metavar='S', help='with --check: also if a document waits for longer than S s'
     )
+    parser.add_argument(
+        '--notify',
+        metavar='COMMAND',
+        help='with --check: run a command of the shell, with the line on its standard input, when something else is '
+        'wrong than at the last one, or nothing any more',
+    )
+    parser.add_argument('--run', metavar='RUN', help='list the documents of a run; such ones of it')
     parser.add_argument('--json', action='store_true', help='one line of JSON, with --watch one for each look')
     arguments = parser.parse_args(argv)
     if arguments.max_wait is not None and not arguments.check:
         parser.error('--max-wait goes with --check')
+    if arguments.notify is not None and not arguments.check:
+        parser.error('--notify goes with --check')
+    if arguments.notify is not None and not arguments.notify.strip():
+        parser.error('--notify needs a command')
+    is_list = arguments.failed is not None or arguments.waiting is not None or arguments.run is not None
+    if arguments.run is not None and any((arguments.watch, arguments.doc, arguments.conflicts, arguments.check)):
+        parser.error('--run goes alone, or with --failed or --waiting')
+    if arguments.json and is_list:
+        parser.error('--json does not go with lists of documents; list_files.py --json has them')
     if arguments.json and arguments.check:
         parser.error('--json does not go with --check')
     return arguments

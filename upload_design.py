@@ -24,8 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     database = Database(config.load(arguments.config))
     doc = design.read(DESIGN_FILE)
     design.check_viewname(database.settings, doc)
+    print('database', database.place(), flush=True)
     if database.create():
-        print(f'created the database {database.url}')
+        print('created the database')
     if warming.upload(database, doc):
         print(f'uploaded {doc["_id"]}')
     else:

@@ -24,7 +24,10 @@ INTERRUPTED = 130  # exit code of a script that Ctrl-C ended, as of a shell
 
 def parser(description: str | None, *, reads_settings: bool = True) -> argparse.ArgumentParser:
     """A parser with the options that every script has; `--config` where it reads settings."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # An option is written out: what is the beginning of one only today would be that of two when another comes.
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     made.add_argument('--version', action='version', version=f'edw {__version__}')
     if reads_settings:
         made.add_argument('--config', metavar='FILE', help='settings file (default: edw.ini beside the scripts)')

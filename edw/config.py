@@ -163,9 +163,9 @@ class Settings:
     password: str = option(
         'Cloudant',
         str,
-        'Its password; yours belongs into `local.edw.ini`, into the environment or into `~/.netrc`',
+        'Its password; yours belongs into `local.edw.ini`, into the environment or into `~/.netrc`. The embedded '
+        'server writes its own into `local.edw.ini`',
         default='',
-        shipped='cold-germanium',
         variable='EDW_PASSWORD',
         secret=True,
     )

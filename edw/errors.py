@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+# Kinds of failures, by which they are grouped, where the error is this project's own.
+FILE_MISSING = 'file missing'
+UNREADABLE = 'cannot be read'
+MD5_DIFFERS = 'md5 differs'
+SIZE_DIFFERS = 'size differs'
+NOT_DATA = 'not a data file'
+NO_FILE = 'no regular file'
+NAME_IN_USE = 'name in use'
+NAME_TOO_LONG = 'name too long'
+NO_PATH = 'not a path or URL'
+DENIED = 'permission denied'
+NO_ENTRY = 'wrong entry'  # what the callback returned
+FIELD_MISSING = 'field missing'  # of the document
+
 
 class EdwError(Exception):
     """An expected error. Scripts print its text without a traceback and end with `exit_code`."""
@@ -74,8 +88,22 @@ class Unavailable(DatabaseError):
         self.retry_after = retry_after
 
 
+class NoSuchStep(EdwError):
+    """No document has ever been at a step of this name."""
+
+
 class StepError(EdwError):
-    """A step could not be done on this document now; another attempt may succeed."""
+    """A step could not be done on this document now; another attempt may succeed.
+
+    `kind` is a word or two by which failures are grouped, such as `md5 differs`: the same for all documents with this
+    fault. Without one they are grouped by the type of the error.
+    """
+
+    kind = ''
+
+    def __init__(self, message: object = '', kind: str = '') -> None:
+        super().__init__(message)
+        self.kind = kind or type(self).kind
 
 
 class Unprocessable(StepError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from edw.errors import Unprocessable
+from edw.errors import NAME_TOO_LONG, Unprocessable
 
 CHUNK = 1024 * 1024  # bytes read at once
 TEMPORARY = '.edw-*.part'  # matches the names of files in the making, and of those that a killed process left
@@ -52,7 +52,7 @@ def check_name(target: Path) -> None:
             path.lstat()
         except OSError as error:  # all others are met again when it is written, and said then
             if error.errno == errno.ENAMETOOLONG:
-                raise Unprocessable(f'{target}: {error.strerror}, {name_size(target)}') from None
+                raise Unprocessable(f'{target}: {error.strerror}, {name_size(target)}', NAME_TOO_LONG) from None
 
 
 @contextlib.contextmanager

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 
 from edw.redact import redact
 
 LONGEST_SEQUENCE = 16  # characters
 
 
+# The id of the document that a callback works on, in its thread: several write into one log.
+working_on: ContextVar[str] = ContextVar('working_on', default='')
+
+
 class RedactingFormatter(logging.Formatter):
-    """Takes secrets out of the finished line, traceback included."""
+    """Takes secrets out of the finished line, traceback included; what a callback says begins with its document."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without its traceback."""
+        doc_id = working_on.get()
+        if doc_id:
+            record.message = f'{doc_id}: {record.message}'
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line as it is printed."""

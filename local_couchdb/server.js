@@ -7,12 +7,14 @@
 'use strict';
 
 const { AsyncLocalStorage } = require('node:async_hooks');
+const events = require('node:events');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
 const vm = require('node:vm');
 const express = require('express');
 const basicAuth = require('express-basic-auth');
 const expressPouchDB = require('express-pouchdb');
+const { getOrCreateDB } = require('express-pouchdb/lib/create-or-delete-dbs');
 const leveldown = require('leveldown');
 
 const [port, dir] = process.argv.slice(2);
@@ -21,6 +23,10 @@ if (!port || !dir || !username || !password) {
   console.error('usage: EDW_LOCAL_USERNAME=… EDW_LOCAL_PASSWORD=… node server.js PORT DIR');
   process.exit(2);
 }
+
+// Each client that follows a database is up to two listeners on it, one while it is quiet and one more at each change.
+// Node's own limit, ten, warns of a leak when six clients follow; a real one passes this, too.
+events.defaultMaxListeners = 1000;
 
 const MAX_BODY = '64mb'; // of a request; CouchDB's own limit
 const PouchDB = require('pouchdb').defaults({ prefix: path.resolve(dir) + path.sep });
@@ -75,7 +81,8 @@ async function checkFilter(req, res, next) {
   const known = await PouchDB.allDbs();
   if (!known.includes(req.params.db)) return refuse(res, 404, 'not_found', 'no_db_file');
   try {
-    const doc = await new PouchDB(req.params.db).get(`_design/${design}`);
+    // The one that requests have, too: PouchDB keeps each that is made, one a poll, until the database is deleted.
+    const doc = await (await getOrCreateDB(PouchDB, req.params.db)).get(`_design/${design}`);
     if (!doc.filters || typeof doc.filters[filter] !== 'string') {
       return refuse(res, 404, 'not_found', `missing json key: ${filter}`);
     }
@@ -93,6 +100,11 @@ vm.runInNewContext = (code) => vm.runInContext(code, sandbox);
 const app = express();
 app.disable('x-powered-by');
 app.use((req, res, next) => requests.run(res, next));
+// Who works with the wrong one of several servers is to see it. Without the login, too: `ps` shows the same.
+app.use((req, res, next) => {
+  res.set('Edw-Folder', encodeURI(path.resolve(dir)));
+  next();
+});
 app.use(
   basicAuth({
     users: { [username]: password },

@@ -141,7 +141,8 @@ def database(empty_database: Database) -> Database:
 
 
 @pytest.fixture
-def scripts(settings: Settings) -> Iterator[Scripts]:
+def scripts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts]:
     """Runs the scripts with the test's settings, and ends those that still run."""
+    monkeypatch.setenv('XDG_STATE_HOME', str(settings.file.parent / 'state'))
     with Scripts(settings.file) as running:
         yield running

@@ -108,15 +108,16 @@ def _requeue(request: Request, form: FormData) -> Outcome:
     """The form's `id` says which document; or its `kind` with or without `step`, and `seen`, how many were shown."""
     with request.app.state.databases.lent() as database:
         if 'id' in form:
-            ids = [_text(form, 'id')]
+            ids, kind = [_text(form, 'id')], None
         else:
-            step = _text(form, 'step') if 'step' in form else None
-            ids = [row['id'] for row in pages.failed_rows(database, step, _text(form, 'kind'), pages.MOST_DOCUMENTS)]
+            step, kind = _text(form, 'step') if 'step' in form else None, _text(form, 'kind')
+            ids = [row['id'] for row in pages.failed_rows(database, step, kind, pages.MOST_DOCUMENTS)]
         missed = Outcome()
         if not ids:
             return missed
         as_failed = _text(form, 'action') == 'failed'
-        selection = Selection(ids=tuple(ids), failed=as_failed)
+        # Of a kind: what has failed otherwise since the view was asked is not meant.
+        selection = Selection(ids=tuple(ids), failed=as_failed, kind=kind if as_failed else None)
         docs = select_documents(database, selection, lambda doc_id, why: missed.refused.append(f'{doc_id}: {why}'))
         result = requeue(database, docs, requeued if as_failed else _cut(_text(form, 'from')))
         result.refused += missed.refused

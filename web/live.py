@@ -19,7 +19,7 @@ from edw.database.client import Database
 from edw.database.retry import LONGEST_PAUSE, Outage, Retry, pauses
 from edw.errors import EdwError, LoginRefused
 from edw.operating import status
-from edw.operating.status import RunStatus, Status
+from edw.operating.status import Status
 from edw.redact import redact
 from web import charts, render
 from web.blocking import Databases
@@ -30,7 +30,6 @@ UNWATCHED_PAUSE = 10.0  # seconds between two readings while no browser looks
 QUIET_PAUSE = 20.0  # seconds after which the status is read although nothing changed: heartbeats are no changes
 PATIENCE = 3.0  # seconds that a request may fail, as it does on a busy server, before the pages say so
 ALIVE = 15.0  # seconds without news after which a browser is told that it is still connected
-RUNS = 12  # on the first page
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ class Reading:
 
     status: Status
     plot: charts.Plot
-    runs: list[RunStatus]
 
 
 @dataclass(frozen=True)
@@ -209,4 +207,4 @@ def read(database: Database) -> Reading:
     now = status.read(database)
     counts = status.throughput(database, charts.HOURS)
     plot = charts.plot(counts, [step.name for step in now.steps], now.time)
-    return Reading(now, plot, status.runs(database, RUNS))
+    return Reading(now, plot)

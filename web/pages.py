@@ -13,18 +13,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from edw.completing.state import state_of
+from edw.completing.files_of_run import output_of
 from edw.database import views
 from edw.database.client import Database
 from edw.errors import NoDatabase, NotFound
 from edw.model import documents
 from edw.model.documents import Document
+from edw.model.run_state import state_of
 from edw.model.timeline import timeline
 from edw.operating import status
 from edw.operating.annotations import QUALITIES, notes
 from edw.operating.conflicts import conflict
-from edw.operating.outputs import output_of
-from edw.operating.reprocessing import failed_step, is_failed
+from edw.operating.reprocessing import is_failed
 from web import access, render
 from web.blocking import in_thread
 from web.live import Live, Snapshot
@@ -102,7 +102,7 @@ def run(request: Request) -> Response:
     """One run: its own document, those of its files, and how far each is."""
     name = _asked(request, 'name')
     with request.app.state.databases.lent() as database:
-        rows = status.documents_of_run(database, name)
+        rows = status.rows_of_run(database, name)
         docs = database.existing(row['id'] for row in rows[:MOST_DOCUMENTS])
         own = database.existing([name]).get(name) if name and not name.startswith('_') else None
     if not rows:
@@ -135,7 +135,7 @@ def document(request: Request) -> Response:
         run=doc.get('run') if isinstance(doc.get('run'), str) else None,
         facts=_facts(doc),
         failed=is_failed(doc),
-        failed_step=failed_step(doc),
+        failed_step=documents.failed_step(doc),
         claimed=doc.get('claim') is not None,
         steps=_steps_done(doc),
         events=timeline(doc),

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from edw.operating import display
-from edw.operating.checks import is_left_alone, is_silent
+from edw.operating.checks import is_left_alone, is_silent, nobody_listens
 from edw.operating.display import is_ahead
 from edw.redact import redact
 from web.charts import segments
@@ -137,4 +137,5 @@ _environment.globals.update(
     segments=segments,
     is_left_alone=is_left_alone,
     is_silent=is_silent,
+    nobody_listens=nobody_listens,
 )

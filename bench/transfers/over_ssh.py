@@ -1,7 +1,7 @@
 """Copies over SSH beside scp and rsync, both ends on this machine, with an sshd of its own.
 
 The suite's copies are what a step gets: looked for, copied, flushed to the disk, verified by md5 on the side where they
-arrive, and renamed, file by file. scp and rsync do none of it but the copying: hence the rows with `sync` and `md5sum`.
+arrive, and renamed, file by file. scp and rsync do none of it but the copying: hence the rows with `md5sum` and `sync`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Ways:
         return {
             'scp': scp,
             'rsync': rsync,
+            'scp, md5sum': partial(_in_turn, scp, self._md5_here),
             'scp, sync, md5sum': partial(_in_turn, scp, self._sync, self._md5_here),
             **self._suite(self._url, ''),
         }
@@ -58,6 +59,7 @@ class Ways:
         return {
             'scp': scp,
             'rsync': rsync,
+            'scp, md5sum': partial(_in_turn, scp, self._md5_there),
             'scp, sync, md5sum': partial(_in_turn, scp, self._sync_there, self._md5_there),
             **self._suite('', self._url),
         }

@@ -1,4 +1,4 @@
-"""The heartbeat of a listener that holds claims, written by a process of its own.
+"""The heartbeat of a listener that holds claims, written by a process of its own, which also says that it is there.
 
 Not by a thread: a callback may hold the interpreter's lock for hours. The process is also the first to
 know when its listener is gone: its standard input ends, and it releases the claims at once. Where it is
@@ -23,14 +23,14 @@ from edw import logs
 from edw.claiming import cluster
 from edw.config import Settings
 from edw.database.client import Database
-from edw.database.retry import Retry
+from edw.database.retry import JITTER, Retry
 from edw.errors import Conflict, DatabaseError, EdwError, LoginRefused, NotFound
 from edw.model.documents import Document
 from edw.model.listeners import heartbeat_id
+from edw.telling.presence import LOGIN_PAUSE, Presence, Teller
 
 HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the listener says on the pipe
 END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
-LOGIN_PAUSE = 60.0  # seconds after a refused login: CouchDB locks an address out after five
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """The listener's side: starts the process with the first claim, and tells it what it has to know."""
 
-    def __init__(self, settings: Settings, step: str, listener: str) -> None:
-        self.listener = listener
-        self._order = {'settings': dataclasses.asdict(settings), 'step': step, 'listener': listener}
+    def __init__(self, settings: Settings, presence: Presence) -> None:
+        self.listener = presence.listener
+        self._order = {'settings': dataclasses.asdict(settings), 'presence': dataclasses.asdict(presence)}
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: IO[bytes] | None = None  # its standard input
         self._told = HOLDS_NONE
@@ -126,25 +126,34 @@ def main() -> int:
     logs.set_up(logging.INFO)
     order = json.loads(_first_line())
     settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
-    listener = order['listener']
+    presence = Presence(**order['presence'])
+    step, listener = presence.step, presence.listener
     database = Database(settings)
     ear = _Ear()
     ear.start()
-    beats = _Beats(database, order['step'], listener, settings.lease)
+    beats = _Beats(database, step, listener, settings.lease)
+    teller = Teller(database, presence)
     parent = os.getppid()
+    teller.tell()
+    if not ear.ended.wait(JITTER.uniform(0.0, settings.heartbeat / 10)):
+        teller.tell()
     # By the parent too: children of the callback's own may hold the pipe open after their listener's death.
     while not ear.ended.wait(settings.heartbeat) and os.getppid() == parent:
         # Also for claims that came and went in between: to others a fast listener holds some all the time.
-        if (ear.holds_claims or ear.held_claims) and not _is_paused(os.getppid()):
+        if ear.holds_claims or ear.held_claims:
+            if _is_paused(os.getppid()):
+                continue
             ear.held_claims = ear.holds_claims
             beats.beat()
+        teller.tell()
     # After a lease peers release the claims. Until then a server that is away, or a proxy's word, is waited out.
     retry = Retry(threading.Event().wait, patience=settings.lease)
     try:
         if not ear.ended_in_order:
-            released = retry(cluster.release_all, database, order['step'], listener, lambda other: False)
+            released = retry(cluster.release_all, database, step, listener, lambda other: False)
             log.warning('%s is gone: its claims are released: %d', listener, released)
         retry(beats.remove)
+        teller.withdraw()
     except EdwError as error:
         log.warning('the last words of %s cannot be written: %s', listener, error)
         return error.exit_code

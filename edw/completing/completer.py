@@ -59,6 +59,7 @@ class Completer:
         """Complete runs as their files come to be past the step, for ever. Raises EdwError for permanent errors."""
         # Before the first look, so that nothing can fall between the two.
         since: Sequence = self._retry(self._database.info)['update_seq']
+        log.info('%s: database %s', RUN_COMPLETE, self._retry(self._database.place))
         log.info('%s: listening for closed runs from sequence: %s', RUN_COMPLETE, short_sequence(since))
         self.check_all()
         for _ in changes.changes(self._database, since, self._retry):

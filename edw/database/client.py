@@ -7,16 +7,17 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
 
-from edw.config import Settings
+from edw.config import Settings, is_loopback
 from edw.database import nesting, storable
 from edw.database.bulk import UNANSWERED, BulkSize
-from edw.database.login import login_for, refusal, verification
+from edw.database.login import folder_in, login_for, refusal, verification
 from edw.database.retry import Retry, retry_after
 from edw.errors import (
     BadRequest,
@@ -60,13 +61,34 @@ class Database:
         self.settings = settings
         self.url = f'{settings.server}/{quote(settings.dbname, safe="")}'
         self._copies: int | None = None
+        self._told_time: tuple[str | None, float] = (None, 0.0)  # as the server said it, and monotonic
         self._bulk_size = BulkSize(time.monotonic)
+        self._has_answered = False
+        self._folder: str | None = None  # of the data of an embedded server
         self._session = requests.Session()
         self._session.auth = self._login = login_for(settings)
+
+    def place(self) -> str:
+        """The database for people who have several: its URL and, of an embedded server, the folder of its data."""
+        if not self._has_answered and is_loopback(self.settings.server):
+            self._request('GET', '', url=self.settings.server)
+        return self.url if self._folder is None else f'{self.url} (embedded server, data in {self._folder})'
 
     def info(self) -> dict[str, Any]:
         """What the database says of itself; `update_seq` is its sequence."""
         return self._request_with('update_seq', 'GET', '')
+
+    def now(self) -> float:
+        """The time by the server's clock (seconds since the epoch, whole ones), as of the last answer and since.
+
+        It is one clock for all machines. By that of this machine where the server has not said it yet.
+        Source: RFC 9110, 6.6.1, Date.
+        """
+        said, heard = self._told_time
+        try:
+            return parsedate_to_datetime(said or '').timestamp() + time.monotonic() - heard
+        except ValueError:
+            return time.time()
 
     def copies(self) -> int:
         """How many copies of each document the server keeps on different nodes; 1 where it says nothing of it.
@@ -291,10 +313,13 @@ class Database:
         # A session or token that expired: one more login, and one only.
         if response.status_code == 401 and self._login is not None and self._login.renew():
             response = self._send(method, url, query, body, read_timeout)
+        self._has_answered, self._folder = True, folder_in(response)
         try:
             answer = nesting.loads(response.content)
         except ValueError:
             answer = None
+        if isinstance(answer, (dict, list)):
+            self._told_time = response.headers.get('Date'), time.monotonic()
         if response.ok and not response.is_redirect and isinstance(answer, (dict, list)):
             return answer
         raise self._refusal(response, url, answer)
@@ -330,7 +355,7 @@ class Database:
         reason = answer.get('reason') or answer.get('error') if isinstance(answer, dict) else None
         says = f'{status} {reason or response.reason}'
         if status == 401:
-            return LoginRefused(refusal(self.settings, says))
+            return LoginRefused(refusal(self.settings, says, folder_in(response)))
         if response.is_redirect:
             target = redact(response.headers['Location'])
             return Unavailable(f'{url}: {status}, redirects to {target}. If that is the database, set it as server.')

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from edw.config import Settings
 from edw.database import views
 from edw.database.client import Database
-from edw.errors import NoDesign, NotFound, SettingsError
+from edw.errors import NoDesign, NoSuchStep, NotFound, SettingsError
+from edw.model import chain, documents
 from edw.model.documents import Document
 
 FUNCTIONS = ('language', 'views', 'filters')  # what makes two design documents do the same
+STEPS = (views.CHAIN, views.CLAIMS, views.FAILED)  # views that tell which steps there are
 FILTER = 'with_process'
 
 
@@ -70,6 +73,14 @@ def check(database: Database, **needed: tuple[str, ...]) -> None:
         for name in names:
             if name not in _mapping(present.get(kind)):
                 raise NoDesign(f'{database.url}: {design} has no {name} in its {kind}. {way_out}')
+
+
+def check_step(database: Database, step: str, known: Collection[str] = ()) -> None:
+    """Raise NoSuchStep where no document has ever been at a step, so that its name is wrong; `known` are others."""
+    check(database, views=STEPS)
+    steps = views.steps(database)
+    if step not in {*steps, *known, documents.RUN_COMPLETE}:
+        raise NoSuchStep(chain.unheard_of(step, {*steps, *known}))
 
 
 def unplaced(database: Database, limit: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from typing import Any
+from urllib.parse import unquote
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -14,6 +15,7 @@ from edw.database.retry import retry_after
 from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
 
+FOLDER_HEADER = 'Edw-Folder'  # of local_couchdb/server.js, percent-encoded
 TIMEOUT = 30.0  # seconds for the answer to a login
 SHORTEST_TOKEN = 10.0  # seconds for which a token is used, whatever its answer says
 IAM_GRANT = 'urn:ibm:params:oauth:grant-type:apikey'
@@ -69,7 +71,7 @@ class SessionLogin(AuthBase):
             json={'name': self._settings.username, 'password': self._settings.password},
         )
         if answer.status_code == 401:
-            raise LoginRefused(refusal(self._settings, '401 Name or password is incorrect.'))
+            raise LoginRefused(refusal(self._settings, '401 Name or password is incorrect.', folder_in(answer)))
         if answer.status_code == 429 or answer.status_code >= 500:
             says = f'{answer.status_code} {answer.reason}'
             raise Unavailable(f'{self._settings.server}/_session: {says}', retry_after(answer))
@@ -131,15 +133,25 @@ class IamLogin(AuthBase):
         self._renew_at = time.monotonic() + max(RENEW_AT * seconds, SHORTEST_TOKEN)
 
 
-def refusal(settings: Settings, says: str) -> str:
-    """What to tell a user whose login was refused."""
+def folder_in(answer: requests.Response) -> str | None:
+    """The folder of the data of an embedded server, which is in each of its answers; None for another server."""
+    quoted = answer.headers.get(FOLDER_HEADER)
+    folder = None if quoted is None else unquote(quoted)
+    return folder if folder is None or folder.isprintable() else quoted
+
+
+def refusal(settings: Settings, says: str, folder: str | None = None) -> str:
+    """What to tell a user whose login was refused, by an embedded server where there is a `folder`."""
     if settings.iam_apikey:
         return f'{settings.server} refused the IAM API key: {says}\nSet iam_apikey in local.edw.ini, or EDW_IAM_APIKEY.'
     user = f'user {settings.username!r}' if settings.username else 'what ~/.netrc has for it, if anything'
-    return (
-        f'{settings.server} refused {user}: {says}\n'
-        f'Set username and password in local.{settings.file.name}, or EDW_USERNAME and EDW_PASSWORD.'
-    )
+    refused = f'{settings.server} refused {user}: {says}'
+    if folder is not None:
+        return (
+            f'{refused} It is the embedded server with its data in {folder}.\n'
+            'If you mean that one, stop it and start it with: python local_couchdb.py --use. If not, start yours.'
+        )
+    return f'{refused}\nSet username and password in local.{settings.file.name}, or EDW_USERNAME and EDW_PASSWORD.'
 
 
 def verification(settings: Settings) -> str | bool:

@@ -65,6 +65,13 @@ def ids_of_run(database: Database, run: str) -> list[str]:
     return sorted(row['id'] for row in found if row['key'][0] == run)
 
 
+def steps(database: Database) -> set[str]:
+    """Names of the steps that documents have ever been at: they were done, are being done, or have failed."""
+    names = {name for _, name in counts(database, CHAIN, level=2)}
+    names |= {*counts(database, CLAIMS), *counts(database, FAILED)}
+    return {name for name in names if isinstance(name, str)}
+
+
 def oldest_waiting(database: Database, place: str | int) -> float | None:
     """Time (seconds since the epoch) since which the oldest document waits behind a step, 0: behind none.
 

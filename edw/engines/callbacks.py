@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edw import software
+from edw import logs, software
 from edw.database import storable
-from edw.errors import StepError, TryLater, Unavailable, Unprocessable
+from edw.errors import NO_ENTRY, StepError, TryLater, Unavailable, Unprocessable
+from edw.model import documents
 from edw.model.documents import Document
 from edw.redact import redact
 
@@ -40,6 +42,7 @@ class Outcome:
     seconds: float
     entry: dict[str, Any] | None = None
     error: str = ''
+    kind: str = ''  # of the error, where it has one; else it is its type, as the error begins with
     final: bool = False
     away: str = ''  # which place is away, where it is no fault of the document
     hostname: str = HOSTNAME  # of the machine that it ran on
@@ -54,14 +57,16 @@ def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = 
     """
     began = time.perf_counter()
     entry: dict[str, Any] | None = None
-    error, final, away, trace = '', False, '', ''
+    error, kind, final, away, trace = '', '', False, '', ''
     try:
-        entry = checked_entry(callback(json.loads(json.dumps(doc))))
+        with _named_in_log(doc['_id']):
+            entry = checked_entry(callback(json.loads(json.dumps(doc))))
     # SystemExit too: a library that calls sys.exit would end this thread, and nobody would notice.
     except (Exception, SystemExit) as raised:
         expected = isinstance(raised, (StepError, Unavailable))
         log.log(logging.DEBUG if expected else logging.ERROR, '%s: the step raised', doc['_id'], exc_info=True)
         error, final = describe(raised), isinstance(raised, Unprocessable)
+        kind = documents.kind_text(raised.kind) if isinstance(raised, StepError) else ''
         # A server that is away is no more a document's fault than a disk is.
         away = (shown(str(raised)) or error) if isinstance(raised, (TryLater, Unavailable)) else ''
         trace = '' if expected else end_of_traceback(raised)
@@ -72,11 +77,21 @@ def run_callback(callback: Callback, doc: Document, packages: tuple[str, ...] = 
         seconds,
         entry,
         error,
+        kind,
         final,
         away,
         traceback=trace,
         software=software.here(packages),
     )
+
+
+@contextlib.contextmanager
+def _named_in_log(doc_id: str) -> Iterator[None]:
+    token = logs.working_on.set(doc_id)
+    try:
+        yield
+    finally:
+        logs.working_on.reset(token)
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:
@@ -86,13 +101,13 @@ def checked_entry(entry: Any) -> dict[str, Any]:
     a whole batch of results.
     """
     if not isinstance(entry, dict):
-        raise StepError(f'the callback returned {type(entry).__name__}, not a dict for the process list')
+        raise StepError(f'the callback returned {type(entry).__name__}, not a dict for the process list', NO_ENTRY)
     try:
         checked: dict[str, Any] = json.loads(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode('utf-8'))
     except (TypeError, ValueError, RecursionError) as error:
-        raise StepError(f'the callback returned what JSON cannot hold: {error}') from None
+        raise StepError(f'the callback returned what JSON cannot hold: {error}', NO_ENTRY) from None
     if (fault := storable.fault(checked, DEEPEST_ENTRY)) is not None:
-        raise StepError(f'the callback returned what no database can keep: {fault}')
+        raise StepError(f'the callback returned what no database can keep: {fault}', NO_ENTRY)
     return checked
 
 

@@ -9,6 +9,8 @@ from edw.engines.processes import Processes, cores
 from edw.engines.threads import Threads
 from edw.errors import SettingsError
 
+FARM = 'farm'  # as people are told of it
+
 
 def engine_of(step_engine: str, given: str | None, timeout: float | None, settings_engine: str) -> str:
     """Which engine: what was given, else that which knows a time limit, else that of the settings or of the step.
@@ -25,6 +27,14 @@ def engine_of(step_engine: str, given: str | None, timeout: float | None, settin
     return PROCESSES if timeout is not None else settings_engine or step_engine
 
 
+def workers_of(engine: str, workers: int, farm: str) -> int:
+    """How many callbacks run at once where `workers` are wanted; 0 of them are as many as the engine makes by itself.
+
+    That is one thread, or as many processes as there are processors. 0 of a farm are all that it has.
+    """
+    return workers or (0 if farm else cores() if engine == PROCESSES else 1)
+
+
 def start(
     engine: str,
     callback: Callback,
@@ -39,9 +49,9 @@ def start(
 ) -> Engine:
     """Start an engine; where the address of a `farm` is given, that one, whatever `engine` is.
 
-    0 `workers` are one thread, as many processes as there are processors, or all of a farm. `packages` are those whose
-    versions outcomes tell. Raises SettingsError.
+    `workers` are as `workers_of` says. `packages` are those whose versions outcomes tell. Raises SettingsError.
     """
+    workers = workers_of(engine, workers, farm)
     if farm:
         try:
             from edw.engines.farm import Farm  # a listener without one does without the package
@@ -51,5 +61,5 @@ def start(
             ) from None
         return Farm(callback, settings, workers or None, timeout, tell, farm, packages, insecure=insecure)
     if engine == PROCESSES:
-        return Processes(callback, settings, workers or cores(), timeout, tell, packages)
-    return Threads(callback, settings, workers or 1, tell, packages)
+        return Processes(callback, settings, workers, timeout, tell, packages)
+    return Threads(callback, settings, workers, tell, packages)

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -100,7 +101,9 @@ class Processes:
         ours, theirs = SPAWN.Pipe()
         process = SPAWN.Process(target=_work, args=(theirs, *self._start_arguments), daemon=True)
         # Blocked for the child, until it has imported the step and ignores them: a signal to the whole group is for the
-        # listener, which lets callbacks finish.
+        # listener, which lets callbacks finish. The tracker comes with the first process, and unblocks SIGINT and
+        # SIGTERM when it is started: it is started before.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_TO_STOP)
         try:
             process.start()

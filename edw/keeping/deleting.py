@@ -104,6 +104,39 @@ class Originals:
             yield Original(stream, parent, parts[-1], state_of(found), found.st_nlink)
 
 
+class OtherPlaces:
+    """Whether files on other machines are others than local ones, which no inode tells."""
+
+    def __init__(self, looker: Looker) -> None:
+        self._looker = looker
+        self._same_folder: dict[tuple[str, str], bool] = {}
+
+    def check(self, url: str, path: str, links: int = 1) -> None:
+        """Raises StepError unless the file of a URL is another one than a local file, which has so many hard links.
+
+        That machine may have the same disk, or be this one, and tells no inodes. So a file is made beside the local
+        one: does it appear beside the other?
+        """
+        url, folder = self._looker.canonical(url), str(Path(path).parent)
+        if links > 1:
+            raise StepError(f'{redact(url)} may be one of the {links} names (hard links) of {path}')
+        places = folder, url.rpartition('/')[0]
+        if places not in self._same_folder:
+            probe = Path(folder, files.temporary_name())
+            try:
+                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            except OSError as error:
+                raise StepError(
+                    f'whether {redact(url)} is another file than {path} cannot be told: {folder}: {error.strerror}'
+                ) from None
+            try:
+                self._same_folder[places] = self._looker.exists(f'{places[1]}/{probe.name}')
+            finally:
+                probe.unlink()
+        if self._same_folder[places]:
+            raise StepError(f'{redact(url)} is in the same folder as {path}, by another name')
+
+
 class Deleter:
     """Deletes originals, one after the other."""
 
@@ -118,7 +151,7 @@ class Deleter:
     ) -> None:
         self._database, self._folder, self._terms, self._looker = database, folder, terms, looker
         self._hostname, self._clock = hostname, clock
-        self._same_folder: dict[tuple[str, str], bool] = {}
+        self._places = OtherPlaces(looker)
 
     def delete(self, candidate: Candidate) -> int:
         """Delete one original; returns its size in bytes. Raises StepError, with the reason, where it is kept."""
@@ -180,10 +213,10 @@ class Deleter:
         if state.is_same_file(original.state) or any(state.is_same_file(other) for _, other in others):
             raise StepError(f'{name} is the same file by another name')
         if is_url(copy.location):
-            self._check_other_place(copy, path, original)
+            self._places.check(copy.location, path, original.links)
             for other, _ in others:
                 if not is_url(other.location):
-                    self._check_other_place(copy, other.location, None)
+                    self._places.check(copy.location, other.location)
         if state.size != original.state.size:
             raise StepError(f'{name} has {state.size} bytes, not {original.state.size}')
         md5sum = self._looker.md5(copy.location)
@@ -192,31 +225,6 @@ class Deleter:
         if self._looker.state(copy) != state:
             raise StepError(f'{name} is being written to')
         return state
-
-    def _check_other_place(self, copy: Named, path: str, original: Original | None) -> None:
-        """Raises StepError unless a file on another machine is another one than a local file.
-
-        That machine may have the same disk, or be this one, and tells no inodes. So a file is made beside the local
-        one: does it appear beside the other?
-        """
-        url, folder = self._looker.canonical(copy.location), str(Path(path).parent)
-        if original is not None and original.links > 1:
-            raise StepError(f'{redact(url)} may be one of the {original.links} names (hard links) of the original')
-        places = folder, url.rpartition('/')[0]
-        if places not in self._same_folder:
-            probe = Path(folder, files.temporary_name())
-            try:
-                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-            except OSError as error:
-                raise StepError(
-                    f'whether {redact(url)} is another file than {path} cannot be told: {folder}: {error.strerror}'
-                ) from None
-            try:
-                self._same_folder[places] = self._looker.exists(f'{places[1]}/{probe.name}')
-            finally:
-                probe.unlink()
-        if self._same_folder[places]:
-            raise StepError(f'{redact(url)} is in the same folder as {path}, by another name')
 
     def _mark(self, doc: Document, copies: list[str]) -> Document:
         note = {'time': self._clock(), 'hostname': self._hostname, 'copies': copies}

@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIServer
 from edw.claiming.results import Refused, Update
 from edw.database import views
 from edw.errors import EdwError, SettingsError
-from edw.listening.metrics import OUTCOMES, Metrics, Waiting, outcome
+from edw.listening.metrics import FAILED, OUTCOMES, RETRIED, Metrics, Waiting, outcome
 from edw.listening.steps import Step
 from edw.model import documents
 from edw.model.documents import Document
@@ -36,6 +36,9 @@ except ImportError:
 # Seconds. A callback takes from a millisecond to hours, and a document may wait for days.
 CALLBACK_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)
 WAIT_BUCKETS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000, 86400, 604800)
+
+MOST_KINDS = 30  # of failures that are counted apart
+OTHER_KINDS = 'others'
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp beside each counter, which no rule needs
 
@@ -68,6 +71,13 @@ class Exporter(Metrics):
             registry=self.registry,
         )
         self._attempts = {name: attempts.labels(step.name, name) for name in OUTCOMES}
+        self._kinds: set[str] = set()
+        self._failures = Counter(
+            'edw_failures_total',
+            'Attempts that failed, by kind: that of the error, or its type',
+            ['step', 'kind'],
+            registry=self.registry,
+        )
         self._callback = self._made(
             Histogram,
             'edw_callback_seconds',
@@ -151,6 +161,11 @@ class Exporter(Metrics):
         name = outcome(update, written)
         if name is not None:
             self._attempts[name].inc()
+        if name in (RETRIED, FAILED) and update.is_failure and update.record is not None:
+            kind = documents.failure_kind_of(update.record)
+            # A label for each is kept for good, and a step may name its kinds as it likes.
+            self._kinds.add(kind if len(self._kinds) < MOST_KINDS else OTHER_KINDS)
+            self._failures.labels(self._step.name, kind if kind in self._kinds else OTHER_KINDS).inc()
 
     def released(self, claims: int) -> None:
         """Count claims."""

@@ -147,7 +147,7 @@ class InFlight:
             return None  # withdrawn meanwhile
         error = running.exception()
         if isinstance(error, NotRun):
-            log.debug('%s goes back: %s', doc['_id'], error)  # the engine has said it, once for all
+            log.debug('%s is released, and waits again: %s', doc['_id'], error)  # the engine has said it, once for all
             self._release(doc)
             return None
         if error is not None:
@@ -159,9 +159,9 @@ class InFlight:
         if outcome.away:
             if self._done > self.put_off.get(doc['_id'], self._done):
                 # Of one file that stays out of reach while others are done nobody would hear else.
-                log.warning('%s goes back again, though others were done: %s', doc['_id'], outcome.away)
+                log.warning('%s waits once more, though others were done: %s', doc['_id'], outcome.away)
             else:
-                log.info('%s goes back: %s', doc['_id'], outcome.away)
+                log.info('%s is released, and waits again, no attempt counted: %s', doc['_id'], outcome.away)
             self.put_off[doc['_id']] = self._done
             self._policy.wait.place_away(outcome.away)
             self._release(doc)

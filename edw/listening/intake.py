@@ -276,7 +276,10 @@ class Intake:
             self.doubt()  # deleted meanwhile, or a server that tells less: the view knows
             return
         self._since = page.sequence
-        self._waiting.update({doc['_id']: doc for doc in docs if documents.is_free(doc, self._after)})
+        free = {doc['_id']: doc for doc in docs if documents.is_free(doc, self._after)}
+        if len(free) < len(docs):
+            log.info('no longer free: %d of them', len(docs) - len(free))
+        self._waiting.update(free)
 
 
 def _place(doc: Document) -> str:

@@ -9,7 +9,7 @@ from edw.database import views
 from edw.database.client import Database
 from edw.errors import SettingsError
 from edw.listening.steps import Step
-from edw.model import documents
+from edw.model import chain, documents
 
 GROUPS = 1000  # edges of the chain, and steps at work, that are read at most
 
@@ -26,8 +26,7 @@ def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> N
     edges = views.counts(database, views.CHAIN, level=2, limit=GROUPS)
     steps = {name for _, name in edges}
     if step.after not in (0, documents.RUN_COMPLETE) and step.after not in steps:
-        known = ', '.join(sorted(steps)) or 'none'
-        log.warning('no document has ever been at step %s; steps that were done here: %s', step.after, known)
+        log.warning('%s', chain.unheard_of(str(step.after), steps))
     others = {name for before, name in edges if before == step.after and type(before) is type(step.after)}
     if step.name in others:
         others = set()  # once it replaced them, or they shared the place by mistake: that is over

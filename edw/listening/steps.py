@@ -86,6 +86,7 @@ def failure(doc: Document, outcome: Outcome, at: float, step: Step, attempts: in
     record = {
         'process': step.name,
         'error': outcome.error,
+        **({'kind': outcome.kind} if outcome.kind else {}),
         **({'traceback': outcome.traceback} if outcome.traceback else {}),
         'hostname': outcome.hostname,
         'time': at,

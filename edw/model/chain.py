@@ -5,6 +5,7 @@ No setting lists the steps: each listener knows only its own name and that of th
 
 from __future__ import annotations
 
+import difflib
 import heapq
 import unicodedata
 from collections import defaultdict
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 # An edge below both is odd: a document that somebody edited by hand must not turn the chain of all others round.
 RARE_COUNT = 10  # times that an edge was followed
 RARE_SHARE = 0.01  # of the times of the edge that leads most often to the same step
+
+MOST_NAMED = 30  # steps that a message names
 
 Place = str | int  # a document's last step, 0 where nothing has been done yet
 Edges = Mapping[tuple[Place, str], int]  # (last step before, step): how often the step was done after it
@@ -71,6 +74,20 @@ def lookalike(place: Place, others: Iterable[Place]) -> str | None:
         return None
     look, names = _look_of(place), (other for other in others if isinstance(other, str))
     return next((name for name in names if name != place and _look_of(name) == look), None)
+
+
+def unheard_of(step: str, known: Iterable[str]) -> str:
+    """That no document has ever been at a step, in words; with the `known` names, and which was meant, perhaps."""
+    names = sorted(set(known))
+    shown = ', '.join(name if name.isprintable() else ascii(name) for name in names[:MOST_NAMED]) or 'none'
+    more = f' and {len(names) - MOST_NAMED} more' if len(names) > MOST_NAMED else ''
+    return f'no document has ever been at step {step}; steps that were done here: {shown}{more}{meant(step, names)}'
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`. Did you mean …?`, where a known name is like this one; else nothing."""
+    near = difflib.get_close_matches(name, [*known], 1)
+    return f'. Did you mean {near[0]}?' if near else ''
 
 
 def _look_of(name: str) -> str:

@@ -8,7 +8,7 @@ import secrets
 import socket
 from typing import Any
 
-NAME = re.compile(r'(?P<host>[\w.-]+):\d+:[0-9a-f]+', re.ASCII)
+NAME = re.compile(r'(?P<host>[\w.-]+):(?P<pid>\d+):[0-9a-f]+', re.ASCII)
 
 
 def new_name() -> str:
@@ -25,6 +25,12 @@ def hostname(name: str) -> str:
     """The machine that a listener runs on; `name` itself where it has another form."""
     match = NAME.fullmatch(name)
     return match['host'] if match else name
+
+
+def pid(name: str) -> int | None:
+    """Its process there; None where the name has another form."""
+    match = NAME.fullmatch(name)
+    return int(match['pid']) if match else None
 
 
 def heartbeat_id(name: str) -> str:

@@ -9,6 +9,15 @@ from edw.operating.status import NAMED, Status, StepStatus
 LONG = 60.0  # seconds that a document may wait for a listener that is there: the time between two of its sweeps
 
 
+def nobody_listens(step: StepStatus) -> bool:
+    """Whether documents wait for a step of which no listener is there.
+
+    One of an older version, or of the original scripts, is only known of while it holds a document; and is at once at
+    what waits.
+    """
+    return step.waiting > 0 and not step.listeners and not step.running
+
+
 def is_left_alone(step: StepStatus, now: float) -> bool:
     """Whether documents wait for a step and nobody works on it.
 
@@ -41,10 +50,10 @@ def remarks(status: Status, lease: float) -> list[str]:
         if step.waits_for is not None:
             since = age_of(step.waits_since, status.time)
             lines.append(f'{step_name(step.name)} waits for {since}: {safe(step.waits_for)}')
-        if is_left_alone(step, status.time):
-            waiting = number(step.waiting, 'document')
-            oldest = '' if step.waiting_since is None else f', the oldest for {age_of(step.waiting_since, status.time)}'
-            lines.append(f'{step_name(step.name)}: nobody works on it. Waiting: {waiting}{oldest}')
+        if nobody_listens(step):
+            lines.append(_nobody(step, status.time))
+        elif is_left_alone(step, status.time):
+            lines.append(f'{step_name(step.name)}: nobody works on it. {_waiting(step, status.time)}')
     for listener in status.listeners:
         if is_silent(listener, status.time, lease):
             last = listener.since if listener.heartbeat is None else listener.heartbeat
@@ -67,39 +76,67 @@ def remarks(status: Status, lease: float) -> list[str]:
     return lines
 
 
-def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, bool]:
-    """What is wrong, and whether nothing is: documents that failed, or wait for longer than `max_wait` seconds.
+def judged(status: Status, lease: float, max_wait: float | None) -> tuple[str, list[str]]:
+    """What is wrong, on one line: documents that failed, or wait for longer than `max_wait` seconds.
+
+    And the keys of all that, none where all is well, which stay the same while its numbers and ages change. Where no
+    listener of their step is there, documents may wait for LONG, if `max_wait` is None.
 
     A document that is claimed by a listener without a heartbeat for `lease` seconds waits, too. Documents of the
-    original scripts, that do not tell since when they wait, are not judged. Where a clock is ahead, so that nobody can
-    tell it either, that is wrong.
+    original scripts, that do not tell since when they wait, are not judged, unless nobody listens for them and the step
+    was not done lately. Where a clock is ahead, so that nobody can tell it either, that is wrong.
     """
-    wrong = []
+    wrong: list[str] = []
+    keys: list[str] = []
+
+    def add(key: str, text: str) -> None:
+        keys.append(key)
+        wrong.append(text)
+
     if status.failed:
         newest = sorted(status.failures, key=lambda failure: failure.newest or 0.0)[-1:]
         named = [f', {safe(failure.doc_id)}: {shortened(failure.error)}' for failure in newest]
-        wrong.append(f'{number(status.failed, "document")} failed{"".join(named)}')
+        add('failed', f'{number(status.failed, "document")} failed{"".join(named)}')
+        keys += [f'failed {failure.step} {failure.kind}' for failure in status.failures]
     for step in status.steps:
         if step.waits_for is not None:
-            wrong.append(f'{safe(step.name)} waits: {shortened(step.waits_for)}')
-    wrong += [f'the farm of {safe(farm.step)} is away: {shortened(farm.away)}' for farm in status.farms if farm.away]
+            add(f'away {step.name}', f'{safe(step.name)} waits: {shortened(step.waits_for)}')
+    for farm in status.farms:
+        if farm.away:
+            add(f'farm {farm.step}', f'the farm of {safe(farm.step)} is away: {shortened(farm.away)}')
+    for step in status.steps:
+        limit = LONG if max_wait is None else max_wait
+        waits_long = step.waiting_since is not None and status.time - step.waiting_since > limit
+        if nobody_listens(step) and (waits_long or (step.waiting_since is None and not step.done_last_hour)):
+            add(f'nobody {step.name}', _nobody(step, status.time))
+        elif max_wait is not None and waits_long:
+            waiting = number(step.waiting, 'document')
+            oldest = age_of(step.waiting_since, status.time)
+            where = safe(step.name) or 'the first step'
+            add(f'waiting {step.name}', f'{waiting} waiting for {where}, the oldest for {oldest}')
     if max_wait is not None:
-        for step in status.steps:
-            if step.waiting_since is not None and status.time - step.waiting_since > max_wait:
-                waiting = number(step.waiting, 'document')
-                oldest = age_of(step.waiting_since, status.time)
-                wrong.append(f'{waiting} waiting for {safe(step.name) or "the first step"}, the oldest for {oldest}')
         for listener in status.listeners:
             silent = is_silent(listener, status.time, lease)
             if silent and listener.since is not None and status.time - listener.since > max_wait:
                 held = number(listener.claims, 'document')
                 time = age_of(listener.since, status.time)
                 where = f'{safe(listener.step)} held for {time} by {safe(listener.name)}'
-                wrong.append(f'{held} of {where}, which is silent')
-        wrong += _clocks_ahead(status)
+                add(f'silent {listener.name}', f'{held} of {where}, which is silent')
+        for text in _clocks_ahead(status):
+            add('clock', text)
     if wrong:
-        return '; '.join(wrong), False
-    return f'ok: {status.waiting} waiting, {status.running} running, {status.finished} finished', True
+        return '; '.join(wrong), keys
+    return f'ok: {status.waiting} waiting, {status.running} running, {status.finished} finished', []
+
+
+def _nobody(step: StepStatus, now: float) -> str:
+    start = step.script or 'its listener'
+    return f'nobody listens for {step_name(step.name)}: start {safe(start)}. {_waiting(step, now)}'
+
+
+def _waiting(step: StepStatus, now: float) -> str:
+    oldest = '' if step.waiting_since is None else f', the oldest for {age_of(step.waiting_since, now)}'
+    return f'Waiting: {number(step.waiting, "document")}{oldest}'
 
 
 def _clocks_ahead(status: Status) -> list[str]:

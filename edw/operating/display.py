@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edw.redact import redact
 
@@ -11,6 +14,8 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
 FIRST_STEP = '(first step)'  # of new documents, where no step was ever done
 LONGEST_ERROR = 160  # characters of an error in a table
 UNITS = ('bytes', 'kB', 'MB', 'GB', 'TB', 'PB')
+WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
+INDENT = '    '  # of what stands below a line
 AHEAD = 60.0  # seconds that the clocks of two machines may differ without a word
 
 
@@ -82,8 +87,50 @@ def size(count: float) -> str:
     return f'{count:.3g} {UNITS[-1]}'
 
 
-def columns(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells as plain text, safe, each column as wide as its widest cell."""
+def columns(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lines of cells as plain text, safe, each column as wide as its widest cell; `right` are those of numbers."""
     cells = [[safe(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ['  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return [
+        '  '.join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def entries(
+    lines: Sequence[Sequence[str]], width: int, *, below: int = 1, heads: int = 1, right: Collection[int] = ()
+) -> list[list[str]]:
+    """As `columns`, a list of lines for each; where they are wider than `width`, the last cells stand below the others.
+
+    So a path or an error stays in one piece: it has lines of its own, which end between words. `below` is how many
+    cells they are, `heads` how many of the lines are headings, which have nothing below.
+    """
+    whole = columns(lines, right)
+    if max(map(len, whole), default=0) <= width:
+        return [[line] for line in whole]
+    above = columns([line[:-below] for line in lines], right)
+    found = []
+    for number, (head, line) in enumerate(zip(above, lines, strict=True)):
+        said = [] if number < heads else [part for cell in line[-below:] for part in wrapped(safe(cell), width)]
+        found.append([head, *said])
+    return found
+
+
+def wrapped(text: str, width: int, indent: str = INDENT) -> list[str]:
+    """A text on lines of `width`, but for words that are longer, such as paths, which are not broken."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def screen_width() -> int:
+    """Columns of the terminal that stdout is; where it is none, as many as anybody needs."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE

@@ -26,17 +26,9 @@ Change = Callable[[Document], Document]
 def is_failed(doc: Document) -> bool:
     """Whether a document failed for good: its status is neither good nor that of a file that is being written.
 
-    The map function of the view `failed` says the same in JavaScript, and so it does for `failed_step`.
+    The map function of the view `failed` says the same in JavaScript.
     """
     return documents.is_failed_status(doc.get('status'))
-
-
-def failed_step(doc: Document) -> str | None:
-    """Name of the step that a failed document failed in; None where it holds no failure that tells."""
-    failures = doc.get('failures')
-    last = failures[-1] if isinstance(failures, list) and failures else None
-    step = last.get('process') if isinstance(last, dict) else None
-    return step if isinstance(step, str) else None
 
 
 def requeued(doc: Document) -> Document:
@@ -66,8 +58,8 @@ def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
 class Selection:
     """Which documents: those that meet every condition that is set.
 
-    `id_range` is the first and the last id, inclusive; `step` with `failed` means failed in that step; `made` is the
-    software that has made an entry.
+    `id_range` is the first and the last id, inclusive; `step` and `kind` with `failed` mean failed in that step, with
+    that kind of failure; `made` is the software that has made an entry.
     """
 
     ids: tuple[str, ...] = ()
@@ -76,6 +68,7 @@ class Selection:
     status: str | None = None
     failed: bool = False
     step: str | None = None
+    kind: str | None = None
     made: Made | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +78,8 @@ class Selection:
                 'say which documents: ids, --run RUN, --range FIRST LAST, --where-status TEXT, --failed [STEP], '
                 'or, by what made them, --version-below, --commit or --before.'
             )
+        if self.kind is not None and not self.failed:
+            raise SettingsError(f'the kind {self.kind!r} selects nothing by itself: give --failed, too')
         if self.step is not None and not self.failed:
             raise SettingsError(f'step {self.step} selects nothing by itself, only what failed in it')
 
@@ -97,7 +92,8 @@ class Selection:
             return views.RUNS
         if self.made is not None and not self.failed:
             return views.SOFTWARE
-        return views.STATUS if self.status is not None and self.step is None else views.FAILED
+        is_by_failure = self.status is None or self.step is not None or self.kind is not None
+        return views.FAILED if is_by_failure else views.STATUS
 
     def misses(self, doc: Document) -> str | None:
         """Why a document is not selected; None where it is."""
@@ -109,8 +105,10 @@ class Selection:
             return f'has not the status {self.status!r}'
         if self.failed and not is_failed(doc):
             return 'has not failed'
-        if self.step is not None and failed_step(doc) != self.step:
+        if self.step is not None and documents.failed_step(doc) != self.step:
             return f'has not failed in {self.step}'
+        if self.kind is not None and (found := documents.failure_kind(doc)) != self.kind:
+            return f'has failed with {found!r}, not {self.kind!r}'
         return None if self.made is None else self.made.misses(doc)
 
 
@@ -237,8 +235,13 @@ def _made(database: Database, made: Made) -> list[str]:
 def _key_range(selection: Selection) -> dict[str, Any]:
     if selection.viewname == views.STATUS:
         return {'key': selection.status}
-    first = selection.run if selection.viewname == views.RUNS else selection.step
-    return {} if first is None else {'startkey': [first], 'endkey': [first, {}]}
+    if selection.viewname == views.RUNS:
+        first = [selection.run]
+    elif selection.step is None:
+        return {}  # of all steps
+    else:
+        first = [selection.step] if selection.kind is None else [selection.step, selection.kind]
+    return {'startkey': first, 'endkey': [*first, views.LAST]}
 
 
 def _hindrance(doc: Document) -> str | None:

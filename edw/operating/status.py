@@ -13,23 +13,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edw.claiming import farms, waits
-from edw.claiming.farms import FarmStatus
 from edw.database import design, views
 from edw.database.client import Database
 from edw.keeping import forecast
 from edw.keeping.forecast import Disk
 from edw.model import documents
 from edw.model.chain import Place, chain_of, lookalike
+from edw.model.run_state import OPEN, state_of
 from edw.operating import at_work
 from edw.operating.at_work import ListenerStatus
 from edw.redact import redact
+from edw.telling import farms, waits
+from edw.telling.farms import FarmStatus
 
 HOUR = 3600.0  # seconds
 # What is read of each at most, so that a database full of odd documents cannot make a look slow.
 GROUPS = 1000  # steps, kinds of failure, statuses
 DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
 KINDS = 20  # kinds of failure that are listed, the most frequent ones
+RUNS = 12  # the last ones
 NAMED = 10  # documents in conflict, and unplaced ones, that are named
 VIEWS = (
     views.CHAIN,
@@ -53,7 +55,8 @@ class StepStatus:
     of the oldest claim, `done_newest` the minute in which the step was last done, if in the last hour; None where there
     is none. `done` counts entries of `process`, those of the original scripts, which hold no time, only in all.
     `waits_for` is the place that is away, or what else a listener of the step waits for, since `waits_since`; None
-    where none waits.
+    where none waits. `listeners` are those of the step that anybody knows of;
+    where there is none and documents wait, `script` is the one to start, '' if it is not known here.
     """
 
     name: str
@@ -68,6 +71,8 @@ class StepStatus:
     done_newest: float | None = None
     waits_for: str | None = None
     waits_since: float | None = None
+    listeners: int = 0
+    script: str = ''
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Status:
     `documents` counts those that have a status, `finished` the free ones behind the last step of the chain, `failed`
     those that failed for good, also of kinds that are too many to be in `failures`. `others` counts the statuses that
     are neither good nor a failure. `conflicts` and `unplaced` name the first NAMED documents. `disks` are those of the
-    machine that asks.
+    machine that asks, `runs` the last RUNS, the highest first.
     """
 
     time: float
@@ -104,6 +109,7 @@ class Status:
     failed: int = 0
     disks: list[Disk] = field(default_factory=list)
     farms: list[FarmStatus] = field(default_factory=list)
+    runs: list[RunStatus] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
@@ -118,12 +124,18 @@ class Status:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run: its documents by state, which is the last step, 'new', or the status where that is not good."""
+    """A run: its documents by state, which is the last step, 'new', or the status where that is not good.
+
+    `state` is that of the run itself: open, closed, complete, summarised, held, another step that is done on it, or the
+    status of a failure, which `is_bad` then.
+    """
 
     run: str
     documents: int
     by_state: dict[str, int]
     failed: int
+    state: str = OPEN
+    is_bad: bool = False
 
 
 def read(database: Database) -> Status:
@@ -137,14 +149,16 @@ def read(database: Database) -> Status:
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
-    running = {listener.step for listener in listeners} | {wait.step for wait in waiting_listeners}
+    told: list[tuple[str, Place | None]] = [(wait.step, wait.after) for wait in waiting_listeners]
+    told += [(listener.step, listener.after) for listener in listeners]
+    running = {step for step, _ in told}
     lately = {
         step: _done_since(database, step, now - HOUR) for step in sorted(done, key=lambda step: done[step])[-DETAILED:]
     }
     active = running | {step for step, minutes in lately.items() if minutes}
     never_done = dict.fromkeys(step for step in [*sorted(running), *failed] if step is not None and step not in done)
     places = {step: _place_before(database, step) for step in list(never_done)[:DETAILED]}
-    places |= {wait.step: wait.after for wait in waiting_listeners if wait.step not in done}
+    places |= {step: after for step, after in told if after is not None and step not in done}
     edges.update(((place, step), 0) for step, place in places.items() if place is not None)
     chain = chain_of(edges, active)
 
@@ -154,11 +168,14 @@ def read(database: Database) -> Status:
         busy = [place for place in before if place in waiting and number < DETAILED]
         minutes = [] if step is None else lately.get(step, [])
         holders = [listener for listener in listeners if listener.step == step]
-        wait = next((wait for wait in waiting_listeners if wait.step == step), None)
+        waiters = [wait for wait in waiting_listeners if wait.step == step]
+        wait = next(iter(waiters), None)
+        known = {each.name for each in holders} | {each.listener for each in waiters}
+        waits_now = sum(waiting.get(place, 0) for place in before)
         return StepStatus(
             name=step or '',
             after=0 if step is None else chain.before.get(step),
-            waiting=sum(waiting.get(place, 0) for place in before),
+            waiting=waits_now,
             waiting_since=_oldest(views.oldest_waiting(database, place) for place in busy),
             running=sum(listener.claims for listener in holders),
             running_since=_oldest(listener.since for listener in holders),
@@ -168,6 +185,8 @@ def read(database: Database) -> Status:
             done_newest=max((minute for minute, _ in minutes), default=None),
             waits_for=None if wait is None else wait.reason,
             waits_since=None if wait is None else wait.since,
+            listeners=len(known),
+            script=at_work.script_of(step) if step and waits_now and not known else '',
         )
 
     steps: list[str | None] = [*chain.steps, *(step for step in never_done if step not in chain.steps)]
@@ -193,6 +212,7 @@ def read(database: Database) -> Status:
         failed=sum(failed.values()),
         disks=forecast.disks(database, [step for place, step in edges if place == 0]),
         farms=farms.read(database),
+        runs=runs(database, RUNS),
     )
 
 
@@ -227,10 +247,18 @@ def runs(database: Database, limit: int) -> list[RunStatus]:
         state = (step or 'new') if status == documents.GOOD else views.text(status)
         by_state[run][state] += row['value']
         failed[run] += row['value'] * documents.is_failed_status(status)
-    return [RunStatus(run, sum(states.values()), dict(states), failed[run]) for run, states in by_state.items()]
+    own = database.existing(run for run in by_state if run and not run.startswith('_'))
+
+    def row_of(run: str, states: dict[str, int]) -> RunStatus:
+        state = state_of(own.get(run))
+        # An open run has no document that could be held.
+        words = documents.HELD if state.doc_id is None and set(states) == {documents.HELD} else state.words
+        return RunStatus(run, sum(states.values()), states, failed[run], words, state.is_bad)
+
+    return [row_of(run, dict(states)) for run, states in by_state.items()]
 
 
-def documents_of_run(database: Database, run: str) -> list[dict[str, Any]]:
+def rows_of_run(database: Database, run: str) -> list[dict[str, Any]]:
     """`id`, `status` and `last_step` (0: none yet) of a run's documents, in the order of their ids."""
     rows = views.rows(database, views.RUNS, reduce=False, startkey=[run], endkey=[run, views.LAST])
     return sorted(

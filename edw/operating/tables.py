@@ -9,19 +9,34 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edw.claiming.farms import FarmStatus
 from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event, raised_at
 from edw.operating.annotations import notes
 from edw.operating.at_work import ListenerStatus
-from edw.operating.checks import is_left_alone, is_silent, remarks
+from edw.operating.checks import is_left_alone, is_silent, nobody_listens, remarks
 from edw.operating.conflicts import Conflict
-from edw.operating.display import DAY, MINUTE, age, age_of, moment, number, safe, shortened, size, step_name
-from edw.operating.status import FailureKind, Status
+from edw.operating.display import (
+    DAY,
+    MINUTE,
+    WIDE,
+    age,
+    age_of,
+    entries,
+    moment,
+    number,
+    safe,
+    shortened,
+    size,
+    step_name,
+    wrapped,
+)
+from edw.operating.listing import Listing
+from edw.operating.status import FailureKind, RunStatus, Status
+from edw.telling.farms import FarmStatus
 
-WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
+RUNS_SHOWN = 5  # of those of the status
 ROOMY = 100  # columns from which on the steps' table has room for the listeners' names, which stand below as well
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
@@ -40,37 +55,58 @@ def plain(made: Console, tables: RenderableType) -> str:
     return '\n'.join(line.rstrip() for line in captured.get().splitlines())
 
 
-def overview(status: Status, where: str, lease: float, width: int) -> Group:
-    """All of the status; `lease` in seconds, `width` in columns. Every text of a document in it is escaped."""
+def overview(status: Status, where: str, lease: float, width: int, may_break: bool = False) -> Group:
+    """All of the status; `lease` in seconds, `width` in columns. Every text of a document in it is escaped.
+
+    `may_break`: paths that are longer than a line are broken, where the number of lines must be known.
+    """
     parts: list[RenderableType] = [Text(f'{safe(where)}  {moment(status.time)}'), Text(_sums(status))]
     if status.steps:
         parts += [Text(), _steps(status, width >= ROOMY)]
-    found = [Text(line, 'bold red') for line in remarks(status, lease)]
+    found = [
+        _line(line, 'bold red', may_break) for remark in remarks(status, lease) for line in wrapped(remark, width, '')
+    ]
     if found:
         parts += [Text(), *found]
+    if status.runs:
+        parts += [Text(), _runs(status.runs[:RUNS_SHOWN])]
     if status.listeners:
         parts += [Text(), _listeners(status.listeners, status.time, lease)]
     if status.farms:
         parts += [Text(), _farms(status.farms, status.time)]
     if status.failures:
-        parts += [Text(), _failures(status.failures, status.time)]
+        parts += [Text(), _failures(status.failures, status.time, width, may_break)]
     if status.disks:
         parts += [Text(), _disks(status.disks)]
     return Group(*parts)
 
 
-def history(doc: Document, events: list[Event]) -> Group:
-    """One document's timeline."""
-    status = doc.get('status')
-    table = _table([('time', False), ('what', False), ('step', False), ('host', False), ('took', True), ('', False)])
+def history(doc: Document, events: list[Event], width: int = WIDE) -> Group:
+    """One document's timeline, on a screen of `width` columns."""
+    columns = [('time', False), ('what', False), ('step', False), ('host', False), ('took', True), ('', False)]
+    rows = []
     for event in events:
-        style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')
         text = '  '.join(filter(None, (event.file, event.text, raised_at(event.traceback), event.software)))
         short = event.duration is not None and event.duration < MINUTE
         took = f'{event.duration:.3f} s' if short else age(event.duration)
-        _add(table, (moment(event.time), event.what, event.step, event.hostname, took, text), style)
+        style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')
+        rows.append(((moment(event.time), event.what, event.step, event.hostname, took, text), style))
     said = [Text(line) for line in _said(doc)]
-    return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(status))}'), *said, Text(), table)
+    table = _listed(columns, rows, width)
+    return Group(Text(f'{safe(doc["_id"])}  {safe(views.text(doc.get("status")))}'), *said, Text(), table)
+
+
+def listing(found: Listing, now: float, width: int) -> Group:
+    """Documents with what is wrong with them, one a line; and how many more there are."""
+    columns = [('document', False), ('since', False), ('age', True), ('state', False), ('what', False)]
+    rows = [
+        ((one.doc_id, moment(one.time), age_of(one.time, now), one.state, one.what), 'red' if one.is_failed else '')
+        for one in found.documents
+    ]
+    parts: list[RenderableType] = [_listed(columns, rows, width)] if rows else []
+    if found.more:
+        parts.append(Text(f'and {found.more} more'))
+    return Group(*parts)
 
 
 def _said(doc: Document) -> list[str]:
@@ -112,7 +148,7 @@ def _sums(status: Status) -> str:
 
 def _steps(status: Status, with_listeners: bool) -> Table:
     columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('for', True)]
-    by_column = [('by', False)] if with_listeners else []
+    by_column = [('listeners', False)] if with_listeners else []
     table = _table([*columns, *by_column, ('last hour', True), ('done', True), ('failed', True)])
     for step in status.steps:
         names = [listener.name for listener in status.listeners if listener.step == step.name]
@@ -128,23 +164,39 @@ def _steps(status: Status, with_listeners: bool) -> Table:
             step.done,
             step.failed,
         )
-        _add(table, cells, 'yellow' if is_left_alone(step, status.time) else '')
+        _add(table, cells, 'yellow' if nobody_listens(step) or is_left_alone(step, status.time) else '')
+    return table
+
+
+def _runs(runs: list[RunStatus]) -> Table:
+    table = _table([('run', False), ('state', False), ('files', True), ('failed', True), ('how far', False)])
+    for run in runs:
+        far = ', '.join(f'{count} {shortened(state)}' for state, count in sorted(run.by_state.items()))
+        _add(table, (run.run, shortened(run.state), run.documents, run.failed, far), 'red' if run.is_bad else '')
     return table
 
 
 def _listeners(listeners: list[ListenerStatus], now: float, lease: float) -> Table:
-    columns = [('listener', False), ('step', False), ('documents', True), ('for', True), ('last heartbeat', True)]
-    table = _table(columns)
+    columns = [('listener', False), ('step', False), ('callbacks', False), ('version', False), ('there for', True)]
+    table = _table([*columns, ('documents', True), ('for', True), ('last heartbeat', True)])
     for listener in listeners:
         cells = (
             listener.name,
             listener.step,
+            listener.callbacks or '-',
+            _version(listener) or '-',
+            age_of(listener.started, now),
             listener.claims,
             age_of(listener.since, now),
             age_of(listener.heartbeat, now),
         )
         _add(table, cells, 'red' if is_silent(listener, now, lease) else '')
     return table
+
+
+def _version(listener: ListenerStatus) -> str:
+    """The step's own, and the suite's."""
+    return f'{listener.version} (edw {listener.software})' if listener.software else listener.version
 
 
 def _farms(farms: list[FarmStatus], now: float) -> Table:
@@ -156,15 +208,15 @@ def _farms(farms: list[FarmStatus], now: float) -> Table:
     return table
 
 
-def _failures(failures: list[FailureKind], now: float) -> Table:
+def _failures(failures: list[FailureKind], now: float, width: int, may_break: bool) -> Group:
     columns = [('failed', True), ('step', False), ('kind', False), ('newest', True), ('document', False)]
-    table = _table([*columns, ('error', False)])
+    rows = []
     for failure in failures:
         step = '-' if failure.step is None else failure.step
         newest = age_of(failure.newest, now)
         cells = (failure.count, step, shortened(failure.kind), newest, failure.doc_id, shortened(failure.error))
-        _add(table, cells)
-    return table
+        rows.append((cells, ''))
+    return _listed([*columns, ('error', False)], rows, width, may_break)
 
 
 def _disks(disks: list[Disk]) -> Table:
@@ -176,6 +228,27 @@ def _disks(disks: list[Disk]) -> Table:
         cells = (', '.join(disk.folders), size(disk.free), size(disk.total), share, a_day, full_in)
         _add(table, cells, 'red' if disk.is_filling else '')
     return table
+
+
+def _listed(
+    columns: list[Column], rows: list[tuple[tuple[Any, ...], str]], width: int, may_break: bool = False
+) -> Group:
+    """Rows with their styles, of which the last cell may be long: it stands below the others where there is no room."""
+    right = {index for index, (_, is_number) in enumerate(columns) if is_number}
+    lines = [[heading for heading, _ in columns], *([str(cell) for cell in cells] for cells, _ in rows)]
+    styles = ['bold', *(style for _, style in rows)]
+    return Group(
+        *(
+            _line(line, style, may_break)
+            for shown, style in zip(entries(lines, width, right=right), styles, strict=True)
+            for line in shown
+        )
+    )
+
+
+def _line(text: str, style: str, may_break: bool) -> Text:
+    # One that is longer than the screen is wide is left to the terminal, from which it is copied in one piece.
+    return Text(safe(text), style, no_wrap=not may_break, overflow='fold' if may_break else 'ignore')
 
 
 def _table(columns: list[Column]) -> Table:

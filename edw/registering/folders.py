@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edw.errors import EdwError
-from edw.registering import names
+from edw.registering import names, runs
 from edw.registering.settling import State
 
 # What is passed over, in the singular and the plural of the summary.
@@ -38,12 +38,27 @@ class Selection:
     patterns: tuple[str, ...] = (f'*{names.ROOT_ENDING}',)
     recursive: bool = False
     done_mark: str | None = None
+    run: str | None = None  # of all files
+    run_pattern: str | None = None  # which tells the run of a file, as `names.run_in` has it
     copies: Path | None = None  # where the first step puts them: real path of a folder that is not looked into
 
     @property
     def is_run_marked(self) -> bool:
         """Whether a mark says that a whole run is finished, and not a file."""
         return '{run}' in (self.done_mark or '')
+
+    @property
+    def has_own_runs(self) -> bool:
+        """Whether runs are named in another way than acquisition does it."""
+        return self.run is not None or self.run_pattern is not None
+
+    def run_of(self, path: Path) -> str | None:
+        """The run of a file; None where nothing tells it."""
+        if self.run is not None:
+            return self.run
+        if self.run_pattern is not None:
+            return names.run_in(path, self.run_pattern)
+        return runs.run_of(names.id_of(path.name))
 
     def chooses(self, name: str) -> bool:
         """Whether a file of this name is a data file: none that is hidden, or that the analysis writes."""
@@ -61,6 +76,7 @@ class DataFile:
     is_link: bool
     state: State
     mtime: float  # seconds since the epoch
+    run: str | None
 
     @property
     def doc_id(self) -> str:
@@ -117,7 +133,7 @@ def data_file(path: Path, selection: Selection) -> DataFile | None:
         there = path.stat()
         if not stat.S_ISREG(there.st_mode) or selection.copies in (path.parent.resolve() / path.name).parents:
             return None
-        return _described(path, path.resolve(), path.is_symlink(), there)
+        return _described(path, path.resolve(), path.is_symlink(), there, selection)
     except (OSError, RuntimeError):
         return None
 
@@ -129,7 +145,11 @@ def _look_at(folder: Path, real: Path, selection: Selection, found: Found, pendi
     present = {entry.name for entry in listed}
     mark_of = {}
     if selection.done_mark is not None:
-        mark_of = {name: names.mark_of(selection.done_mark, name) for name in present if selection.chooses(name)}
+        mark_of = {
+            name: names.mark_of(selection.done_mark, name, selection.run_of(folder / name))
+            for name in present
+            if selection.chooses(name)
+        }
     marks = set(mark_of.values())
     for entry in listed:
         path = folder / entry.name
@@ -153,7 +173,7 @@ def _look_at(folder: Path, real: Path, selection: Selection, found: Found, pendi
             found.unmarked.append(path)
         else:
             target = Path(os.path.realpath(path)) if entry.is_symlink() else real / entry.name
-            found.files.append(_described(path, target, entry.is_symlink(), there))
+            found.files.append(_described(path, target, entry.is_symlink(), there, selection))
 
 
 def _kind_of_folder(entry: os.DirEntry[str]) -> Kind:
@@ -175,8 +195,11 @@ def _kind_of_file(name: str, there: os.stat_result, selection: Selection, marks:
     return None if selection.chooses(name) else UNMATCHED
 
 
-def _described(path: Path, real: Path, is_link: bool, there: os.stat_result) -> DataFile:
-    return DataFile(path, real, is_link, State.of(there), there.st_mtime)
+def _described(path: Path, real: Path, is_link: bool, there: os.stat_result, selection: Selection) -> DataFile:
+    run = selection.run_of(path)
+    if run is None and not selection.has_own_runs:
+        run = names.id_of(path.name)  # a run of its own
+    return DataFile(path, real, is_link, State.of(there), there.st_mtime, run)
 
 
 def listed(passed: Counter[Kind]) -> str:

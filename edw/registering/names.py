@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
-
-from edw.registering import runs
 
 ROOT_ENDING = '.root'
 DERIVED = '.amp.root'  # ending of the files that the analysis writes
-FIELDS = ('{file}', '{id}', '{run}')  # of the pattern of a mark
+RUN = '{run}'
+FIELDS = ('{file}', '{id}', RUN)  # of the pattern of a mark
 
 UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f-\x9f]')
 
@@ -47,10 +47,47 @@ def mark_problem(pattern: str) -> str | None:
     return None if left else f'{pattern!r} is the name of the file itself'
 
 
-def mark_of(pattern: str, name: str) -> str | None:
-    """Name of the mark of a file, in the folder of that file; None for `{run}` where its name tells of no run."""
-    run = runs.run_of(id_of(name))
-    if '{run}' in pattern and run is None:
+def run_pattern_problem(pattern: str) -> str | None:
+    """Why a pattern can be none of runs; None where it can."""
+    return None if pattern.count(RUN) == 1 else f'{pattern!r} does not hold {RUN} once'
+
+
+def run_in(path: Path, pattern: str) -> str | None:
+    """The run of a file, where `{run}` stands in a pattern of its name; None where it fits none.
+
+    The rest is as the shell has it, and is of the name without `.root`. With slashes, so many folders above the file
+    belong to it. The longest name of a run that fits is taken, of those that begin first.
+    """
+    wanted = pattern.split('/')
+    parts = [*Path(os.path.abspath(path)).parent.parts, id_of(path.name)][-len(wanted) :]
+    if len(parts) < len(wanted):
+        return None
+    found = None
+    for text, part in zip(parts, wanted, strict=True):
+        if RUN in part:
+            found = _longest(text, *part.split(RUN))
+        elif not fnmatchcase(text, part):
+            return None
+    return found if found is not None and usable_as_run(found) else None
+
+
+def usable_as_run(name: str) -> bool:
+    """Whether a run may have this name, which its document has when it is closed."""
+    return bool(name) and not name.startswith('_') and name.isprintable() and '/' not in name
+
+
+def _longest(text: str, before: str, after: str) -> str | None:
+    for start in range(len(text)):
+        if fnmatchcase(text[:start], before):
+            for end in range(len(text), start, -1):
+                if fnmatchcase(text[end:], after):
+                    return text[start:end]
+    return None
+
+
+def mark_of(pattern: str, name: str, run: str | None) -> str | None:
+    """Name of the mark of a file, in the folder of that file; None for `{run}` where nothing tells its run."""
+    if RUN in pattern and run is None:
         return None
     fields = {'{file}': name, '{id}': id_of(name), '{run}': run or ''}
     return re.sub('|'.join(map(re.escape, FIELDS)), lambda match: fields[match[0]], pattern)

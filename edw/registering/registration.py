@@ -12,7 +12,7 @@ from typing import Any
 
 from edw.database.client import Database, batches
 from edw.model.documents import ACQUIRING, GOOD, Document, number
-from edw.registering import catalogue, contents, folders, names, runs
+from edw.registering import catalogue, contents, folders, names
 from edw.registering.contents import NoData, StillWritten, Verdict
 from edw.registering.folders import DataFile, Kind, Selection
 
@@ -156,12 +156,15 @@ class Registrar:
 
     def _document(self, file: DataFile, there: Document | None, done: Registered) -> Document | None:
         """The document of a file, new or made anew; None where it can have none, which `done` says then."""
+        if file.run is None:
+            done.refused[file.path] = f'{file.path}: does not fit --run-pattern, which has to tell its run'
+            return None
         try:
             contents.check(file.path)
             conditions = self._read_conditions(file.path)
             # One bad value (NaN, half a surrogate pair) would make the server refuse a whole batch.
             json.dumps(conditions, allow_nan=False, ensure_ascii=False).encode()
-            doc = catalogue.new_document(file.doc_id, runs.run_of(file.doc_id) or file.doc_id, file.real, conditions)
+            doc = catalogue.new_document(file.doc_id, file.run, file.real, conditions)
         except FileNotFoundError:
             return None  # deleted since the look
         except OSError as error:

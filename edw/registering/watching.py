@@ -76,6 +76,7 @@ class Watcher:
         """Watch until told to stop. Raises EdwError where there is no such folder, and for permanent errors."""
         folders.look(self._folder, Selection())
         try:
+            log.info('database %s', self._retry(self._database.place))
             self._retry(self._database.info)
             while not self._stopping:
                 self._look_at_the_folder()
@@ -186,7 +187,9 @@ class Watcher:
         Also of files that had a document before: a watch that was killed may have made it.
         """
         over = self._unclosed
-        if not self._selection.is_run_marked:
+        if self._selection.has_own_runs and not self._selection.is_run_marked:
+            over = set()  # no order of such names is known: --close
+        elif not self._selection.is_run_marked:
             before = (self._retry(runs.run_before, self._database, run) for run in self._unclosed)
             over = {run for run in before if run is not None}
         closed, wrong = self._retry(catalogue.close_runs, self._database, over, time.time())
@@ -225,7 +228,7 @@ class Watcher:
     def _note(self, done: Registered, files: Sequence[DataFile]) -> None:
         handled = {*done.new, *done.anew, *done.known, *done.refused, *done.changed}
         self._done.update({file.path: file.state for file in files if file.path in handled})
-        of_files = {runs.run_of(names.id_of(path.name)) for path in (*done.new, *done.anew, *done.known)}
+        of_files = {self._selection.run_of(path) for path in (*done.new, *done.anew, *done.known)}
         self._unclosed |= {run for run in of_files if run is not None} - self._runs
         self._runs |= self._unclosed
         self._complain([*done.refused.values(), *done.failed.values()])

@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from edw.errors import StepError, TryLater
+from edw.errors import DENIED, FILE_MISSING, NAME_IN_USE, NO_FILE, StepError, TryLater
 from edw.storage.places import is_away
 
 MARKER = '.edw-storage'  # what a new folder of data files holds, so that it is not empty
@@ -90,17 +90,25 @@ def making(folder: str) -> str:
 class Absent(StepError):
     """There is no such file."""
 
+    kind = FILE_MISSING
+
 
 class Exists(StepError):
     """There is a file of the new name already."""
+
+    kind = NAME_IN_USE
 
 
 class Denied(StepError):
     """This user may not do that there."""
 
+    kind = DENIED
+
 
 class NoFile(StepError):
     """What has this name is a folder, a device, a FIFO or a socket."""
+
+    kind = NO_FILE
 
 
 class HostAway(TryLater):

@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from edw import files
-from edw.errors import StepError, TryLater
+from edw.errors import FILE_MISSING, StepError, TryLater
 from edw.storage import places
 from edw.storage.kinds import MARKER, Exists, NoFile, making, read_errors, source_file
 
@@ -36,7 +36,7 @@ class Local:
             found = os.stat(path)
         except FileNotFoundError:
             if os.path.islink(path):
-                raise StepError(f'{path} is a link to a file that is not there') from None
+                raise StepError(f'{path} is a link to a file that is not there', FILE_MISSING) from None
             return None
         if not stat.S_ISREG(found.st_mode):
             raise NoFile(f'{path} is no regular file')

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-from edw.errors import Unprocessable
+from edw.errors import DENIED, FILE_MISSING, NAME_TOO_LONG, NO_PATH, Unprocessable
 from edw.redact import redact
 
 LONGEST_NAME = 255  # bytes that most file systems take
@@ -107,15 +107,15 @@ def parse(location: str) -> Place:
         scheme, authority, path = '', '', location
     place = Place(scheme, authority, path)
     if not path.startswith('/') or place.name in ('', '.', '..') or scheme == 'file':
-        raise Unprocessable(f'{redact(location)!r} is not the absolute path or URL of a file')
+        raise Unprocessable(f'{redact(location)!r} is not the absolute path or URL of a file', NO_PATH)
     if scheme in SSH and path.startswith('/~'):
-        raise Unprocessable(f'{redact(location)!r}: ~ is the name of a file, not a home; give the whole path')
+        raise Unprocessable(f'{redact(location)!r}: ~ is the name of a file, not a home; give the whole path', NO_PATH)
     if '\0' in path or (scheme and CONTROL.search(location)):
-        raise Unprocessable(f'{redact(location)!r} holds a control character, which no such name can have')
+        raise Unprocessable(f'{redact(location)!r} holds a control character, which no such name can have', NO_PATH)
     try:
         os.fsencode(location)
     except UnicodeEncodeError:
-        raise Unprocessable(f'{redact(location)!r} holds half a character, which no name can have') from None
+        raise Unprocessable(f'{redact(location)!r} holds half a character, which no name can have', NO_PATH) from None
     return place
 
 
@@ -132,7 +132,9 @@ def target_in(folder: str, doc_id: str, original: str, number: int = 1) -> str:
     name = numbered + ''.join(f'.{quoted(part)}' for part in ending.split('.')[1:])
     size = len(os.fsencode(name))
     if size > LONGEST_NAME:
-        raise Unprocessable(f'{name}: the name of a file of document {doc_id!r} is too long, {size} bytes')
+        raise Unprocessable(
+            f'{name}: the name of a file of document {doc_id!r} is too long, {size} bytes', NAME_TOO_LONG
+        )
     return f'{folder.rstrip("/")}/{name}'
 
 
@@ -187,6 +189,13 @@ def is_full(error: BaseException) -> bool:
 def is_missing(error: BaseException) -> bool:
     """Whether an error, or what caused it, is that there is no such file."""
     return any(isinstance(cause, FileNotFoundError) for cause in _causes(error))
+
+
+def kind_of(error: BaseException) -> str:
+    """The kind of a failure that an error of the system, or what caused it, means; nothing for all others."""
+    if is_missing(error):
+        return FILE_MISSING
+    return DENIED if any(isinstance(cause, PermissionError) for cause in _causes(error)) else ''
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

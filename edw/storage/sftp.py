@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from edw import files
-from edw.errors import StepError, TryLater, Unprocessable
+from edw.errors import FILE_MISSING, NAME_TOO_LONG, SIZE_DIFFERS, StepError, TryLater, Unprocessable
 from edw.storage import sftp_protocol as protocol
 from edw.storage.kinds import (
     MARKER,
@@ -113,7 +113,9 @@ class Sftp:
                 if there and refused.code == protocol.NO_SUCH_FILE and turns > 1:
                     return
                 if not there and session.client.is_link(_encoded(new)):
-                    raise StepError(f'{self._address}: {new} is a link to a file that is not there') from None
+                    raise StepError(
+                        f'{self._address}: {new} is a link to a file that is not there', FILE_MISSING
+                    ) from None
                 if there and refused.code == protocol.FAILURE:
                     raise Exists(f'{self._address}: {path} is not renamed: {new} is there already') from None
                 raise
@@ -193,7 +195,7 @@ class Sftp:
             return (TryLater if write else Unreadable)(f'{self._address}: {path}: {os.strerror(number)}')
         if number == errno.ENAMETOOLONG or refused.code == protocol.BAD_MESSAGE:
             long = files.name_size(PurePosixPath(path))
-            return Unprocessable(f'{self._address}: {path}: {os.strerror(errno.ENAMETOOLONG)}, {long}')
+            return Unprocessable(f'{self._address}: {path}: {os.strerror(errno.ENAMETOOLONG)}, {long}', NAME_TOO_LONG)
         if not isinstance(refused, RefusedData):
             return StepError(f'{self._address}: {path}: {reason}')
         return (TryLater if write else Unreadable)(f'{self._address}: {path}: {reason}')
@@ -262,7 +264,7 @@ def _get(client: Client, path: str, target: Path, progress: Progress) -> None:
         client.read(handle, start, size, sink)
         now, copied = client.attributes_of(handle).size, os.fstat(stream.fileno()).st_size
         if not size == now == copied:
-            raise StepError(f'{path} changed while it was read: it had {size} bytes, and then {now}')
+            raise StepError(f'{path} changed while it was read: it had {size} bytes, and then {now}', SIZE_DIFFERS)
 
 
 def _put(client: Client, source: Path, path: str, progress: Progress) -> None:

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edw import config, files
-from edw.errors import StepError, TryLater, Unprocessable
+from edw.errors import (
+    MD5_DIFFERS,
+    NAME_IN_USE,
+    NAME_TOO_LONG,
+    SIZE_DIFFERS,
+    UNREADABLE,
+    StepError,
+    TryLater,
+    Unprocessable,
+)
 from edw.redact import redact
 from edw.storage import local, places
 from edw.storage.kinds import Absent, Denied, Exists, NoFile, Storage, Unreadable
@@ -94,7 +103,7 @@ def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
         if found != md5sum:
             # A copy may have gone wrong on its way; a file that lies here is what it is.
             kind = Unprocessable if place.is_local else StepError
-            raise kind(f'{redact(location)} has the md5 {found}, but the entry that left it says {md5sum}')
+            raise kind(f'{redact(location)} has the md5 {found}, but the entry that left it says {md5sum}', MD5_DIFFERS)
         with _away(f'{redact(location)} cannot be read'), _while_disk_is_there(place):
             yield path
 
@@ -192,8 +201,8 @@ def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> tup
 def _wrong(source: Place, size: int, arrived: int, found: str, md5sum: str) -> StepError:
     name = redact(source.location)
     if arrived != size:
-        return StepError(f'{name} has {size} bytes, but {arrived} arrived')
-    return StepError(f'{name} has the md5 {found}, but its document says {md5sum}')
+        return StepError(f'{name} has {size} bytes, but {arrived} arrived', SIZE_DIFFERS)
+    return StepError(f'{name} has the md5 {found}, but its document says {md5sum}', MD5_DIFFERS)
 
 
 def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None) -> str:
@@ -215,7 +224,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
         except Exists:
             continue  # it came since it was looked for, and may be gone again
         return aside
-    raise StepError(f'{redact(target.location)} is being written by somebody else')
+    raise StepError(f'{redact(target.location)} is being written by somebody else', NAME_IN_USE)
 
 
 def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
@@ -254,7 +263,8 @@ def _check_name(storage: Storage, target: Place) -> None:
     if not is_listed and storage.size(target.path) is not None and target.name not in storage.names(target.folder):
         raise StepError(
             f'{redact(target.location)}: a file of another name is there, which this file system takes for the same '
-            '(upper and lower case, or forms of one letter)'
+            '(upper and lower case, or forms of one letter)',
+            NAME_IN_USE,
         )
 
 
@@ -273,7 +283,7 @@ def _fetched(place: Place, stack: contextlib.ExitStack) -> Path:
     with _reading(storage, place):
         storage.get(place.path, copy, _progress(place, size))
     if copy.stat().st_size != size:
-        raise StepError(f'{redact(place.location)} has {size} bytes, but {copy.stat().st_size} arrived')
+        raise StepError(f'{redact(place.location)} has {size} bytes, but {copy.stat().st_size} arrived', SIZE_DIFFERS)
     return copy
 
 
@@ -345,7 +355,7 @@ def _reading(storage: Storage, place: Place) -> Iterator[None]:
     except Unreadable as error:
         if not _can_read_another(storage, place):
             raise
-        raise StepError(f'{error}; other files of its folder can be read') from None
+        raise StepError(f'{error}; other files of its folder can be read', UNREADABLE) from None
 
 
 def _can_read_another(storage: Storage, place: Place) -> bool:
@@ -427,8 +437,8 @@ def _said(what: str) -> Iterator[None]:
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         if getattr(error, 'errno', None) == errno.ENAMETOOLONG:
             size = f', {files.name_size(PurePosixPath(os.fsdecode(file)))}' if file else ''
-            raise Unprocessable(f'{what}: {reason}{size}') from error
-        raise StepError(f'{what}: {reason}') from error
+            raise Unprocessable(f'{what}: {reason}{size}', NAME_TOO_LONG) from error
+        raise StepError(f'{what}: {reason}', places.kind_of(error)) from error
 
 
 @contextmanager

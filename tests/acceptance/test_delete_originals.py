@@ -166,6 +166,7 @@ def test_it_asks_first(scripts: Scripts, archive: Archive) -> None:
 )
 def test_what_the_document_keeps(scripts: Scripts, archive: Archive, fields: dict[str, Any], reason: str) -> None:
     archive.add('a', **fields)
+    archive.database.put({'_id': 'elsewhere', 'status': 'good', 'process': [{'name': 'move_to_sps'}]})
     assert_kept(scripts, archive, f'kept: 1, {reason}', code=0)
 
 
@@ -525,5 +526,6 @@ def test_wrong_arguments(scripts: Scripts, archive: Archive) -> None:
         (*TERMS, '--yes', 'sftp://host/raw'),
     ):
         assert scripts.call('delete_originals.py', *arguments).returncode == 2, arguments
+    archive.add('a')
     refused = scripts.call('delete_originals.py', *TERMS, '--yes', str(archive.raw / 'nowhere'))
     assert refused.returncode == 1 and 'nowhere: no folder' in refused.stderr

@@ -20,13 +20,13 @@ import pytest
 
 from detector.acquisition import write_file
 from edw import files
-from edw.claiming import waits
 from edw.config import Settings
 from edw.database.client import Database
 from edw.errors import NotFound
 from edw.model.documents import Document
 from edw.registering import catalogue, runs
 from edw.storage.local import MARKER
+from edw.telling import waits
 from tests import disks
 from tests.disks import Filler
 from tests.integration import sshd

@@ -62,6 +62,9 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--pattern': (('--from', '/nowhere', '--pattern', ...), TEXT),
         '--done-mark': (('--from', '/nowhere', '--done-mark', ...), (*TEXT, '{run}', '{', '{run', '{file}/', '{id}')),
         '--recursive': (('--from', '/nowhere', '--recursive', ...), TEXT),
+        '--run': (('--from', '/nowhere', '--run', ...), TEXT),
+        '--run-pattern': (('--from', '/nowhere', '--run-pattern', ...), (*TEXT, '{run}', '{run', '{run}/', '/{run}')),
+        '--conditions': (('--from', '/nowhere', '--conditions', ...), TEXT),
         '--update': (('--from', '/nowhere', '--update', ...), TEXT),
         # Of a folder that can be watched it makes a watcher: tests/acceptance/test_watch.py
         '--watch': (('--watch', ...), tuple(text for text in TEXT if text not in ('', '.', '..', '/'))),
@@ -92,12 +95,20 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--json': (('--json', '--doc', ...), TEXT),
         '--check': (('--check', ...), TEXT),
         '--max-wait': (('--check', '--max-wait', ...), NUMBER),
+        '--notify': (('--check', '--notify', ...), TEXT),
         '--watch': (('--watch', '--max-wait', ...), NUMBER),
         '--conflicts': (('--conflicts', '--json', '--max-wait', ...), NUMBER),
+        '--failed': (('--failed', ...), TEXT),
+        '--waiting': (('--waiting', ...), TEXT),
+        '--run': (('--run', ...), TEXT),
     },
     'reprocess.py': {
         'ID': (('--yes', '--failed', '--', ...), TEXT),
         '--failed': (('--yes', '--failed', ...), TEXT),
+        '--kind': (('--yes', '--failed', '--kind', ...), TEXT),
+        '--version-below': (('--yes', '--from', 'x', '--version-below', ...), TEXT),
+        '--commit': (('--yes', '--from', 'x', '--commit', ...), TEXT),
+        '--before': (('--yes', '--from', 'x', '--before', ...), TEXT + NUMBER),
         '--from': (('--yes', '--run', 'x', '--from', ...), TEXT),
         '--run': (('--yes', '--failed', '--run', ...), TEXT),
         '--range': (('--yes', '--failed', '--range', ..., ...), TEXT),
@@ -127,6 +138,12 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--watch': (('--after', 'x', '--days', '1', '--watch', ...), NUMBER),
         '--yes': (('--after', 'x', '--days', '1', '--yes', ...), TEXT),
         '--dry-run': (('--after', 'x', '--days', '1', '--dry-run', ...), TEXT),
+    },
+    'delete_documents.py': {
+        'RUN|ID': (('--yes', '--', ...), TEXT),
+        '--with-files': (('--with-files', '--dry-run', '--', ...), TEXT),
+        '--yes': (('--yes', ...), TEXT),
+        '--dry-run': (('--dry-run', ...), TEXT),
     },
     'annotate.py': {
         'RUN|ID': (('--tag', 'x', '--', ...), TEXT),
@@ -159,9 +176,11 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '-0': (('--paths', '-0', '--', ...), TEXT),
     },
     'demo.py': {},
+    'run_chain.py': {'--dir': (('--config', '/nowhere', '--dir', ...), TEXT)},  # else it serves for ever
     'local_couchdb.py': {
         '--port': (('--dir', '/sys/kernel/edw', '--port', ...), NUMBER),
         '--dir': (('--port', '65536', '--dir', ...), TEXT),
+        '--use': (('--port', '65536', '--use', '--dir', ...), TEXT),
     },
 }
 

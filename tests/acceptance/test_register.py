@@ -77,6 +77,70 @@ def test_a_file_is_registered_whole_whatever_the_clock_of_its_writer(
     assert database.get('x')['size'] == 8192 and database.get('x')['md5sum'] == files.md5_of(file)
 
 
+def test_files_of_any_name_come_into_one_run(scripts: Scripts, database: Database, folder: Path) -> None:
+    for name in ('a', 'b'):
+        (folder / f'{name}.root').write_bytes(b'root' + name.encode())
+    given = folder / 'conditions.json'
+    given.write_text('{"volts": {"detector_a": [8, -8]}, "source": "133Ba"}')
+    done = scripts.call(
+        *(
+            'make_metadata.py',
+            '--from',
+            str(folder),
+            '--settle',
+            '0',
+            '--run',
+            'calibration',
+            '--conditions',
+            str(given),
+        )
+    )
+    assert done.returncode == 0 and 'registered 2 files' in done.stdout and done.stderr == ''
+    for doc in map(database.get, 'ab'):
+        assert doc['run'] == 'calibration'
+        assert doc['conditions'] == {'volts': {'detector_a': [8, -8]}, 'source': '133Ba'}
+    assert scripts.call('make_metadata.py', '--close', 'calibration').returncode == 0
+
+
+def test_a_pattern_tells_the_runs_of_folders(scripts: Scripts, database: Database, folder: Path) -> None:
+    for run in ('run7', 'run8'):
+        (folder / run).mkdir()
+        (folder / run / f'{run}-0.root').write_bytes(b'root' + run.encode())
+    (folder / 'stray.root').write_bytes(b'root')
+    arguments = 'make_metadata.py', '--from', str(folder), '--settle', '0'
+    done = scripts.call(*arguments, '--recursive', '--run-pattern', '{run}/run*')
+    assert done.returncode == 1 and 'registered 2 files' in done.stdout
+    assert f'{folder}/stray.root: does not fit --run-pattern' in done.stderr
+    assert {doc_id: database.get(doc_id)['run'] for doc_id in ids(database)} == {'run7-0': 'run7', 'run8-0': 'run8'}
+    # Without a word about runs, a file of another name than acquisition's is a run of its own.
+    done = scripts.call(*arguments)
+    assert database.get('stray')['run'] == 'stray' and 'passed over 2 folders' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'text', ['', '[1]', '{"a": NaN}', '{"a": 1e999}', '{', '"x"', '{"a": "\\ud800"}', '[' * 100_000]
+)
+def test_conditions_that_no_document_can_have_are_refused(scripts: Scripts, folder: Path, text: str) -> None:
+    given = folder / 'conditions.json'
+    given.write_text(text)
+    done = scripts.call('make_metadata.py', '--from', str(folder), '--conditions', str(given))
+    assert done.returncode == 2 and str(given) in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ('--run', 'x'),
+        ('--conditions', '/dev/null'),
+        ('--from', '.', '--run', '_x'),
+        ('--from', '.', '--run', 'x', '--run-pattern', '{run}'),
+        ('--from', '.', '--condition', 'x'),  # an option is not the beginning of another one
+    ],
+)
+def test_what_does_not_go_together(scripts: Scripts, arguments: tuple[str, ...]) -> None:
+    assert scripts.call('make_metadata.py', *arguments).returncode == 2
+
+
 def test_a_file_that_grew_after_it_was_registered_is_named_and_registered_anew(
     scripts: Scripts, database: Database, folder: Path
 ) -> None:

@@ -61,6 +61,16 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     moved.write_bytes(moved.read_bytes()[:1000])
     assert scripts.call('listen_analysis1.py', '--once').returncode == 1
 
+    kinds = {doc_id: database.get(doc_id)['failures'][-1]['kind'] for doc_id in ids}
+    assert list(kinds.values()) == ['file missing', 'md5 differs', 'md5 differs']
+    told = scripts.call('show_status.py').stdout
+    assert '1  move_to_sps        file missing' in told and '1  move_to_sps        md5 differs' in told
+    one = scripts.call('reprocess.py', '--failed', '--kind', 'file missing', '--dry-run')
+    assert one.returncode == 0 and '1 documents would be requeued' in one.stdout and gone in one.stdout
+    wrong_kind = scripts.call('reprocess.py', '--failed', '--kind', 'file mising', '--yes')
+    assert wrong_kind.returncode == 1 and wrong_kind.stderr.endswith(
+        'kinds that there are: file missing; md5 differs. Did you mean file missing?\n'
+    )
     before = sequence(database)
     shown = scripts.run('reprocess.py', '--failed', '--dry-run')
     assert shown.returncode == 0 and shown.stderr == '' and sequence(database) == before
@@ -189,7 +199,8 @@ def test_documents_of_the_original_scripts(scripts: Scripts, database: Database)
             {'_id': 'odd', 'run': 'la01a000', 'status': 'failed move to sps', 'process': 'move_to_sps'},
         ]
     )
-    assert 'nothing to requeue' in scripts.call('reprocess.py', '--failed', 'move_to_sps', '--dry-run').stdout
+    told = scripts.call('reprocess.py', '--failed', 'move_to_sps', '--dry-run')  # they do not tell in which step
+    assert told.returncode == 1 and 'no document has ever been at step move_to_sps' in told.stderr
     done = scripts.call('reprocess.py', '--failed', '--where-status', 'failed move to sps', '--yes')
     assert done.returncode == 1 and 'error: odd: its process is missing or no list' in done.stderr
     assert [database.get(doc_id)['status'] for doc_id in ('old', 'hand')] == ['good', 'under discussion']
@@ -205,9 +216,51 @@ def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Databas
     assert 'error: doc999: there is no such document' in done.stderr
     assert f'{ids[1]} has not failed' in done.stdout
     assert database.get('_design/process')['_rev'].startswith('1-')
-    # A step may follow --failed, so that an id behind it is taken for one.
-    swallowed = scripts.call('reprocess.py', '--failed', ids[0], '--yes')
-    assert swallowed.returncode == 2 and f'{ids[0]} is a document, not a step' in swallowed.stderr
+
+
+def test_ids_may_follow_the_option_that_takes_a_step(scripts: Scripts, database: Database) -> None:
+    ids = seed(database, 4, status='f')
+    for arguments, number in ((ids[:1], 1), (ids[1:3], 2)):
+        done = scripts.call('reprocess.py', '--failed', *arguments, '--yes')
+        assert done.returncode == 0 and f'requeued {number} documents' in done.stdout, done.stderr
+    assert [database.get(doc_id)['status'] for doc_id in ids] == ['good', 'good', 'good', 'f']
+    neither = scripts.call('reprocess.py', '--failed', 'doc999', '--yes')
+    assert neither.returncode == 1 and 'no document has ever been at step doc999' in neither.stderr
+
+
+def test_a_step_that_is_misspelt_is_an_error_that_names_the_others(scripts: Scripts, database: Database) -> None:
+    seed(database, 2, process=[{'name': 'move_to_sps'}, {'name': 'signal_processing'}])
+    before = sequence(database)
+    for arguments in (
+        ('reprocess.py', '--run', 'r', '--from', 'signal_procesing', '--yes'),
+        ('reprocess.py', '--failed', 'signal_procesing', '--yes'),
+        ('list_files.py', 'r', '--step', 'signal_procesing'),
+        ('delete_originals.py', '--after', 'signal_procesing', '--days', '1', '--yes'),
+        ('listen_run_complete.py', '--after', 'signal_procesing', '--once'),
+    ):
+        refused = scripts.call(*arguments)
+        assert refused.returncode == 1, arguments
+        assert refused.stderr.splitlines()[-1] == (
+            'error: no document has ever been at step signal_procesing; steps that were done here: move_to_sps, '
+            'signal_processing. Did you mean signal_processing?'
+        )
+    assert sequence(database) == before
+    # Cut from all documents, a step was done all the same: the same command twice does no harm.
+    for _ in range(2):
+        cut = scripts.call('reprocess.py', '--run', 'r', '--from', 'move_to_sps', '--yes')
+        assert cut.returncode == 0, cut.stderr
+
+
+def test_watchers_and_listeners_wait_for_a_step_that_nobody_has_done_yet(scripts: Scripts, database: Database) -> None:
+    seed(database, 1)
+    (scripts.config.parent / 'raw').mkdir(exist_ok=True)
+    for arguments in (
+        ('delete_originals.py', '--after', 'copy', '--days', '1', '--yes', '--watch', '1'),
+        ('listen_run_complete.py', '--after', 'copy'),
+    ):
+        process = scripts.start(*arguments)
+        process.wait_for('no document has ever been at step copy; steps that were done here: none')
+        assert process.is_running() and process.stop() in (0, 130)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +278,7 @@ def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Databas
         (('--range', 'doc001', 'doc000', '--failed'), 'doc001 comes after doc000'),
         (('--failed', '--yes', '--dry-run'), 'not allowed with'),
         (('--failed', '--version-below', '3'), 'go with --from STEP'),
+        (('--run', 'r', '--from', 'first', '--kind', 'f'), 'give --failed, too'),
         (('--from', 'first', '--version-below', ''), 'must not be empty'),
         (('--from', 'first', '--commit', 'HEAD'), 'no commit like'),
         (('--from', 'first', '--before', 'yesterday'), 'no time like'),

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -22,6 +23,8 @@ import local_couchdb
 from edw import __version__, config
 from edw.database import design
 from edw.database.client import Database
+from edw.telling import presence
+from edw.telling.presence import Presence
 from edw.transfer import make_new_folder
 from tests.conftest import Server
 from tests.loops import once
@@ -72,8 +75,8 @@ def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
     assert scripts.call('listen_newfiles.py', '--once').returncode == 1
     kinds = {(kind['step'], kind['kind'], kind['count'], kind['doc_id']) for kind in as_json(scripts)['failures']}
     assert kinds == {
-        ('move_to_sps', 'Unprocessable', 1, 'nameless'),
-        ('move_to_sps', 'StepError', 1, 'gone'),
+        ('move_to_sps', 'field missing', 1, 'nameless'),
+        ('move_to_sps', 'file missing', 1, 'gone'),
     }
     shown = scripts.run(SCRIPT).stdout
     assert '/nowhere/gone.root cannot be moved' in shown and '2 failed' in shown
@@ -103,9 +106,16 @@ def test_check(scripts: Scripts, database: Database) -> None:
     done = scripts.call(SCRIPT, '--check', '--max-wait', '60')
     assert (done.returncode, done.stdout) == (0, 'ok: 0 waiting, 0 running, 0 finished\n')
     new_document(database, 'x', datecreated=time.time() - 7000)
-    assert scripts.call(SCRIPT, '--check').returncode == 0
+    nobody = 'nobody listens for (first step): start its listener. Waiting: 1 document, the oldest for 1.9 h\n'
+    for arguments in ((), ('--max-wait', '3600')):
+        late = scripts.call(SCRIPT, '--check', *arguments)
+        assert (late.returncode, late.stdout) == (1, nobody)
+    assert scripts.call(SCRIPT, '--check', '--max-wait', '9000').returncode == 0
+    here = Presence('host:1:a', 'first', since=time.time())
+    presence.Teller(database, here).tell()
+    assert scripts.call(SCRIPT, '--check').returncode == 0  # it may be at others: only --max-wait judges that
     late = scripts.call(SCRIPT, '--check', '--max-wait', '3600')
-    assert (late.returncode, late.stdout) == (1, '1 document waiting for the first step, the oldest for 1.9 h\n')
+    assert (late.returncode, late.stdout) == (1, '1 document waiting for first, the oldest for 1.9 h\n')
     new_document(database, 'bad', status='bad\nrun')
     failed = scripts.call(SCRIPT, '--check')
     assert failed.returncode == 1 and failed.stdout.startswith('1 document failed, bad: ')
@@ -118,6 +128,8 @@ def test_check(scripts: Scripts, database: Database) -> None:
         ('--max-wait', '5'),
         ('--check', '--max-wait', '0'),
         ('--check', '--json'),
+        ('--notify', 'cat'),
+        ('--check', '--notify', ' '),
         ('--check', '--watch'),
         ('--conflicts', '--watch'),
         ('--watch', '--doc', 'x'),
@@ -241,6 +253,29 @@ def on_a_terminal(scripts: Scripts, *arguments: str, when: tuple[Then, ...] = ()
     return written
 
 
+def test_what_is_long_stands_in_one_piece_on_a_narrow_terminal(scripts: Scripts, database: Database) -> None:
+    path = f'/srv/edw/{"long/" * 20}x-y.root'
+    failure = {'process': 'copy', 'error': f'StepError: {path} is gone', 'kind': 'file missing', 'time': time.time()}
+    new_document(database, 'x', run='r', status='failed copy', failures=[failure], original_file=path)
+    for arguments in ((), ('--failed',), ('--run', 'r'), ('--doc', 'x')):
+        shown = re.sub(r'\x1b\[\d+m', '', on_a_terminal(scripts, *arguments))
+        assert path in shown, arguments
+        assert all(len(line) <= 80 for line in shown.splitlines() if path not in line), shown
+
+
+def test_lists_of_documents(scripts: Scripts, database: Database) -> None:
+    new_document(database, 'x', run='r', status='failed copy', failures=[{'process': 'copy', 'error': 'KeyError: 1'}])
+    for arguments in (('--failed',), ('--failed', 'copy'), ('--failed', '--run', 'r'), ('--run', 'r')):
+        done = scripts.call(SCRIPT, *arguments)
+        assert done.returncode == 0 and done.stdout.splitlines()[1].startswith('x  '), done.stderr
+        assert 'failed in copy  KeyError: 1' in done.stdout
+    assert 'no document is like that' in scripts.call(SCRIPT, '--waiting', 'copy').stderr
+    refused = scripts.call(SCRIPT, '--failed', 'cpoy')
+    assert refused.returncode == 1 and 'Did you mean copy?' in refused.stderr
+    for arguments in (('--failed', '--json'), ('--run', 'r', '--check'), ('--failed', '--waiting', 'copy')):
+        assert scripts.call(SCRIPT, *arguments).returncode == 2, arguments
+
+
 def test_watch_on_a_terminal(scripts: Scripts, database: Database) -> None:
     add = '0 documents', lambda _: new_document(database, 'x')
     end = '1 waiting', lambda process: process.send_signal(signal.SIGINT)
@@ -251,7 +286,7 @@ def test_watch_on_a_terminal(scripts: Scripts, database: Database) -> None:
 def test_colours_only_on_a_terminal(scripts: Scripts, database: Database) -> None:
     new_document(database, 'x', datecreated=1)
     shown = on_a_terminal(scripts)
-    assert '\x1b[' in shown and 'nobody works on it' in shown
+    assert '\x1b[' in shown and 'nobody listens for (first step)' in shown
     assert '\x1b' not in scripts.run(SCRIPT).stdout
     assert 'made' in on_a_terminal(scripts, '--doc', 'x')
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from edw.model import documents
 from tests.browser.conftest import PASSWORD, PHONE, Open, Site
 from tests.scripts import Scripts
 from web.render import address
@@ -37,7 +38,7 @@ def pages_of(site: Site) -> list[str]:
         address('/run', name='ma22a000'),
         address('/document', id=site.unreadable['_id']),
         address('/document', id=site.analysed['_id']),
-        address('/failures', step=failure['process'], kind='StepError'),
+        address('/failures', step=failure['process'], kind=documents.failure_kind_of(failure)),
         address('/spectrum', run='ma22a000'),
         '/login',
         '/nowhere',

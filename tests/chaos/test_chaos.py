@@ -86,7 +86,7 @@ class Chaos:
         if self._server_port is not None:
             port, folder = str(self._server_port), str(self._folder / 'couchdb')
             self.server = self._scripts.start('local_couchdb.py', '--port', port, '--dir', folder)
-            self.server.wait_for('http://127.0.0.1:')
+            self.server.wait_for('embedded server, data in')
 
     def start_listeners(self) -> None:
         for step in STEPS * LISTENERS:

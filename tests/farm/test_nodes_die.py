@@ -83,7 +83,7 @@ def test_what_had_not_begun_goes_back_uncounted(cluster: Cluster, listen: Listen
     seed(database, 1)
     listener.wait_for('claimed doc0000')
     worker.send(signal.SIGKILL)
-    listener.wait_for('doc0000 goes back')
+    listener.wait_for('doc0000 is released, and waits again')
     wait_until(lambda: 'claim' not in database.get('doc0000'))
     assert 'failures' not in database.get('doc0000')
     cluster.start_worker(1)

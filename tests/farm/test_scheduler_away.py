@@ -41,7 +41,7 @@ def test_a_scheduler_that_dies_and_comes_back(cluster: Cluster, listen: Listen, 
     assert listener.stop() == 0
     assert sum('is away' in line for line in listener.output.splitlines()) == 1, listener.output
     assert sum('is back' in line for line in listener.output.splitlines()) == 1, listener.output
-    assert 'goes back' not in listener.output and 'Traceback' not in listener.output
+    assert 'waits again' not in listener.output and 'Traceback' not in listener.output
 
 
 def test_a_listener_ends_though_its_scheduler_is_away(cluster: Cluster, listen: Listen, database: Database) -> None:

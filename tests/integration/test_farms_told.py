@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from edw.claiming import farms
-from edw.claiming.farms import FarmStatus
 from edw.database.client import Database
 from edw.errors import NotFound
 from edw.operating import status
+from edw.telling import farms
+from edw.telling.farms import FarmStatus
 from tests.scripts import Scripts
 
 HERE = FarmStatus('host:1:a', 'analysis', room=64, running=31, nodes=8, away='', since=1.0)
@@ -18,8 +18,8 @@ AWAY = FarmStatus('host:2:b', 'fits', room=0, running=0, nodes=0, away='[tcp] it
 
 
 def test_farms_are_shown(database: Database, scripts: Scripts) -> None:
-    farms.tell(database, HERE, again=1e12)
-    farms.tell(database, AWAY, again=1e12)
+    farms.tell(database, HERE, seconds=1e9)
+    farms.tell(database, AWAY, seconds=1e9)
     assert status.read(database).farms == [HERE, AWAY]
     shown = scripts.call('show_status.py').stdout
     assert [line.split() for line in shown.splitlines() if line.startswith('analysis')] == [
@@ -39,8 +39,8 @@ def words(shown: str, step: str) -> list[str]:
 
 
 def test_of_a_listener_that_is_gone_nothing_is_shown_for_long(database: Database) -> None:
-    farms.tell(database, HERE, again=5.0)
-    farms.tell(database, AWAY, again=1e12)
+    farms.tell(database, HERE, seconds=-100.0)
+    farms.tell(database, AWAY, seconds=1e9)
     assert farms.read(database) == [AWAY]
     farms.withdraw(database, AWAY.listener)
     with pytest.raises(NotFound):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
+import re
 import threading
 import time
 from collections import Counter
@@ -264,6 +265,27 @@ def test_a_result_for_another_chain_is_dropped(database: Database, caplog: pytes
     doc = database.get(doc_id)
     assert names(doc) == ['by_hand'] and 'claim' not in doc
     assert 'its process was edited' in caplog.text
+
+
+def test_that_others_were_faster_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed(database, 3)
+    exchange = Claimant.exchange
+    others = ['doc0001', 'doc0002']
+
+    def others_first(self: Claimant, updates: Any, wanted: list[Any], known: set[str]) -> Any:
+        for doc in wanted:
+            if doc['_id'] in others:
+                others.remove(doc['_id'])
+                edit(database, doc['_id'], claim={'process': 'first', 'worker': 'somebody', 'since': 1.0})
+        return exchange(self, updates, wanted, known)
+
+    monkeypatch.setattr(Claimant, 'exchange', others_first)
+    with caplog.at_level('INFO'):
+        once(lambda doc: {}, database.settings)
+    told = re.findall(r'others were first to claim or change (\S+)', caplog.text)
+    assert told and 'claimed doc0000' in caplog.text and not others
 
 
 def test_a_lost_claim_drops_the_result(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -208,6 +208,7 @@ def test_tls_is_verified_and_a_site_may_have_its_own_authority(service: FakeServ
 
 def configured(folder: Path, **options: str) -> Settings:
     text = config.DEFAULT_FILE.read_text().replace('server = http://127.0.0.1:5984\n', '')
+    text = text.replace('\npassword =\n', '\npassword = cold-germanium\n')
     lines = ''.join(f'{name} = {value}\n' for name, value in options.items())
     (folder / 'edw.ini').write_text(text.replace('[Cloudant]\n', f'[Cloudant]\n{lines}'))
     return config.load(folder / 'edw.ini')

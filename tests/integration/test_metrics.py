@@ -58,6 +58,7 @@ def test_attempts_are_counted_by_what_became_of_them(database: Database) -> None
     exported = Exporter(FIRST)
     work_off(callback, database.settings, exported)
     assert attempts(exported) == {'success': 2, 'retried': 3, 'failed': 1, 'lost': 2}
+    assert value(exported, 'edw_failures_total', kind='RuntimeError') == 4
     assert database.get(done)['process'][0]['name'] == database.get(fails_once)['process'][0]['name'] == 'first'
     assert value(exported, 'edw_callback_seconds_count') == sum(calls.values()) == 8
     assert value(exported, 'edw_documents_in_flight') == 0

@@ -14,8 +14,10 @@ import listener
 import local_couchdb
 import reprocess
 from edw import config
+from edw.database import views
 from edw.database.client import Database
 from edw.errors import EdwError
+from edw.model import documents
 from edw.model.documents import GOOD, Document
 from edw.model.provenance import Made
 from edw.operating import reprocessing
@@ -101,8 +103,44 @@ def test_selections(
 def test_the_view_and_the_document_tell_the_same(filled: Database) -> None:
     rows = filled.view(f'{filled.settings.design}/_view/failed', reduce=False)['rows']
     docs = filled.existing(DOCS)
-    expected = {doc_id: reprocessing.failed_step(doc) for doc_id, doc in docs.items() if reprocessing.is_failed(doc)}
-    assert {row['id']: row['key'][0] for row in rows} == expected
+    expected = {
+        doc_id: [documents.failed_step(doc), documents.failure_kind(doc)]
+        for doc_id, doc in docs.items()
+        if reprocessing.is_failed(doc)
+    }
+    assert {row['id']: row['key'][:2] for row in rows} == expected
+
+
+FAILURES: list[Any] = [
+    {'process': 'copy', 'error': 'StepError: a: b', 'kind': 'md5 differs', 'time': 1.0},
+    {'process': 'copy', 'error': 'StepError: a: b', 'time': 1.0},
+    {'process': 'copy', 'error': 'StepError: a', 'kind': '', 'time': 1.0},
+    {'process': 'copy', 'error': 'StepError: a', 'kind': 7},
+    {'process': 'copy', 'error': ': a' * 40},
+    {'process': 'copy', 'kind': 'only that'},
+    {'process': 3, 'kind': 'of no step'},
+    {},
+    'text',
+]
+
+
+def test_the_kind_of_a_failure_is_its_own_or_the_type_of_its_error(database: Database) -> None:
+    docs = [{'_id': f'x{number}', 'status': 'f', 'failures': [one]} for number, one in enumerate(FAILURES)]
+    database.bulk_docs(docs)
+    rows = {row['id']: row['key'] for row in views.rows(database, views.FAILED, reduce=False)}
+    assert {doc['_id']: rows[doc['_id']][1] for doc in docs} == {
+        doc['_id']: documents.failure_kind(doc) for doc in docs
+    }
+    assert documents.failure_kind(docs[0]) == 'md5 differs' and documents.failure_kind(docs[1]) == 'StepError'
+    for kind, step, ids in (
+        ('md5 differs', None, ['x0']),
+        ('md5 differs', 'copy', ['x0']),
+        ('StepError', 'copy', ['x1', 'x2', 'x3']),
+        ('StepError', 'other', []),
+        ('f', None, ['x6', 'x7', 'x8']),
+    ):
+        selection = Selection(failed=True, kind=kind, step=step)
+        assert sorted(doc['_id'] for doc in select_documents(database, selection)) == ids
 
 
 def test_what_was_named_and_is_not_selected_is_told(filled: Database) -> None:

@@ -121,7 +121,10 @@ def test_paths_with_their_md5_are_what_md5sum_reads(
 
 @pytest.mark.parametrize(
     ('arguments', 'error'),
-    [(['--step', 'signal_procesing'], 'Steps that were: move_to_sps, signal_processing'), (['ma23a000'], 'no run')],
+    [
+        (['--step', 'signal_procesing'], 'here: move_to_sps, signal_processing. Did you mean signal_processing?'),
+        (['ma23a000'], 'no run'),
+    ],
 )
 def test_a_name_that_is_not_there_is_an_error(
     database: Database, catalogue: list[Document], arguments: list[str], error: str

@@ -373,19 +373,20 @@ def test_one_connection_for_all_and_nothing_left_at_the_end(
 ) -> None:
     me = psutil.Process()
     others, threads = set(ssh_processes()), set(threading.enumerate())
-    before = me.num_fds(), me.num_threads()
+    before = me.num_fds()
     first = 0
     for number in range(50):
         either.put(source, f'{there}/{number}', nothing)
         assert either.md5(f'{there}/{number}') == files.md5_of(source)
         first = first or me.num_fds()
-    assert me.num_fds() == first
+    assert me.num_fds() <= first  # what other tests left may be closed meanwhile
     logins = server.log.read_text().count('Accepted publickey')
     assert logins == 1
     either.close()
     for thread in set(threading.enumerate()) - threads:
         thread.join(5)
-    assert me.num_fds() <= before[0] and me.num_threads() <= before[1]  # those of other tests may end meanwhile
+    # Not by the system's count: of a thread that was joined it may still know.
+    assert me.num_fds() <= before and set(threading.enumerate()) <= threads
     assert set(ssh_processes()) <= others
 
 

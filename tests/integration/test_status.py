@@ -92,9 +92,9 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
     found = status.read(database)
     assert (found.documents, found.finished, found.failed) == (18, 2, 5)
     assert found.steps == [
-        StepStatus('first', 0, 3, NOW - 2, 2, NOW - 9, 0, 8, 0),
+        StepStatus('first', 0, 3, NOW - 2, 2, NOW - 9, 0, 8, 0, listeners=1),
         StepStatus('second', 'first', 2, NOW - 7200, 0, None, 2, 2, 3, 60 * ((NOW - 30) // 60)),
-        StepStatus('null', None, 0, None, 1, None, 0, 0, 0),
+        StepStatus('null', None, 0, None, 1, None, 0, 0, 0, listeners=1),
     ]
     assert {(seen.name, seen.step, seen.claims, seen.since, seen.heartbeat) for seen in found.listeners} == {
         (LISTENER, 'first', 2, NOW - 9, NOW - 1),
@@ -119,12 +119,12 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
         RunStatus('ma22a001', 8, {'failed long ago': 1, 'first': 2, 'second': 2, 'no second': 3}, 4),
     ]
     assert [run.run for run in status.runs(database, 9)] == ['ma22a002', 'ma22a001', 'ma22a000']
-    assert status.documents_of_run(database, 'ma22a001')[:3] == [
+    assert status.rows_of_run(database, 'ma22a001')[:3] == [
         {'id': 'ma22a001_000', 'status': 'good', 'last_step': 'first'},
         {'id': 'ma22a001_001', 'status': 'good', 'last_step': 'first'},
         {'id': 'ma22a001_002', 'status': 'good', 'last_step': 'second'},
     ]
-    assert status.documents_of_run(database, 'ma22a0') == []
+    assert status.rows_of_run(database, 'ma22a0') == []
     assert status.throughput(database, 1) == {'first': [], 'second': [(60 * ((NOW - 30) // 60), 2)]}
     assert sum(count for _, count in status.throughput(database, 3)['first']) == 7
 
@@ -144,6 +144,34 @@ def test_a_step_that_was_never_done_stands_where_its_documents_are(database: Dat
         ('second', 'first', 1, 1, 0),
         ('third', 'second', 1, 0, 1),
     ]
+
+
+def test_runs_and_how_far_each_is(database: Database) -> None:
+    complete, summary = entry('run_complete', NOW - 9), entry('run_summary', NOW)
+    runs: dict[str, dict[str, Any]] = {
+        'closed': {'status': 'closed', 'process': []},
+        'complete': {'status': 'good', 'process': [complete]},
+        'summarised': {'status': 'good', 'process': [complete, summary]},
+        'gains': {'status': 'good', 'process': [complete, summary, entry('gains', NOW)]},
+        'held': {'status': 'held', 'process': [complete], 'hold': {'status': 'good'}},
+        'no run summary': {'status': 'no run summary', 'process': [complete]},
+        'open': {'status': 'good', 'process': [complete]},  # of a file that has the name of the run
+    }
+    for number, (state, doc) in enumerate(runs.items()):
+        run = f'ma22a{number:03d}'
+        put(database, {**doc, '_id': run, 'type': 'file' if state == 'open' else 'run'}, good(f'{run}_000', run=run))
+    put(database, {**good('ma22a007_000'), 'status': 'held'}, {**good('_'), 'run': '_all_docs', '_id': 'odd'})
+    found = status.read(database).runs
+    states = {run.run: (run.state, run.is_bad) for run in found}
+    assert states == {
+        **{f'ma22a{number:03d}': (state, state.startswith('no ')) for number, state in enumerate(runs)},
+        'ma22a007': ('held', False),
+        '_all_docs': ('open', False),
+    }
+    assert [run.documents for run in found] == [1] * 9
+    shown = tables.plain(tables.console(), tables.overview(status.read(database), 'here', LEASE, 200))
+    lines = [line.split() for line in shown.splitlines() if line.startswith('ma22a')]
+    assert [line[:3] for line in lines[:2]] == [['ma22a007', 'held', '1'], ['ma22a006', 'open', '1']]
 
 
 def test_more_kinds_of_failure_than_are_listed(database: Database) -> None:
@@ -250,8 +278,9 @@ NO_DOCUMENT = http('404 Object Not Found', b'{"error":"not_found","reason":"miss
 
 
 def test_a_server_that_allows_few_queries_a_second_is_asked_until_it_has_answered_all() -> None:
-    # Claims, waits, failures, steps and the rest, farms: twelve requests, of which each is refused once.
-    answers = [BUSY, NO_ROWS] * 2 + [BUSY, NO_DOCUMENT] + [BUSY, NO_ROWS] * 8 + [BUSY, NO_DOCUMENT]
+    # Listeners, claims, waits, failures, steps and the rest, farms, runs: 14 requests, of which each is refused once.
+    told, rows = [BUSY, NO_DOCUMENT], [BUSY, NO_ROWS]
+    answers = told + 2 * rows + told + 8 * rows + told + rows
     with answering(*answers) as url:
         settings = dataclasses.replace(config.load(), server=url)
         found = status.read(Database(settings, Retry(threading.Event().wait, Outage())))

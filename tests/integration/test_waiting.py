@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from edw.claiming import waits
 from edw.database.client import Database
 from edw.errors import NotFound, TryLater
 from edw.listening import intake, waiting
 from edw.operating import checks, status
+from edw.telling import waits
 from tests.loops import Running, names, once, seed
 from tests.scripts import Scripts, wait_until
 
@@ -76,7 +76,7 @@ def test_where_only_some_files_are_out_of_reach_the_others_are_done(
     with Running(callback, database.settings, first_rest=0.1):
         wait_until(lambda: all(names(database.get(doc_id)) == ['first'] for doc_id in set(ids) - away))
         assert all(names(doc) == [] for doc in database.existing(away).values())
-        wait_until(lambda: f'goes back again, though others were done: {REASON}' in caplog.text)
+        wait_until(lambda: f'waits once more, though others were done: {REASON}' in caplog.text)
         place.is_there.set()
         wait_until(lambda: all(names(doc) == ['first'] for doc in database.existing(away).values()))
 
@@ -99,8 +99,8 @@ def test_people_are_told(database: Database, place: Place, scripts: Scripts) -> 
 
 
 def test_of_a_listener_that_was_killed_while_it_waited_nothing_is_told_for_long(database: Database) -> None:
-    waits.tell(database, waits.Wait('gone', 'first', 0, REASON, 1.0), again=5.0)
-    waits.tell(database, waits.Wait('there', 'first', 0, REASON, 2.0), again=1e12)
+    waits.tell(database, waits.Wait('gone', 'first', 0, REASON, 1.0), seconds=-100.0)
+    waits.tell(database, waits.Wait('there', 'first', 0, REASON, 2.0), seconds=1e9)
     assert [wait.listener for wait in waits.read(database)] == ['there']
     waits.withdraw(database, 'there')
     assert waits.read(database) == []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edw.completing.state import state_of
 from edw.database.client import Database
+from edw.model.run_state import state_of
 from web import live, pages, render
 
 ODD: list[Any] = [None, True, 0, -1.5, '', '<b>', [], [None], {}, {'name': 3}, [{'name': ''}], [{'name': '<i>'}]]
@@ -63,7 +63,7 @@ def state_html(doc: Any) -> str:
 def test_a_run_is_shown_with_its_state_and_what_its_summary_found() -> None:
     assert '>open' in state_html(None) and '>open' in state_html({'_id': 'ma22a000', 'status': 'good'})
     assert '>closed' in state_html({**RUN, 'status': 'closed', 'process': []})
-    assert '>run_complete' in state_html({**RUN, 'process': [COMPLETE]})
+    assert '>complete' in state_html({**RUN, 'process': [COMPLETE]})
     line = {'energy': 356.013, 'fwhm': 0.8123, 'fwhm_uncertainty': None, 'counts': 141.2, 'counts_uncertainty': 11.9}
     found = {'baseline_fwhm': 0.85, 'theoretical_fwhm': 0.84, 'lines': [line]}
     summary = {'name': 'run_summary', 'log': '1200 events of 4 files', 'detectors': {'detector_a': found}}

@@ -13,6 +13,7 @@ from edw.database.client import Database
 from edw.errors import Unavailable
 from edw.model import documents
 from edw.model.documents import Document
+from edw.telling.presence import Presence
 from tests.unit.memory import SETTINGS, MemoryDatabase, new
 
 NAME = 'here:1:abc'
@@ -22,7 +23,7 @@ class NotedHeartbeat(Heartbeat):
     """Takes note of what it is told, without a process."""
 
     def __init__(self) -> None:
-        super().__init__(SETTINGS, 'first', NAME)
+        super().__init__(SETTINGS, Presence(NAME, 'first'))
         self.told: list[bool] = []
         self.ended: bool | None = None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.operating.display import age, columns, moment, safe, shortened, size
+from edw.operating.display import age, columns, entries, moment, safe, shortened, size
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -57,3 +57,15 @@ def test_sizes(count: float, text: str) -> None:
 
 def test_columns_are_as_wide_as_what_is_in_them_and_safe() -> None:
     assert columns([('a', 'b'), ('\x1b', 'c')]) == ['a     b', '\\x1b  c']
+
+
+def test_where_there_is_no_room_the_last_cells_stand_below_in_one_piece() -> None:
+    path = '/srv/' + 'a' * 30 + '/x-y.root'
+    lines = [('id', 'n', 'error'), ('x', '10', f'StepError: {path} is gone'), ('long', '2', 'short')]
+    assert entries(lines, 200, right={1})[1] == [f'x     10  StepError: {path} is gone']
+    assert entries(lines, 20, right={1}) == [
+        ['id     n'],
+        ['x     10', '    StepError:', f'    {path}', '    is gone'],
+        ['long   2', '    short'],
+    ]
+    assert entries([('x', 'a', 'b c')], 4, below=2, heads=0) == [['x', '    a', '    b', '    c']]

@@ -132,7 +132,7 @@ def test_a_thread_has_no_time_limit() -> None:
 
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
 if {broken}:
     raise ImportError('a library is gone')
 from edw.engines import choice
@@ -169,6 +169,11 @@ def test_a_script_that_cannot_be_imported_ends_the_listener(tmp_path: Path) -> N
     done = run_script(tmp_path, "__name__ == '__mp_main__'", '')
     assert done.stdout.startswith(CannotRun.__name__) and 'exit code 1' in done.stdout, done.stderr
     assert 'a library is gone' in done.stderr
+
+
+def test_a_signal_to_the_whole_group_is_not_for_a_process_that_is_starting(tmp_path: Path) -> None:
+    done = run_script(tmp_path, "__name__ == '__mp_main__' and os.kill(os.getpid(), signal.SIGTERM)", '')
+    assert done.stdout == 'Workers(number=1)\n', done.stderr
 
 
 @pytest.mark.slow

@@ -247,3 +247,12 @@ def test_one_that_backs_off_goes_on_with_the_feed(bench: Bench) -> None:
     bench.look(1)
     bench.intake.leave_the_rest()
     assert bench.take() == ['d'] and bench.intake.may_poll
+
+
+def test_what_is_no_longer_free_of_a_page_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.look(1)
+    with caplog.at_level('INFO', 'edw'):
+        bench.page(new('a', _rev='1-x'), {**new('b'), 'claim': {'process': 'x', 'worker': 'y'}})
+    assert 'no longer free: 1 of them' in caplog.text
+    assert [doc['_id'] for doc in bench.intake.take(9, set())] == ['a']

@@ -15,7 +15,7 @@ SCRIPTS = {file.stem for file in ROOT.glob('*.py')}
 HEAVY = {'numpy', 'scipy', 'uproot', 'awkward', 'matplotlib'}
 
 # The rooms of edw/, lowest first; '' is edw itself. A module imports from its own room and from those before it.
-ROOMS = ('', 'storage', 'model', 'database', 'claiming', 'engines', 'listening')
+ROOMS = ('', 'storage', 'model', 'database', 'embedded', 'telling', 'claiming', 'engines', 'listening')
 ROOMS += ('registering', 'keeping', 'operating', 'completing', 'selecting')
 # Entry points of a few lines, which only hand on to a room above their own: `python -m edw.heartbeat`, and what step
 # scripts import.

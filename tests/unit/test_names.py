@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edw.registering import names
+from edw.registering import names, runs
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,48 @@ from edw.registering import names
     ],
 )
 def test_the_mark_of_a_file(pattern: str, name: str, mark: str | None) -> None:
-    assert names.mark_problem(pattern) is None and names.mark_of(pattern, name) == mark
+    assert names.mark_problem(pattern) is None and names.mark_of(pattern, name, runs.run_of(names.id_of(name))) == mark
+
+
+def test_the_mark_of_a_run_that_is_named_otherwise() -> None:
+    assert names.mark_of('{run}_log', 'x.root', 'calibration') == 'calibration_log'
 
 
 @pytest.mark.parametrize('pattern', ['', 'done', '{file}', '{name}.done', '{file}/done', '{file', '../{run}_log'])
 def test_what_is_no_pattern_of_a_mark(pattern: str) -> None:
     assert repr(pattern) in (names.mark_problem(pattern) or '')
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'path', 'run'),
+    [
+        ('{run}_*', 'data/calib_2024_001.root', 'calib_2024'),
+        ('{run}_???', 'data/calib_2024_001.root', 'calib_2024'),
+        ('{run}_???', 'data/calib_2024_1.root', None),
+        ('*-{run}-*', 'data/det-r7-0.root', 'r7'),
+        ('{run}', 'data/x.root', 'x'),
+        ('{run}/*', '/data/run7/0.root', 'run7'),
+        ('{run}/raw/f[0-9]', '/data/run7/raw/f0.root', 'run7'),
+        ('{run}/raw/f[0-9]', '/data/run7/other/f0.root', None),
+        ('r*/{run}_*', '/data/r1/a_b.root', 'a'),
+        ('a/b/c/{run}', '/x.root', None),
+        ('{run}*', '/data/_x.root', None),  # a run's document could not have this id
+        ('{run}_*', '/data/x.root', None),
+    ],
+)
+def test_the_run_of_a_file_by_a_pattern(pattern: str, path: str, run: str | None) -> None:
+    assert names.run_pattern_problem(pattern) is None and names.run_in(Path(path), pattern) == run
+
+
+def test_the_folder_of_a_run_may_be_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'run9').mkdir()
+    monkeypatch.chdir(tmp_path / 'run9')
+    assert names.run_in(Path('x.root'), '{run}/*') == 'run9'
+
+
+@pytest.mark.parametrize('pattern', ['', '*', 'run', '{run}_{run}', '{id}'])
+def test_what_is_no_pattern_of_runs(pattern: str) -> None:
+    assert repr(pattern) in (names.run_pattern_problem(pattern) or '')
 
 
 @pytest.mark.parametrize(

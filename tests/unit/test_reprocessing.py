@@ -191,7 +191,7 @@ def test_a_claim_protects_unless_it_is_taken_away() -> None:
     ],
 )
 def test_failed_step(failures: object, step: str | None) -> None:
-    assert reprocessing.failed_step({'failures': failures}) == step
+    assert documents.failed_step({'failures': failures}) == step
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ import pytest
 
 from edw.engines.callbacks import MAX_ERROR_LENGTH, MAX_TRACEBACK, describe, end_of_traceback, run_callback
 from edw.errors import StepError, TryLater, Unprocessable
+from edw.listening import steps
+from edw.listening.steps import Step
+from edw.model import documents
 from edw.redact import keep_secret
 
 
@@ -45,6 +48,28 @@ def test_whatever_is_raised_becomes_an_outcome(error: BaseException, final: bool
     outcome = run_callback(callback, {'_id': 'x'})
     assert outcome.error == f'{type(error).__name__}: {error}'
     assert outcome.final is final
+
+
+class NoCalibration(StepError):
+    kind = 'no calibration'
+
+
+@pytest.mark.parametrize(
+    ('error', 'kind'),
+    [
+        (StepError('s', kind='md5 differs'), 'md5 differs'),
+        (Unprocessable('u', 'odd \n kind' + 'x' * 99), 'odd kind' + 'x' * 52),
+        (NoCalibration('of this run'), 'no calibration'),
+        (NoCalibration('of this run', kind='another'), 'another'),
+        (StepError('s'), 'StepError'),
+        (KeyError('k'), 'KeyError'),
+    ],
+)
+def test_the_kind_of_an_error_goes_into_the_failure(error: Exception, kind: str) -> None:
+    outcome = run_callback(raising(error), {'_id': 'x'})
+    update, _, _ = steps.failure({'_id': 'x'}, outcome, 1.0, Step('first', 0, 'f'), 3)
+    assert update.record is not None and documents.failure_kind_of(update.record) == kind
+    assert update.record['error'] == f'{type(error).__name__}: {error}'
 
 
 def test_errors_are_redacted_cut_and_fit_for_json() -> None:

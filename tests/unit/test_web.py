@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edw import config
+from edw.completing.files_of_run import output_of
 from edw.errors import LoginRefused
 from edw.keeping.forecast import Disk
-from edw.operating.outputs import output_of
 from edw.operating.status import RunStatus, Status
 from web import access, charts, render
 from web.blocking import Databases

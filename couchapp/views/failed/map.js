@@ -12,6 +12,8 @@ function(doc) {
     return;
   }
   var error = typeof last.error === 'string' ? last.error : '';
-  var kind = error.indexOf(': ') > 0 ? error.substring(0, error.indexOf(': ')) : error.substring(0, 60);
+  // That which the step has given it, or else the type of its error.
+  var kind = typeof last.kind === 'string' && last.kind !== '' ? last.kind
+    : error.indexOf(': ') > 0 ? error.substring(0, error.indexOf(': ')) : error.substring(0, 60);
   emit([last.process, kind, typeof last.time === 'number' ? last.time : null], error);
 }

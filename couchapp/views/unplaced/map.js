@@ -1,5 +1,5 @@
 function(doc) {
-  // Good documents that no listener will ever see, because their place in the chain cannot be told.
+  // Good documents that wait for no step, because it cannot be told which step is next. They have to be corrected by hand.
   if (doc.status !== 'good') {
     return;
   }

@@ -9,7 +9,7 @@ function(doc) {
     return;
   }
   var since = typeof entry.finished === 'number' ? entry.finished : null;
-  // One that failed, or was cut, and was put back after that.
+  // One that failed, or was cut, and was requeued after that.
   [doc.failures, doc.superseded].forEach(function(list) {
     var last = Array.isArray(list) && list.length > 0 ? list[list.length - 1] : null;
     if (last !== null && typeof last === 'object' && typeof last.time === 'number' && last.time > since) {

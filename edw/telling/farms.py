@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edw.claiming import notices
 from edw.database.client import Database
 from edw.model import documents
+from edw.telling import notices
 
 FARMS_ID = '_local/farms'
 
@@ -30,8 +30,8 @@ class FarmStatus:
     since: float | None
 
 
-def tell(database: Database, farm: FarmStatus, again: float) -> None:
-    """Say how it is there, and that the listener says so again by the time `again` (seconds since the epoch)."""
+def tell(database: Database, farm: FarmStatus, seconds: float) -> None:
+    """Say how it is there, and that the listener says so again within so many seconds."""
     said = {
         'process': farm.step,
         'room': farm.room,
@@ -40,7 +40,7 @@ def tell(database: Database, farm: FarmStatus, again: float) -> None:
         'away': farm.away,
         'since': farm.since,
     }
-    notices.put(database, FARMS_ID, farm.listener, said, again)
+    notices.put(database, FARMS_ID, farm.listener, said, seconds)
 
 
 def withdraw(database: Database, listener: str) -> None:

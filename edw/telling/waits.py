@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from edw.claiming import notices
 from edw.database.client import Database
 from edw.model import documents
 from edw.model.chain import Place
+from edw.telling import notices
 
 WAITING_ID = '_local/waiting'
 
@@ -27,10 +27,10 @@ class Wait:
     since: float
 
 
-def tell(database: Database, wait: Wait, again: float) -> None:
-    """Say that a listener waits, and tries again at the time `again` (seconds since the epoch)."""
+def tell(database: Database, wait: Wait, seconds: float) -> None:
+    """Say that a listener waits, and tries again in so many seconds."""
     said = {'process': wait.step, 'after': wait.after, 'reason': wait.reason, 'since': wait.since}
-    notices.put(database, WAITING_ID, wait.listener, said, again)
+    notices.put(database, WAITING_ID, wait.listener, said, seconds)
 
 
 def withdraw(database: Database, listener: str) -> None:

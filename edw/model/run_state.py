@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edw.model.documents import CLOSED, HELD, Document, is_failed_status, is_run, last_step, number
+from edw.model.documents import CLOSED, HELD, RUN_COMPLETE, Document, is_failed_status, is_run, last_step, number
 
 OPEN = 'open'  # state of a run without a document: files may still come
+WORDS = {RUN_COMPLETE: 'complete', 'run_summary': 'summarised'}  # for steps that are done; of others their names
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class RunState:
     said: list[tuple[str, str]]
     baselines: dict[str, tuple[float | None, float | None]]
     lines: list[FoundLine]
+
+    @property
+    def words(self) -> str:
+        """The state in the words of people."""
+        return self.state if self.is_bad else WORDS.get(self.state, self.state)
 
 
 def state_of(doc: Document | None) -> RunState:
