@@ -6,23 +6,27 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from edw.model.documents import ACQUIRING, HELD
-from edw.operating.status import RunStatus
+from edw.model.documents import ACQUIRING, HELD, RUN_COMPLETE
+from edw.operating.status import RunStatus, StepStatus
 
 HOURS = 12  # that the plot shows
 BIN = 600  # seconds, one bar
-WIDTH, PANEL_HEIGHT, GAP = 760, 64, 38  # units of the picture, as are all below
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 24, 44
-BAR_GAP = 1.5
+HEIGHT = 64  # pixels, of the highest bar
+BAR_GAP = 0.2  # percent of the width
 TICK_HOURS = 2
 NEW, PART, DONE, BAD, OTHER = 'new', 'part', 'done', 'bad', 'other'  # classes of the style sheet
+LEGEND = {DONE: 'all steps done', PART: 'on the way', NEW: 'not begun', OTHER: 'held, or being written', BAD: 'failed'}
 
 Counts = dict[str, list[tuple[float, int]]]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar, and what it says of itself when pointed at."""
+    """One bar, and what it says of itself when pointed at.
+
+    `x` and `width` are in percent of the picture's width, so that it is as wide as there is room; `y` and `height` in
+    pixels.
+    """
 
     x: float
     y: float
@@ -33,24 +37,18 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """The plot of one step: `top` and `base` are the ordinates of the highest tick and of 0."""
+    """The plot of one step."""
 
     step: str
-    top: float
-    base: float
     total: int
     bars: list[Bar]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """All panels, one above the other, with a time axis below; `ticks` are (abscissa, text)."""
+    """All panels, each of `height` pixels, with the same time axis; `ticks` are (abscissa in percent, text)."""
 
-    width: float
-    height: float
-    left: float
-    right: float
-    base: float
+    height: int
     highest: int  # count at the upper tick of every panel
     bin_minutes: int
     hours: int
@@ -75,25 +73,32 @@ def plot(counts: Counts, steps: list[str], now: float) -> Plot:
     start = end - 3600 * HOURS
     binned = {step: _binned(counts.get(step, []), start, end) for step in steps}
     highest = _nice(max((max(bins, default=0) for bins in binned.values()), default=0))
-    scale = (WIDTH - LEFT - RIGHT) / (end - start)
+    share = 100 / round((end - start) / BIN)
     panels = []
-    for index, (step, bins) in enumerate(binned.items()):
-        base = TOP + PANEL_HEIGHT + index * (PANEL_HEIGHT + GAP)
+    for step, bins in binned.items():
         bars = [
             Bar(
-                round(LEFT + number * BIN * scale, 2),
-                round(base - PANEL_HEIGHT * count / highest, 2),
-                round(BIN * scale - BAR_GAP, 2),
-                round(PANEL_HEIGHT * count / highest, 2),
+                round(number * share, 3),
+                round(HEIGHT - HEIGHT * count / highest, 2),
+                round(share - BAR_GAP, 3),
+                round(HEIGHT * count / highest, 2),
                 f'{_clock(start + number * BIN)}–{_clock(start + (number + 1) * BIN)}: {count}',
             )
             for number, count in enumerate(bins)
             if count
         ]
-        panels.append(Panel(step, base - PANEL_HEIGHT, base, sum(bins), bars))
-    lowest = panels[-1].base if panels else TOP
-    ticks = [(round(LEFT + (at - start) * scale, 2), _clock(at)) for at in _full_hours(start, end)]
-    return Plot(WIDTH, lowest + BOTTOM, LEFT, WIDTH - RIGHT, lowest, highest, BIN // 60, HOURS, panels, ticks)
+        panels.append(Panel(step, sum(bins), bars))
+    ticks = [(round(100 * (at - start) / (end - start), 3), _clock(at)) for at in _full_hours(start, end)]
+    return Plot(HEIGHT, highest, BIN // 60, HOURS, panels, ticks)
+
+
+def file_steps(steps: list[StepStatus]) -> list[str]:
+    """The names of those that files go through, without the steps of runs, in the same order."""
+    of_runs = {RUN_COMPLETE}
+    for step in steps:
+        if step.after in of_runs:
+            of_runs.add(step.name)
+    return [step.name for step in steps if step.name not in of_runs]
 
 
 def segments(run: RunStatus, steps: list[str]) -> list[Segment]:

@@ -30,6 +30,7 @@ UNWATCHED_PAUSE = 10.0  # seconds between two readings while no browser looks
 QUIET_PAUSE = 20.0  # seconds after which the status is read although nothing changed: heartbeats are no changes
 PATIENCE = 3.0  # seconds that a request may fail, as it does on a busy server, before the pages say so
 ALIVE = 15.0  # seconds without news after which a browser is told that it is still connected
+COUNT_REST = 100.0  # times as long as counting the runs took it is not done again
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Reading:
 
     status: Status
     plot: charts.Plot
+    run_count: int  # of all runs
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Live:
         database = Database(self._databases.settings, Retry(self._ended.wait, patience=PATIENCE))
         lease = database.settings.lease
         reading: Reading | None = None  # the last one that could be shown
+        run_count = RunCount()
         failing = pauses()
         while True:
             began = time.monotonic()
@@ -158,7 +161,7 @@ class Live:
                 self._changed = False  # before the reading: what changes during it is read again
             try:
                 with self._databases.guarded():
-                    latest = read(database)
+                    latest = read(database, run_count)
                 publish(snapshot(latest, None, lease))
             except LoginRefused as error:
                 publish(snapshot(reading, error, lease))
@@ -202,9 +205,27 @@ def snapshot(reading: Reading | None, error: Exception | None, lease: float) -> 
     return Snapshot(reading, error, html)
 
 
-def read(database: Database) -> Reading:
+class RunCount:
+    """How many runs there are. Many are counted less often: with 10,000 it takes as long as all else together."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._due = 0.0  # by the monotonic clock
+
+    def __call__(self, database: Database) -> int:
+        """The number, not older than its cost allows."""
+        began = time.monotonic()
+        if began >= self._due:
+            self._count = status.count_runs(database)
+            self._due = began + (1 + COUNT_REST) * (time.monotonic() - began)
+        return self._count
+
+
+def read(database: Database, run_count: Callable[[Database], int] = status.count_runs) -> Reading:
     """What the first page shows."""
     now = status.read(database)
     counts = status.throughput(database, charts.HOURS)
     plot = charts.plot(counts, [step.name for step in now.steps], now.time)
-    return Reading(now, plot)
+    # Where all are shown, they are counted already.
+    is_all = len(now.runs) < status.RUNS
+    return Reading(now, plot, len(now.runs) if is_all else max(status.RUNS, run_count(database)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -17,9 +18,10 @@ from edw.completing.files_of_run import output_of
 from edw.database import views
 from edw.database.client import Database
 from edw.errors import NoDatabase, NotFound
-from edw.model import documents
+from edw.model import documents, summary
 from edw.model.documents import Document
 from edw.model.run_state import state_of
+from edw.model.summary import Alike
 from edw.model.timeline import timeline
 from edw.operating import status
 from edw.operating.annotations import QUALITIES, notes
@@ -27,13 +29,14 @@ from edw.operating.conflicts import conflict
 from edw.operating.reprocessing import is_failed
 from web import access, render
 from web.blocking import in_thread
+from web.charts import file_steps
 from web.live import Live, Snapshot
 from web.spectra import STEP, Drawn, Spectra
 
 FIRST_LIMIT = 20.0  # seconds for the very first reading; the views of a new database may still be built
 EVENTS = 'text/event-stream'
 RETRY = 2000  # ms after which a browser tries to connect again
-MOST_RUNS = 1000  # in the list
+RUNS_ON_A_PAGE = 50
 MOST_DOCUMENTS = 500  # in a table, and of a run those that are looked at for files of its spectrum
 
 
@@ -91,10 +94,25 @@ def _event(snapshot: Snapshot) -> bytes:
 
 @in_thread
 def runs(request: Request) -> Response:
-    """All runs, the newest first."""
+    """All runs, a page at a time, those with the newest files first."""
+    page = _page_number(request)
+    first = (page - 1) * RUNS_ON_A_PAGE
     with request.app.state.databases.lent() as database:
-        found = status.runs(database, MOST_RUNS)
-    return render.page('runs.html', **frame(request, 'Runs'), runs=found, most=MOST_RUNS, steps=_step_names(request))
+        found = status.runs(database, RUNS_ON_A_PAGE + 1, skip=first)
+    if not found and page > 1:
+        raise HTTPException(404, f'There are fewer than {page} pages of runs')
+    snapshot = request.app.state.live.latest
+    reading = snapshot.reading if snapshot else None
+    return render.page(
+        'runs.html',
+        **frame(request, 'Runs'),
+        runs=found[:RUNS_ON_A_PAGE],
+        page=page,
+        first=first,
+        has_more=len(found) > RUNS_ON_A_PAGE,
+        run_count=reading.run_count if reading else None,
+        steps=file_steps(reading.status.steps) if reading else [],  # as far as they are known by now
+    )
 
 
 @in_thread
@@ -113,6 +131,10 @@ def run(request: Request) -> Response:
         **_notes(request, docs.values()),
         run=name,
         state=state_of(own),
+        made=summary.made_between(docs.values()),
+        size=summary.size_of(docs.values()),
+        conditions=summary.conditions(docs.values()),
+        failed=_failed_alike(docs.values()),
         rows=rows[:MOST_DOCUMENTS],
         total=len(rows),
         most=MOST_DOCUMENTS,
@@ -134,6 +156,7 @@ def document(request: Request) -> Response:
         doc_id=doc_id,
         run=doc.get('run') if isinstance(doc.get('run'), str) else None,
         facts=_facts(doc),
+        conditions=summary.conditions([doc]),
         failed=is_failed(doc),
         failed_step=documents.failed_step(doc),
         claimed=doc.get('claim') is not None,
@@ -150,12 +173,14 @@ def failures(request: Request) -> Response:
     step, kind = request.query_params.get('step'), _asked(request, 'kind')
     with request.app.state.databases.lent() as database:
         rows = failed_rows(database, step, kind, MOST_DOCUMENTS + 1)
+    shown = [(row['id'], views.text(row['value']), documents.number(row['key'][2])) for row in rows[:MOST_DOCUMENTS]]
     return render.page(
         'failures.html',
         **frame(request, kind),
         step=step,
         kind=kind,
-        rows=rows[:MOST_DOCUMENTS],
+        alike=summary.alike(shown),
+        count=len(shown),
         is_cut=len(rows) > MOST_DOCUMENTS,
         most=MOST_DOCUMENTS,
     )
@@ -226,10 +251,11 @@ def _docs_of_run(database: Database, run: str) -> list[Document]:
     return [docs[doc_id] for doc_id in sorted(docs)]
 
 
-def _step_names(request: Request) -> list[str]:
-    """In the order of the chain, as far as it is known by now."""
-    snapshot = request.app.state.live.latest
-    return [step.name for step in snapshot.reading.status.steps] if snapshot and snapshot.reading else []
+def _page_number(request: Request) -> int:
+    text = request.query_params.get('page', '1')
+    if not re.fullmatch('[1-9][0-9]{0,5}', text):
+        raise HTTPException(404, f'{text!r} is not the number of a page')
+    return int(text)
 
 
 def _asked(request: Request, name: str) -> str:
@@ -244,6 +270,12 @@ def _notes(request: Request, docs: Iterable[Document]) -> dict[str, Any]:
     return {'notes': notes(docs), 'qualities': QUALITIES, 'by': request.session.get('by', '')}
 
 
+def _failed_alike(docs: Iterable[Document]) -> list[Alike]:
+    """The errors of those that failed for good; of those that tell none the status."""
+    failed = [(doc, *summary.last_error(doc)) for doc in docs if documents.is_failed_status(doc.get('status'))]
+    return summary.alike((doc['_id'], error or doc['status'], time) for doc, error, time in failed)
+
+
 def _facts(doc: Document) -> list[tuple[str, str]]:
     """What people look for first; a value that is no text as JSON."""
     named = {
@@ -253,9 +285,6 @@ def _facts(doc: Document) -> list[tuple[str, str]]:
         'size': f'{render.number(doc["size"])} bytes' if type(doc.get('size')) is int else doc.get('size'),
         'md5': doc.get('md5sum'),
     }
-    conditions = doc.get('conditions')
-    if isinstance(conditions, dict):
-        named.update(conditions)
     return [
         (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for name, value in named.items()

@@ -17,7 +17,7 @@ from edw.operating import display
 from edw.operating.checks import is_left_alone, is_silent, nobody_listens
 from edw.operating.display import is_ahead
 from edw.redact import redact
-from web.charts import segments
+from web.charts import LEGEND, file_steps, segments
 
 FOLDER = Path(__file__).resolve().parent
 LONGEST_JSON = 200_000  # characters of a document that a page shows
@@ -135,6 +135,8 @@ _environment.globals.update(
     address=address,
     time_zone=time_zone,
     segments=segments,
+    file_steps=file_steps,
+    legend=LEGEND,
     is_left_alone=is_left_alone,
     is_silent=is_silent,
     nobody_listens=nobody_listens,

@@ -14,7 +14,7 @@ from edw.database.client import Database
 from edw.model import documents
 
 CHAIN, CLAIMS, CONFLICTS, DONE, FAILED = 'chain', 'claims', 'conflicts', 'done', 'failed'
-RUNS, STATUS, UNPLACED, WAITING = 'runs', 'status', 'unplaced', 'waiting'
+NEWEST, RUNS, STATUS, UNPLACED, WAITING = 'newest', 'runs', 'status', 'unplaced', 'waiting'
 CLOSED, PAST, PRIORITY, SOFTWARE = 'closed', 'past', 'priority', 'software'
 
 # In a key, the first comes before all numbers and strings, but after null, and the second after everything.

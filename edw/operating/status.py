@@ -32,6 +32,9 @@ GROUPS = 1000  # steps, kinds of failure, statuses
 DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
 KINDS = 20  # kinds of failure that are listed, the most frequent ones
 RUNS = 12  # the last ones
+NEWEST_HOURS = (
+    200  # hours of runs that are read at first, to find the last runs; if they are too few, four times as many
+)
 NAMED = 10  # documents in conflict, and unplaced ones, that are named
 VIEWS = (
     views.CHAIN,
@@ -39,6 +42,7 @@ VIEWS = (
     views.CONFLICTS,
     views.DONE,
     views.FAILED,
+    views.NEWEST,
     views.RUNS,
     views.STATUS,
     views.UNPLACED,
@@ -127,7 +131,8 @@ class RunStatus:
     """A run: its documents by state, which is the last step, 'new', or the status where that is not good.
 
     `state` is that of the run itself: open, closed, complete, summarised, held, another step that is done on it, or the
-    status of a failure, which `is_bad` then.
+    status of a failure, which `is_bad` then. `newest` is when the newest of its documents was made, in seconds since
+    the epoch; None where none says it.
     """
 
     run: str
@@ -136,6 +141,7 @@ class RunStatus:
     failed: int
     state: str = OPEN
     is_bad: bool = False
+    newest: float | None = None
 
 
 def read(database: Database) -> Status:
@@ -232,30 +238,38 @@ def throughput(database: Database, hours: float) -> dict[str, list[tuple[float, 
     return {step: _done_since(database, step, since) for step in steps}
 
 
-def runs(database: Database, limit: int) -> list[RunStatus]:
-    """The last `limit` runs in the order of their names, the highest first."""
-    last = views.rows(database, views.RUNS, group_level=1, descending=True, limit=limit)
-    if not last:
-        return []
-    ends = {'startkey': [last[0]['key'][0], views.LAST], 'endkey': [last[-1]['key'][0]]}
-    by_state: dict[str, defaultdict[str, int]] = {row['key'][0]: defaultdict(int) for row in last}
-    failed: defaultdict[str, int] = defaultdict(int)
-    for row in reversed(views.rows(database, views.RUNS, group=True, descending=True, **ends)):
-        run, status, step = row['key']
-        if run not in by_state:
-            continue  # was made between the two requests
-        state = (step or 'new') if status == documents.GOOD else views.text(status)
-        by_state[run][state] += row['value']
-        failed[run] += row['value'] * documents.is_failed_status(status)
-    own = database.existing(run for run in by_state if run and not run.startswith('_'))
+def runs(database: Database, limit: int, skip: int = 0) -> list[RunStatus]:
+    """The last `limit` runs behind the `skip` last ones: those with the newest files first."""
+    last = last_runs(database, skip + limit)[skip:]
+    own = database.existing(run for run, _ in last if run and not run.startswith('_'))
+    found = [_run_status(database, run, newest, own.get(run)) for run, newest in last]
+    return [run for run in found if run.documents]  # the others were deleted between the requests
 
-    def row_of(run: str, states: dict[str, int]) -> RunStatus:
-        state = state_of(own.get(run))
-        # An open run has no document that could be held.
-        words = documents.HELD if state.doc_id is None and set(states) == {documents.HELD} else state.words
-        return RunStatus(run, sum(states.values()), states, failed[run], words, state.is_bad)
 
-    return [row_of(run, dict(states)) for run, states in by_state.items()]
+def last_runs(database: Database, limit: int) -> list[tuple[str, float | None]]:
+    """The last `limit` runs, with the time of their newest document (seconds since the epoch): the newest first.
+
+    Those whose documents hold no time come last, by name. As fast with many runs as with few: what is read are the last
+    hours, whole ones, in which so many runs have documents.
+    """
+    size = NEWEST_HOURS
+    while True:
+        rows = views.rows(database, views.NEWEST, group=True, descending=True, limit=size)
+        newest: dict[str, float] = {}
+        hour, in_whole_hours = None, 0
+        for row in rows:
+            if row['key'][0] != hour:  # all of the hour before was read
+                hour, in_whole_hours = row['key'][0], len(newest)
+            newest[row['key'][1]] = max(row['value']['max'], newest.get(row['key'][1], 0.0))
+        if len(rows) < size or in_whole_hours >= limit:
+            ordered = sorted(newest.items(), key=lambda one: (one[1], one[0]), reverse=True)
+            return [(run, time or None) for run, time in ordered[:limit]]
+        size *= 4
+
+
+def count_runs(database: Database) -> int:
+    """How many runs there are. It reads each of them: a quarter of a second for 10,000."""
+    return len({row['key'][0] for row in views.rows(database, views.RUNS, group_level=1)})
 
 
 def rows_of_run(database: Database, run: str) -> list[dict[str, Any]]:
@@ -265,6 +279,22 @@ def rows_of_run(database: Database, run: str) -> list[dict[str, Any]]:
         ({'id': row['id'], 'status': row['key'][1], 'last_step': row['key'][2]} for row in rows),
         key=lambda row: row['id'],
     )
+
+
+def _run_status(database: Database, run: str, newest: float | None, own: documents.Document | None) -> RunStatus:
+    by_state: defaultdict[str, int] = defaultdict(int)
+    failed = 0
+    for row in views.rows(database, views.RUNS, group=True, startkey=[run], endkey=[run, views.LAST]):
+        name, status, step = row['key']
+        if name != run:
+            continue  # it only looks the same
+        state = (step or 'new') if status == documents.GOOD else views.text(status)
+        by_state[state] += row['value']
+        failed += row['value'] * documents.is_failed_status(status)
+    state = state_of(own)
+    # An open run has no document that could be held.
+    words = documents.HELD if state.doc_id is None and set(by_state) == {documents.HELD} else state.words
+    return RunStatus(run, sum(by_state.values()), dict(by_state), failed, words, state.is_bad, newest)
 
 
 def _failures(database: Database) -> list[FailureKind]:

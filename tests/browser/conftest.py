@@ -36,7 +36,6 @@ ARGUMENTS = [
 ]
 PASSWORD = 'open-sesame'
 DESKTOP = {'width': 1280, 'height': 900}
-PHONE = {'width': 375, 'height': 740}
 SCREENSHOTS = os.environ.get('EDW_SCREENSHOTS')  # folder that they are written to
 
 Open = Callable[..., Page]
@@ -91,7 +90,10 @@ def _process(scripts: Scripts, database: Database, files: int) -> None:
     source.write_bytes(source.read_bytes()[:20_000])
     database.put({**broken, 'md5sum': md5_of(source), 'size': 20_000})
     for listener in ('listen_newfiles.py', 'listen_analysis1.py'):
-        assert scripts.call(listener, '--once', '-q').returncode == 1  # each fails on one document
+        # Without processes, which would take longer to start than the few files.
+        assert (
+            scripts.call(listener, '--once', '-q', '--engine', 'threads').returncode == 1
+        )  # each fails on one document
 
 
 @pytest.fixture(scope='session')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -81,7 +82,16 @@ def test_only_names_of_this_machine_are_answered(site: Site, host: str, code: in
 @pytest.mark.parametrize(
     'path',
     [
-        *('/nowhere', '/run', '/document', '/spectrum', '/run?name=none'),
+        *(
+            '/nowhere',
+            '/run',
+            '/document',
+            '/spectrum',
+            '/run?name=none',
+            '/runs?page=99',
+            '/runs?page=0',
+            '/runs?page=x',
+        ),
         *(f'/document?id={doc_id}' for doc_id in ('', 'none', '_design%2Fprocess', '_all_docs', '.', '..')),
         *('/static/../app.py', '/static/%2e%2e/app.py'),
     ],
@@ -103,6 +113,32 @@ def test_a_document_of_any_name_is_reached_by_the_links_to_it(site: Site, doc_id
         assert f'"_rev": &#34;{rev}&#34;'.replace('"', '&#34;') in answer.text
     finally:
         site.database.delete({'_id': doc_id, '_rev': rev})
+
+
+def test_many_runs_have_pages_and_the_newest_come_first(site: Site) -> None:
+    now = time.time()
+    # Of two machines: the order of the names is not that of the times.
+    made = {f'mk24{"yz"[number % 2]}{number:03d}': now - number for number in range(60)}
+    site.database.bulk_docs([{'_id': run, 'run': run, 'datecreated': at, 'status': 'bad'} for run, at in made.items()])
+    try:
+        first = get(site, '/runs').text
+        rest = get(site, re.search(r'href="([^"]+)" rel="next"', first)[1]).text
+        found = [re.findall(r'href="/run\?name=(\w+)"', text) for text in (first, rest)]
+        assert len(found[0]) == 50
+        assert [run for run in found[0] + found[1] if run in made] == list(made)
+        assert f'51 to {50 + len(found[1])}' in rest and 'rel="next"' not in rest
+        assert get(site, re.search(r'href="([^"]+)" rel="prev"', rest)[1]).text.count('href="/run?') == 50
+    finally:
+        docs = site.database.existing(made).values()
+        site.database.bulk_docs([{**doc, '_deleted': True} for doc in docs])
+
+
+def test_a_run_tells_when_how_large_under_which_conditions_and_what_is_wrong_with_it(site: Site) -> None:
+    answer = get(site, address('/run', name='ma22a000')).text
+    assert re.search(r'<dt>files</dt><dd>4, 3\.\d+ MB</dd>', answer)
+    assert re.search(r'>temperature</dt><dd class="text">15\.\d( to 1[56]\.\d)? mK<', answer)
+    assert re.search(r'detector_b</th><td class="n">4 V</td><td class="n">−4 V</td><td class="n">1.5 V</td>', answer)
+    assert re.search(r'Unprocessable: .*ma22a000_003.*cut short', answer)  # the other one may be mended already
 
 
 @pytest.mark.parametrize('process', [None, 'text', [None, 3, {}], [{'name': 'signal_processing', 'file': 3}], {'a': 1}])

@@ -56,6 +56,34 @@ def test_an_empty_database(database: Database) -> None:
     assert status.runs(database, 5) == [] and status.throughput(database, 1) == {}
 
 
+@pytest.mark.parametrize('read_at_first', [1, 3, 1000])
+def test_runs_are_in_the_order_of_their_newest_files(
+    database: Database, monkeypatch: pytest.MonkeyPatch, read_at_first: int
+) -> None:
+    monkeypatch.setattr(status, 'NEWEST_HOURS', read_at_first)
+    hour = 3600 * (NOW // 3600)
+    made = {
+        'long': [hour - 20 * 3600 + 900 * number for number in range(60)],  # the last one in the hour of the others
+        'zz_old': [hour - 90 * 3600],
+        'b': [hour - 4000, hour - 3000],
+        'a': [hour - 3500, hour - 2000],
+        'c': [hour - 2000],
+        'no_time': [None],
+        'older': [None, 'yesterday', 1e300, -5],
+    }
+    put(
+        database,
+        *(good(f'{run}{number}', run=run, datecreated=at) for run in made for number, at in enumerate(made[run])),
+    )
+    order = ['c', 'a', 'b', 'long', 'zz_old', 'older', 'no_time']
+    for limit in range(8):
+        assert [run for run, _ in status.last_runs(database, limit)] == order[:limit]
+    assert status.last_runs(database, 4)[3] == ('long', hour - 20 * 3600 + 900 * 59)
+    assert [run.run for run in status.runs(database, 2, skip=4)] == order[4:6]
+    assert status.runs(database, 9, skip=9) == []
+    assert status.count_runs(database) == 7
+
+
 def test_new_documents_and_no_chain_yet(database: Database) -> None:
     put(database, good('ma22a000_000', datecreated=NOW - 70), good('ma22a000_001', datecreated=NOW))
     found = status.read(database)
@@ -115,10 +143,12 @@ def test_steps_failures_and_everything_odd(database: Database, server: Server) -
     assert json.loads(json.dumps(status.as_json(found)))['steps'][1]['after'] == 'first'
 
     assert status.runs(database, 2) == [
+        RunStatus('ma22a000', 6, {'new': 6}, 0, newest=NOW),
         RunStatus('ma22a002', 1, {'acquiring': 1}, 0),
+    ]
+    assert status.runs(database, 9, skip=2) == [
         RunStatus('ma22a001', 8, {'failed long ago': 1, 'first': 2, 'second': 2, 'no second': 3}, 4),
     ]
-    assert [run.run for run in status.runs(database, 9)] == ['ma22a002', 'ma22a001', 'ma22a000']
     assert status.rows_of_run(database, 'ma22a001')[:3] == [
         {'id': 'ma22a001_000', 'status': 'good', 'last_step': 'first'},
         {'id': 'ma22a001_001', 'status': 'good', 'last_step': 'first'},

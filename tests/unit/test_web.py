@@ -13,8 +13,8 @@ from edw import config
 from edw.completing.files_of_run import output_of
 from edw.errors import LoginRefused
 from edw.keeping.forecast import Disk
-from edw.operating.status import RunStatus, Status
-from web import access, charts, render
+from edw.operating.status import RunStatus, Status, StepStatus
+from web import access, charts, live, render
 from web.blocking import Databases
 from web.spectra import STEP
 
@@ -80,11 +80,11 @@ def test_the_plot_counts_every_document_of_its_hours_and_stays_in_its_box() -> N
     assert plot.panels[1].bars == [] == plot.panels[2].bars
     for panel in plot.panels:
         for bar in panel.bars:
-            assert plot.left <= bar.x <= bar.x + bar.width <= plot.right
-            assert panel.top <= bar.y
-            assert bar.y + bar.height == pytest.approx(panel.base, abs=0.02)
+            assert 0 <= bar.x <= bar.x + bar.width <= 100
+            assert bar.y >= 0
+            assert bar.y + bar.height == pytest.approx(plot.height, abs=0.02)
     assert len(plot.ticks) >= charts.HOURS // charts.TICK_HOURS
-    assert all(plot.left <= x <= plot.right for x, _ in plot.ticks)
+    assert all(0 <= x <= 100 for x, _ in plot.ticks)
 
 
 def test_a_plot_of_nothing() -> None:
@@ -109,6 +109,30 @@ def test_the_parts_of_a_run_fill_its_bar() -> None:
     ]
     assert sum(part.width for part in parts) == pytest.approx(100)
     assert parts[2].start == pytest.approx(60)
+
+
+def test_a_run_whose_files_are_through_is_done_though_steps_of_runs_follow() -> None:
+    places = {'one': 0, 'two': 'one', 'run_summary': 'run_complete', 'archive': 'run_summary'}
+    steps = [StepStatus(name, after, 0, None, 0, None, 0, 9, 0) for name, after in places.items()]
+    assert charts.file_steps(steps) == ['one', 'two']
+    parts = charts.segments(RunStatus('r', 3, {'one': 1, 'two': 2}, 0), charts.file_steps(steps))
+    assert [(part.state, part.kind) for part in parts] == [('two', 'done'), ('one', 'part')]
+
+
+def test_many_runs_are_counted_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter([3000, 3001, 3002])
+    clock = [0.0]
+    monkeypatch.setattr(live, 'time', SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def count_runs(database: object) -> int:
+        clock[0] += 0.25
+        return next(counts)
+
+    monkeypatch.setattr(live.status, 'count_runs', count_runs)
+    run_count = live.RunCount()
+    assert [run_count(None), run_count(None)] == [3000, 3000]
+    clock[0] += 0.25 * live.COUNT_REST
+    assert run_count(None) == 3001
 
 
 def test_wrong_passwords_make_their_address_wait_and_no_other() -> None:
@@ -161,7 +185,7 @@ def test_disks_that_fill_are_marked() -> None:
         Disk({'scratch': '/tmp'}, 10**10, 10**11, None, None),
     ]
     status = Status(1.0, 0, 0, [], [], [], {}, [], [], disks=disks)
-    reading = SimpleNamespace(status=status, plot=charts.plot({}, [], 1.0), runs=[])
+    reading = SimpleNamespace(status=status, plot=charts.plot({}, [], 1.0), runs=[], run_count=0)
     text = render.html('live.html', reading=reading, error=None, now=1.0, lease=1.0)
     assert 'raw, sps' in text and '3 GB of 1 TB free' in text and 'full in 3 d, at 1 GB a day' in text
     assert text.count('make room') == 1 and '10 GB of 100 GB free' in text

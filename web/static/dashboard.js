@@ -145,8 +145,6 @@ async function load(section) {
 setInterval(showAges, AGES);
 const live = document.getElementById('live');
 if (live !== null) {
-  const plot = live.querySelector('[data-live="throughput"] .scroll');
-  plot?.scrollTo(plot.scrollWidth, 0); // where it is wider than the screen, the last hours are of interest
   follow(live);
 }
 for (const section of document.querySelectorAll('[data-load]')) {
