@@ -65,7 +65,8 @@ def _table(rows: Iterable[Row], with_md5: bool) -> None:
     count = 0
     for page in batches(rows, PAGE):
         lines = [_cells(row, with_md5) for row in page]
-        head = [] if count else [('document', 'status', 'time', *['md5'] * with_md5, 'quality', 'tags', 'file')]
+        heading = ('document', 'status', 'time', *['md5'] * with_md5, 'condition', 'quality', 'tags', 'file')
+        head = [] if count else [heading]
         for shown in entries([*head, *lines], screen_width(), heads=len(head)):
             print(*shown, sep='\n')
         count += len(page)
@@ -80,6 +81,7 @@ def _cells(row: Row, with_md5: bool) -> tuple[str, ...]:
         views.text(row.status),
         moment(row.time),
         *md5,
+        '-' if row.condition is None else views.text(row.condition),
         row.quality,
         ','.join(row.tags) or '-',
         row.path or '-',

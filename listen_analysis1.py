@@ -13,16 +13,16 @@ from detector.analysis import PARAMETERS, analyse
 from detector.traces import DataFileError, StorageError
 from edw import files
 from edw.errors import FIELD_MISSING, NOT_DATA, UNREADABLE, StepError, Unprocessable
-from edw.transfer import local_copy, new_file, pass_of, target_in
+from edw.transfer import entry_with_file, local_copy, new_file, pass_of, target_in
 
 
 def signal_processing(doc: dict[str, Any]) -> dict[str, Any]:
     """Filter the pulses of the file that move_to_sps left, and write the amplitudes beside it, to ID.amp.root, in the
     second pass to ID.2.amp.root."""
-    moved = doc['process'][-1]
-    file = moved.get('file')
-    if not isinstance(file, str):
-        raise Unprocessable('the entry of move_to_sps names no file', FIELD_MISSING)
+    moved = entry_with_file(doc)
+    if moved is None:
+        raise Unprocessable('no step before has left a file', FIELD_MISSING)
+    file = moved['file']
     target = target_in(file.rpartition('/')[0], doc['_id'], '.amp.root', pass_of(doc, 'signal_processing'))
     try:
         with local_copy(file, moved.get('md5sum')) as source, new_file(target) as result:

@@ -37,7 +37,7 @@ from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.engines import choice
-from edw.engines.callbacks import Callback
+from edw.engines.callbacks import Callback, When
 from edw.engines.engine import CannotRun, FarmState, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, TryLater, Unavailable
 from edw.inbox import Inbox, StopRequest
@@ -75,6 +75,7 @@ def main(
     failed: str,
     version: str = '1',
     packages: tuple[str, ...] = (),
+    when: When | None = None,
     engine: str = config.THREADS,
     argv: Sequence[str] | None = None,
 ) -> int:
@@ -83,9 +84,10 @@ def main(
     `callback` gets a document and returns its entry for `process`, a dict. `name` is the step's own name,
     `after` that of the step before it, or 0; `failed` is the status of documents that the step fails on for good.
     `version` is the step's own, to be counted up when it does something else than before, and `packages` names those
-    whose versions each entry tells. `engine` is where callbacks run by default: in `threads`, or in `processes`.
+    whose versions each entry tells. `when` gets a document and returns True, or else the reason to skip it. `engine` is
+    where callbacks run by default: in `threads`, or in `processes`.
     """
-    return cli.ending(lambda: _listen(callback, Step(name, after, failed, version, packages), engine, argv))
+    return cli.ending(lambda: _listen(callback, Step(name, after, failed, version, packages, when), engine, argv))
 
 
 def run(
@@ -96,6 +98,7 @@ def run(
     failed: str,
     version: str = '1',
     packages: tuple[str, ...] = (),
+    when: When | None = None,
     settings: config.Settings | None = None,
     workers: int | None = None,
     batch: int | None = None,
@@ -112,7 +115,7 @@ def run(
     settings = settings or config.load()
     return Listener(
         callback,
-        Step(name, after, failed, version, packages),
+        Step(name, after, failed, version, packages, when),
         settings,
         workers=workers or settings.workers,
         batch=batch or settings.batch,

@@ -80,6 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--update', action='store_true', help='register files anew that have changed, if no step has begun on them'
     )
+    parser.add_argument(
+        '--condition',
+        type=_condition,
+        metavar='NAME',
+        help='the kind of run: calibration, background, neutron, ...; a file whose header says another one is refused',
+    )
     naming = parser.add_mutually_exclusive_group()
     naming.add_argument('--run', type=_run, metavar='NAME', help='the run of all these files')
     naming.add_argument(
@@ -105,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('--settle and --done-mark are two ways to tell that a file is finished: give one')
     if (folder or arguments.close) and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
         parser.error('N, --events and --seed are for simulated files, not for --from DIR, --watch DIR or --close RUN')
+    if arguments.close and arguments.condition is not None:
+        parser.error('--condition goes not with --close RUN: the files of the run have it')
     database = Database(config.load(arguments.config))
     if arguments.watch is None:
         print('database', database.place(), flush=True)
@@ -116,14 +124,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         copies = _copies(database.settings.sps, folder)
         naming = arguments.run, arguments.run_pattern
         selection = Selection(patterns, arguments.recursive, arguments.done_mark, *naming, copies)
-        registrar = Registrar(database, partial(_conditions, arguments.conditions or {}), arguments.update)
+        read_header = partial(_header, arguments.conditions or {})
+        registrar = Registrar(database, read_header, arguments.update, arguments.condition)
         if arguments.folder:
             return register(database, registrar, folder, selection, settle)
         return watch(Watcher(database, registrar, folder, selection, settle))
-    return seed(database, arguments.number or 1, arguments.events or EVENTS, arguments.seed)
+    events = arguments.events or EVENTS
+    return seed(database, arguments.number or 1, events, arguments.seed, arguments.condition)
 
 
-def seed(database: Database, number: int, events: int, random_seed: int | None) -> int:
+def seed(
+    database: Database, number: int, events: int, random_seed: int | None = None, condition: str | None = None
+) -> int:
     """Make `number` documents of the next run, with their data files."""
     if is_url(database.settings.raw):
         raise SettingsError('[data] raw: the simulated acquisition writes to a local folder, not to a URL.')
@@ -140,7 +152,7 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
     docs: list[Document] = []
     try:
         for index in progress_bar(range(number), desc='writing data files'):
-            docs.append(_acquire(raw, run, index, events, random_seed))
+            docs.append(_acquire(raw, run, index, events, random_seed, condition))
     except BaseException as error:
         # Nothing half done: neither files without documents, nor a run without files.
         for doc in docs:
@@ -165,7 +177,7 @@ def seed(database: Database, number: int, events: int, random_seed: int | None) 
             way_out = f'Register what is missing with: python make_metadata.py --from {raw} --settle 0'
             raise EdwError(f'{error}\nAt least {uploaded} of {number} documents were uploaded. {way_out}') from None
     _complain(refused.values())
-    catalogue.close_run(database, run, time.time())
+    catalogue.close_run(database, run, time.time(), condition)
     print('uploaded', number - len(refused), 'documents of run', run)
     _print_sequence(database)
     return 1 if refused else 0
@@ -176,9 +188,8 @@ def close(database: Database, run: str) -> int:
     design.check(database, views=(views.RUNS,))
     if not views.total(database, views.RUNS, startkey=[run], endkey=[run, views.LAST]):
         raise EdwError(f'{database.url} has no documents of a run {run!r}')
-    print(
-        f'run {run} is closed' if catalogue.close_run(database, run, time.time()) else f'run {run} was closed already'
-    )
+    is_new = catalogue.close_run(database, run, time.time(), runs.condition_of(database, run))
+    print(f'run {run} is closed' if is_new else f'run {run} was closed already')
     return 0
 
 
@@ -250,19 +261,22 @@ def _copies(sps: str, folder: Path) -> Path | None:
     return None if copies == real or copies in real.parents else copies
 
 
-def _conditions(given: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The run conditions of a file: its own, and over them those that are given for all."""
+def _header(given: dict[str, Any], file: Path) -> tuple[dict[str, Any], str | None]:
+    """The run conditions of a file, its own, and over them those that are given for all; and the kind of its run."""
     if not file.name.endswith(ROOT_ENDING):
-        return given
+        return given, None
     from detector import acquisition  # half a second of imports, for simulated and ROOT files alone
 
-    conditions = acquisition.read_conditions(file)
+    conditions, condition = acquisition.read_header(file)
     if conditions is None and not given:
         print(f'warning: {file} holds no run conditions that can be read', file=sys.stderr)
-    return {**(conditions or {}), **given}
+    if condition is not None and (problem := names.condition_problem(condition)):
+        print(f'warning: {file}: in its header, {problem}', file=sys.stderr)
+        condition = None
+    return {**(conditions or {}), **given}, condition
 
 
-def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None) -> Document:
+def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | None, condition: str | None) -> Document:
     """Take one file's data: simulated, but written, measured and described as real ones."""
     import numpy as np
 
@@ -273,8 +287,8 @@ def _acquire(raw: Path, run: str, index: int, events: int, random_seed: int | No
     doc_id = runs.file_id(run, index)
     path = raw / f'{doc_id}.root'
     with files.replacing(path) as temporary:
-        acquisition.write_file(temporary, events, rng, conditions)
-    return catalogue.new_document(doc_id, run, path, conditions)
+        acquisition.write_file(temporary, events, rng, conditions, condition)
+    return catalogue.new_document(doc_id, run, path, conditions, condition)
 
 
 def _complain(refused: Iterable[str]) -> None:
@@ -308,6 +322,12 @@ def _pattern(text: str) -> str:
 
 def _mark(text: str) -> str:
     if problem := names.mark_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
+
+
+def _condition(text: str) -> str:
+    if problem := names.condition_problem(text):
         raise argparse.ArgumentTypeError(problem)
     return text
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import secrets
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +37,9 @@ MOST_OF_ORIGINAL = 5_000  # documents
 EVENTS = (2_000, 20_000)  # of a data file
 SEEDED_RUNS = 10
 RUNS = ((200, 300, 400, 500), (40,) * 8)  # events of each file
+FARM_SECONDS = 0.05  # that a callback takes on a farm
+FARM_PLACES = (8, 64, 256)
+FARM_ROUNDS_EACH = 100  # callbacks one after the other at each place
 FILES = ((1, 512_000_000), (2000, 1_000_000))  # that are moved: how many, and bytes of each
 
 
@@ -135,9 +140,32 @@ class Bench:
                 rates(f'{number} file(s) of {size / 1e6:g} MB, over SSH, {what}: MB/s', found)
                 yield {'files': number, 'bytes': size, 'over SSH': what, 'MB/s': found}
 
+    def farm(self) -> Iterator[Any]:
+        """What a farm reaches of the ideal, and what one callback costs there."""
+        if importlib.util.find_spec('distributed') is None:
+            print('\nthe package distributed is not installed (requirements-farm.txt): no farm')
+            return
+        from bench.farm import engine
 
-WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'runs', 'transfer')
-WITHOUT_SERVER = {'analysis', 'runs', 'transfer'}
+        for places in FARM_PLACES:
+            found = engine.measure(places, FARM_SECONDS, places * FARM_ROUNDS_EACH, self.rounds)
+            ideal = places / FARM_SECONDS
+            title = f'{places} places on a farm, callbacks of {1000 * FARM_SECONDS:g} ms, ideal {ideal:g}'
+            rates(f'{title}: documents/s', found['documents/s'])
+            reached = {name: statistics.median(of_it) / ideal for name, of_it in found['documents/s'].items()}
+            values('reached of the ideal', reached)
+            values('CPU ms a document', found['CPU ms'])
+            yield {'places': places, 'seconds': FARM_SECONDS, 'reached': reached, **found}
+        single = {
+            'without a process': engine.one_by_one(light=True),
+            'in a process': engine.one_by_one(light=False),
+        }
+        percentiles('a callback that does nothing, one after the other, on a farm: ms', single)
+        yield {'seconds': single}
+
+
+WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'runs', 'transfer', 'farm')
+WITHOUT_SERVER = {'analysis', 'runs', 'transfer', 'farm'}
 EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
 COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}
 

@@ -7,7 +7,8 @@ A data file is a ROOT file with
 - tree `noise`: random triggers, with the same traces;
 - tree `truth`: event, energy_a, energy_b (keV; 0 where the detector was not hit), as only a simulation knows it;
 - tree `header`, one entry: sampling_hz, samples, pretrigger (samples before the trigger), simulated (1);
-- `conditions`: the run conditions as a JSON string.
+- `conditions`: the run conditions as a JSON string;
+- `condition`: the kind of run, such as calibration, where it is known.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import uproot
@@ -44,13 +45,25 @@ LOWEST, HIGHEST = 2.0, 380.0  # keV, ends of the continuum
 SHARE = 0.05, 0.95  # of a shared gamma's energy in one of the detectors
 
 
+class Header(NamedTuple):
+    """What a data file says of its run: its conditions, and its kind. None where it says nothing that can be read."""
+
+    conditions: dict[str, Any] | None = None
+    condition: str | None = None
+
+
 def write_file(
-    path: Path, events: int, rng: np.random.Generator | int | None, conditions: Mapping[str, Any] | None = None
+    path: Path,
+    events: int,
+    rng: np.random.Generator | int | None,
+    conditions: Mapping[str, Any] | None = None,
+    condition: str | None = None,
 ) -> None:
     """Write a simulated data file of `events` events to `path`, over a file that is there.
 
     `rng` is a generator or the seed of one; the same seed gives the same events. The conditions must be
-    what JSON can hold. Raises ValueError for less than one event, and OSError if the file cannot be written.
+    what JSON can hold; `condition` is the kind of run. Raises ValueError for less than one event, and OSError if the
+    file cannot be written.
     """
     if events < 1:
         raise ValueError(f'a data file has at least one event, not {events}')
@@ -85,19 +98,25 @@ def write_file(
             energies[rng.random(number.size) >= ACCIDENTAL] = 0
             file['noise'].extend(_traces(rng, gains, energies, rng.uniform(0, SAMPLES, number.size)))
         file['conditions'] = json.dumps(dict(conditions or {}))
+        if condition is not None:
+            file['condition'] = condition
         file['header'].extend(
             {'sampling_hz': [SAMPLING], 'samples': [SAMPLES], 'pretrigger': [PRETRIGGER], 'simulated': [1]}
         )
 
 
-def read_conditions(path: Path) -> dict[str, Any] | None:
-    """The run conditions that a data file holds; None if it holds none, or is no ROOT file that can be read."""
+def read_header(path: Path) -> Header:
+    """What a data file says of its run; nothing if it is no ROOT file that can be read."""
     try:
         with reading(path), opened_root(path) as file:
-            conditions = json.loads(str(file['conditions']))
+            conditions, condition = (str(file[name]) if name in file else None for name in Header._fields)
     except DataFileError:
-        return None
-    return conditions if isinstance(conditions, dict) else None
+        return Header()
+    try:
+        found = json.loads(conditions or '')
+    except ValueError:
+        found = None
+    return Header(found if isinstance(found, dict) else None, condition)
 
 
 def draw_gains(rng: np.random.Generator) -> FloatArray:

@@ -12,9 +12,11 @@ from edw.database.client import Database
 STEP = {'name': 'first', 'after': 0, 'failed': 'first failed'}
 
 
-def seed(database: Database, number: int = 1, **fields: Any) -> list[str]:
+def seed(database: Database, number: int = 1, first: int = 0, **fields: Any) -> list[str]:
     """New documents; returns their ids."""
-    docs = [{'_id': f'doc{index:04d}', 'status': 'good', 'process': [], **fields} for index in range(number)]
+    docs = [
+        {'_id': f'doc{index:04d}', 'status': 'good', 'process': [], **fields} for index in range(first, first + number)
+    ]
     assert all(row.get('ok') for row in database.bulk_docs(docs))
     return [doc['_id'] for doc in docs]
 

@@ -35,6 +35,7 @@ LONG = (
     'tests/acceptance/test_odd_arguments.py',
     'tests/acceptance/test_odd_documents.py',
     'tests/acceptance/test_streams.py',
+    'tests/acceptance/test_tour.py',
     'tests/integration/test_hadd.py',
     'tests/integration/test_remote_storage.py',
     'tests/integration/test_sftp_storage.py',

@@ -134,8 +134,10 @@ def run(request: Request) -> Response:
         made=summary.made_between(docs.values()),
         size=summary.size_of(docs.values()),
         conditions=summary.conditions(docs.values()),
+        kinds=sorted({views.text(doc['condition']) for doc in docs.values() if doc.get('condition') is not None}),
         failed=_failed_alike(docs.values()),
         rows=rows[:MOST_DOCUMENTS],
+        skipped={doc_id: reason for doc_id, doc in docs.items() if (reason := _skipped(doc))},
         total=len(rows),
         most=MOST_DOCUMENTS,
     )
@@ -281,6 +283,7 @@ def _facts(doc: Document) -> list[tuple[str, str]]:
     named = {
         'status': doc.get('status'),
         'last step': documents.last_step(doc) or None,
+        'condition': doc.get('condition'),
         'file': doc.get('original_file'),
         'size': f'{render.number(doc["size"])} bytes' if type(doc.get('size')) is int else doc.get('size'),
         'md5': doc.get('md5sum'),
@@ -290,6 +293,13 @@ def _facts(doc: Document) -> list[tuple[str, str]]:
         for name, value in named.items()
         if value is not None
     ]
+
+
+def _skipped(doc: Document) -> str:
+    """Why the last step was skipped; '' where it was not."""
+    last = documents.last_step(doc)
+    entry = documents.entry_of(doc, last) if isinstance(last, str) else None
+    return str(entry['skipped']) if entry is not None and documents.is_skipped(entry) else ''
 
 
 def _steps_done(doc: Document) -> list[str]:

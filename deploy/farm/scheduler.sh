@@ -5,10 +5,6 @@
 # address of this host that the nodes reach: EDW_SCHEDULER_HOST, such as tcp://10.0.0.1 or tls://10.0.0.1 (docs/farm.md).
 set -eu
 cd "$(dirname "$0")/../.."
-# Or Dask runs a callback that kills its worker three times more, unseen; listeners refuse such a scheduler.
-export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0
-# Listeners ask it whether it can import the suite.
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 exec "${EDW_PYTHON:-.venv/bin/python}" -m dask scheduler \
     --host "${EDW_SCHEDULER_HOST:-tcp://127.0.0.1}" --port "${EDW_SCHEDULER_PORT:-8786}" --no-dashboard \
     --scheduler-file "${EDW_SCHEDULER_FILE:-scheduler.json}" "$@"

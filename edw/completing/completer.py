@@ -16,6 +16,7 @@ from edw.database.retry import Retry
 from edw.errors import Conflict
 from edw.logs import short_sequence
 from edw.model.documents import RUN_COMPLETE, is_run
+from edw.registering.runs import condition_of
 
 PAGE = 1000  # changes in one answer
 HOSTNAME = socket.gethostname()
@@ -74,6 +75,10 @@ class Completer:
         version = completed(doc, found, self._step, time.time(), HOSTNAME)
         if version is None:
             return 0
+        # Files may have come since the run was closed.
+        condition = condition_of(self._database, run)
+        if condition is not None:
+            version = {**version, 'condition': condition}
         try:
             self._database.put(version)
         except Conflict:

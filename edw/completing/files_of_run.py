@@ -9,7 +9,7 @@ from typing import Any
 from edw.database import design, views
 from edw.database.client import Database, batches
 from edw.errors import DatabaseError, EdwError, Unprocessable
-from edw.model.documents import RUN_COMPLETE, Document, entry_of
+from edw.model.documents import RUN_COMPLETE, Document, entry_of, is_skipped
 
 BATCH = 500  # documents read in one request
 MOST_NAMED = 100  # documents that are left out, in an entry; its log says how many there are
@@ -19,11 +19,13 @@ MOST_NAMED = 100  # documents that are left out, in an entry; its log says how m
 class FilesOfRun:
     """`files`: path or URL, and md5 as far as its entry has one, by the ids of the documents, in their order.
 
-    `left_out`: ids of the documents that are not past the step, as they failed.
+    `left_out`: ids of the documents that are not past the step, as they failed. `skipped`: of how many documents the
+    step that leaves the files was skipped.
     """
 
     files: dict[str, tuple[str, Any]]
     left_out: list[str]
+    skipped: int = 0
 
     @property
     def in_entry(self) -> list[str]:
@@ -33,7 +35,9 @@ class FilesOfRun:
     @property
     def words(self) -> str:
         """What is left out, for the end of a log; nothing where all files are there."""
-        return f'; left out: {len(self.left_out)} that failed' if self.left_out else ''
+        counts = {'that failed': len(self.left_out), 'that were skipped': self.skipped}
+        found = ', '.join(f'{count} {why}' for why, count in counts.items() if count)
+        return f'; left out: {found}' if found else ''
 
 
 def files_of_run(database: Database, run: Document, left_by: str) -> FilesOfRun:
@@ -45,23 +49,26 @@ def files_of_run(database: Database, run: Document, left_by: str) -> FilesOfRun:
     complete = entry_of(run, RUN_COMPLETE) or {}
     past = complete.get('after')
     files: dict[str, tuple[str, Any]] = {}
-    left_out = []
+    left_out, skipped = [], 0
     try:
         for doc in documents_of_run(database, run['_id']):
-            file = output_of(doc, left_by) if isinstance(past, str) and entry_of(doc, past) else None
-            if file is None:
-                left_out.append(doc['_id'])
+            is_past, entry = isinstance(past, str) and entry_of(doc, past) is not None, entry_of(doc, left_by) or {}
+            file = output_of(doc, left_by)
+            if is_past and file is not None:
+                files[doc['_id']] = file, entry.get('md5sum')
+            elif is_past and is_skipped(entry):
+                skipped += 1
             else:
-                files[doc['_id']] = file, (entry_of(doc, left_by) or {}).get('md5sum')
+                left_out.append(doc['_id'])
     except DatabaseError:
         raise
     except EdwError as error:
         raise Unprocessable(str(error)) from error
     if not files:
         raise Unprocessable(
-            f'none of the {len(left_out)} files of run {run["_id"]} is past {past} with a file of {left_by}'
+            f'none of the {len(left_out) + skipped} files of run {run["_id"]} is past {past} with a file of {left_by}'
         )
-    return FilesOfRun(files, left_out)
+    return FilesOfRun(files, left_out, skipped)
 
 
 def documents_of_run(database: Database, run: str) -> Iterator[Document]:

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from edw import logs, software
@@ -27,6 +28,7 @@ HOSTNAME = socket.gethostname()
 log = logging.getLogger(__name__)
 
 Callback = Callable[[Document], dict[str, Any]]
+When = Callable[[Document], Any]  # True: the step is for this document; else a text, the reason to skip it
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,21 @@ def _named_in_log(doc_id: str) -> Iterator[None]:
         yield
     finally:
         logs.working_on.reset(token)
+
+
+def outcome_without_callback(when: When, doc: Document, packages: tuple[str, ...] = ()) -> Outcome | None:
+    """What becomes of a document without the callback: it is skipped, or `when` raises; None where it is to run."""
+    outcome = run_callback(partial(_entry_of_skipped, when), doc, packages)
+    return None if outcome.entry == {} else outcome
+
+
+def _entry_of_skipped(when: When, doc: Document) -> dict[str, Any]:
+    answer = when(doc)
+    if answer is True:
+        return {}
+    if isinstance(answer, str) and answer:
+        return {'skipped': answer}
+    raise StepError(f'`when` returned {answer!r}, neither True nor the reason to skip the document, a text')
 
 
 def checked_entry(entry: Any) -> dict[str, Any]:

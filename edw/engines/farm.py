@@ -1,9 +1,10 @@
 """The engine of a farm: callbacks run on the nodes of a Dask cluster that is there; `edw.engines.node` is what does it.
 
-What Dask does by itself contradicts what the suite promises: it runs a task again, unseen, when the worker that ran it
-is gone, and begins it elsewhere while the old one still runs. So each task is for one worker and no other, there are
-never more of them than that has threads, and what becomes of a document whose worker is gone is decided here: an
-attempt where the callback had begun, else nobody's.
+What Dask does with tasks contradicts what the suite promises: it runs one again, unseen, when the worker that ran it is
+gone, and begins it elsewhere while the old one still runs. And a task costs it milliseconds. So no document is one:
+Dask's scheduler tells which workers there are, and documents go over a stream to each of them, never more than that has
+threads. What becomes of a document whose stream is closed is decided here: an attempt where the callback had begun and
+the scheduler says that the worker is gone, else nobody's; and not before nothing can run there any more.
 
 One thread with an event loop serves all that is in flight. Of the futures that it gives out, it alone sets results.
 """
@@ -12,26 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import threading
 import time
 import uuid
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
-import dask
-from distributed import CancelledError, Client, Future
-from distributed.scheduler import KilledWorker
+from distributed import CancelledError, Client
+from distributed.core import connect
 
 from edw.config import Settings
-from edw.engines import node, orders
-from edw.engines.addresses import NoSchedulerFile, scheduler_at
-from edw.engines.callbacks import Callback, Outcome, describe, failed_outcome
-from edw.engines.engine import FarmState, NotRun, Running, Tell, Workers
+from edw.engines import child, connections, node
+from edw.engines.callbacks import Callback, describe
+from edw.engines.connections import NoSchedulerFile, Stream
+from edw.engines.engine import FarmState, Running, Tell, Workers
+from edw.engines.tasks import Tasks, Worker
 from edw.errors import EdwError
 from edw.model.documents import Document
 
@@ -39,43 +37,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to reach 
 PATIENCE = 10.0  # seconds for the scheduler, or a worker, to answer what takes no time
 TICK = 1.0  # seconds between two looks at what nothing tells of
 LOOK = 5.0  # seconds between two questions for the workers that are there, of which events tell sooner
-GRACE = 30.0  # seconds beyond the time limit, after which a task is lost: nodes keep the limit themselves
+GRACE = 30.0  # seconds beyond the time limit, after which an answer is lost: nodes keep the limit themselves
+DOUBT = 60.0  # seconds until nothing runs on a node that cannot be reached: it notices that in 30 (comm.timeouts.tcp)
 TRY_AGAIN = 60.0  # seconds after which a worker that could not run the step is asked again
 END_PATIENCE = 5.0  # seconds for the end: a scheduler that does not answer must not hold a listener
-MOST_UNSEEN = 3  # times that a document's worker may be gone before it has said that the callback began
+STREAM_LOST = 'the stream to the node was lost'
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Worker:
-    """A Dask worker: so many places for callbacks."""
-
-    address: str
-    threads: int
-    hostname: str = ''
-    is_fit: bool = False  # the step can be run there
-    is_tried: bool = False  # or is being asked
-    trial: Future | None = None  # kept while the worker is: children on the node live as long as it does
-    try_due: float = 0.0  # monotonic time
-    tasks: set[_Task] = field(default_factory=set)
-
-    @property
-    def name(self) -> str:
-        return self.hostname or self.address
-
-
-@dataclass(eq=False)
-class _Task:
-    """A document at a worker."""
-
-    running: Running
-    doc: Document
-    key: str
-    worker: _Worker
-    sent: float  # monotonic time
-    future: Future | None = None
-    began: float | None = None  # monotonic time
 
 
 class Farm:
@@ -97,37 +65,36 @@ class Farm:
 
         Raises SettingsError where the address cannot be right, or no node would find the callback.
         """
-        self.farm = FarmState()
+        self._state = FarmState()
         self._address, self._insecure = address, insecure
         level = logging.getLogger('edw').level
-        self._order = orders.make(callback, settings, uuid.uuid4().hex, level, timeout, packages)
+        self._order = child.make_order(callback, settings, uuid.uuid4().hex, level, timeout, packages)
         self._most, self._timeout = workers, timeout
         self._tell = tell
         self._room = 0
-        self._waiting: deque[tuple[Running, Document]] = deque()
-        self._workers: dict[str, _Worker] = {}  # by address
-        self._tasks: dict[str, _Task] = {}  # by key
-        self._fetched: list[_Task] = []  # finished, and to be fetched with the next ones
-        self._unseen: Counter[str] = Counter()  # by id of the document
+        self._workers: dict[str, Worker] = {}  # by address
+        self._leaving: set[Worker] = set()  # gone, says the scheduler, but what they said last is still read
+        self._tasks = Tasks(self._workers, workers, self._call)
         self._told: set[str] = set()  # why workers cannot run the step
-        self._is_filling = False
         self._client: Client | None = None
         self._jobs: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._ended = False
         with contextlib.suppress(NoSchedulerFile):  # of a scheduler that is to be started
-            scheduler_at(address, insecure)  # or what is wrong would be told only later, in the log
+            connections.scheduler_at(address, insecure)  # or what is wrong would be told only later, in the log
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()  # look at once
-        self._to_fetch = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name='farm', daemon=True)
         self._thread.start()
 
+    @property
+    def farm(self) -> FarmState:
+        """How it stands with the farm."""
+        return replace(self._state, running=self._tasks.running)
+
     def submit(self, doc: Document) -> Running:
         """Run the callback as soon as there is a place on the farm."""
-        running = Running()
-        self._call(self._accept, running, doc)
-        return running
+        return self._tasks.submit(doc)
 
     def end(self) -> None:
         """End all callbacks on the nodes, as far as they are to be reached."""
@@ -156,10 +123,6 @@ class Farm:
         finally:
             self._loop.close()
 
-    def _accept(self, running: Running, doc: Document) -> None:
-        self._waiting.append((running, doc))
-        self._fill_soon()
-
     def _stop(self) -> None:
         self._ended = True
         self._wake.set()
@@ -171,7 +134,7 @@ class Farm:
             client = None
             try:
                 client = await self._connect()
-                if self.farm.away:
+                if self._state.away:
                     log.warning('the farm %s is back', self._address)
                 self._set_state(away='', since=time.time())
                 pause = FIRST_PAUSE
@@ -182,12 +145,11 @@ class Farm:
                 await self._disconnect(client)
             if self._ended:
                 break
-            if not self.farm.away:
+            if not self._state.away:
                 log.warning('the farm %s is away, and waited for: %s', self._address, words)
                 self._set_state(since=time.time())
             self._wake.clear()
             self._give_all_back(words)
-            self._workers.clear()
             self._set_state(away=words)
             self._set_room()
             await self._sleep(pause)
@@ -195,36 +157,32 @@ class Farm:
 
     async def _connect(self) -> Client:
         """A client of a scheduler that can be worked with."""
-        address = scheduler_at(self._address, self._insecure)
+        address = connections.scheduler_at(self._address, self._insecure)
         client = Client(address, asynchronous=True, set_as_default=False, timeout=PATIENCE, name='edw')
         try:
             await asyncio.wait_for(client, 2 * PATIENCE)
-            try:
-                words = await asyncio.wait_for(client.run_on_scheduler(node.scheduler_facts, self._order), PATIENCE)
-            except (ImportError, AttributeError, RuntimeError) as error:
-                words = f'it cannot import the suite: {describe(error)}'
-            if words:
-                raise orders.WrongNode(f'its scheduler cannot be worked with: {words}')
         except BaseException:
             await self._disconnect(client)
             raise
         client.subscribe_topic('all', self._hear_of_workers)
-        client.subscribe_topic(client.id, self._hear_of_tasks)
         return client
 
     async def _disconnect(self, client: Client | None) -> None:
         self._client = None
+        for worker in [*self._workers.values(), *self._leaving]:
+            if worker.stream is not None:
+                worker.stream.send(node.END)
+        if self._jobs:  # until the nodes have closed the streams: then nothing runs there any more
+            await asyncio.wait(self._jobs, timeout=END_PATIENCE / 2)
         for job in self._jobs:
             job.cancel()
         if client is not None:
             with contextlib.suppress(OSError, TimeoutError, asyncio.TimeoutError, CancelledError):
-                # The scheduler lets go of all that was this client's, and the nodes end it.
                 await asyncio.wait_for(client.close(), END_PATIENCE / 2)
 
     async def _work(self, client: Client) -> str:
         """Have callbacks run until the end, or until the scheduler is away; returns why that is thought."""
         self._client, self._broken = client, None
-        self._start(self._fetch())
         looked = 0.0
         while not self._ended:
             if self._broken is not None:
@@ -238,7 +196,7 @@ class Farm:
                     self._see(await asyncio.wait_for(client.scheduler.ncores(), PATIENCE))
                 except (OSError, TimeoutError, asyncio.TimeoutError) as error:
                     return f'it does not answer: {describe(error)}'
-            self._lose_overdue()
+            self._give_up_overdue()
             await self._sleep(TICK)
         return ''
 
@@ -274,70 +232,109 @@ class Farm:
         """Take note of the workers that are there, with their threads; try those that are not known to be fit."""
         for address in self._workers.keys() - threads.keys():
             self._remove(address)
+        for worker in [*self._leaving]:
+            # Only now: the scheduler is there, and not about to end with all of its workers.
+            if worker.stream is None:
+                self._leaving.discard(worker)
+                self._tasks.lose(worker)
         now = time.monotonic()
         for address, number in threads.items():
-            worker = self._workers.setdefault(address, _Worker(address, number))
-            if not worker.is_fit and not worker.is_tried and worker.try_due <= now:
+            worker = self._workers.setdefault(address, Worker(address, number))
+            if not worker.is_tried and worker.try_due <= now:
                 worker.is_tried = True
-                self._start(self._try(worker))
+                self._start(self._attend(worker))
 
-    async def _try(self, worker: _Worker) -> None:
-        """Hear whether the step can be run on a worker."""
+    async def _attend(self, worker: Worker) -> None:
+        """Open a stream to a worker, and hear what it says until that is closed."""
         try:
-            found = await self._found_of_trial(worker)
-        except (OSError, TimeoutError, asyncio.TimeoutError) as silence:
-            self._mistrust(worker, describe(silence), LOOK)  # it may only be slow to start
-            return
-        if found is None or worker.address not in self._workers:
-            return  # the worker is gone, of which an event tells, or the scheduler
-        worker.hostname = found['hostname']
-        if not found['error']:
-            worker.is_fit = True
-            self._set_room()
-            self._fill_soon()
-            return
-        self._mistrust(worker, found['error'])
+            try:
+                worker.stream = await self._open(worker)
+            except (EdwError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+                await asyncio.sleep(TICK)  # nothing is to be said of a worker that ends
+                if not worker.is_gone:
+                    self._mistrust(worker, str(error) if isinstance(error, EdwError) else describe(error), LOOK)
+                return
+            while True:
+                said = await worker.stream.receive()
+                worker.heard = time.monotonic()
+                for message in said:
+                    self._hear(worker, *message)
+        except OSError as error:
+            log.debug('the stream to %s is closed: %s', worker.name, error)
+        finally:
+            self._part(worker)
 
-    async def _found_of_trial(self, worker: _Worker) -> dict[str, str] | None:
-        """What a trial has found there; None where the worker is gone. Raises what tells of its silence."""
+    async def _open(self, worker: Worker) -> Stream:
+        """Raises EdwError or OSError."""
         assert self._client is not None
-        # A task that a worker cannot unpickle would end it; this is answered with the error.
-        knocked = self._client.run(node.knock, workers=[worker.address], on_error='return')
+        connections.check(worker.address, self._insecure, worker.address)
+        knocked = self._client.run(node.open_to_listeners, workers=[worker.address], on_error='return')
         answer = (await asyncio.wait_for(knocked, PATIENCE)).get(worker.address)
         if isinstance(answer, BaseException):
-            return {'error': describe(answer), 'hostname': ''}
-        key = _key('try', worker.address)
-        worker.trial = self._send({key: (node.trial, self._order)})[key]
-        error = await _end_of(worker.trial)
-        if worker.trial is None:
-            return None
-        if worker.trial.status == 'error' and not isinstance(error, KilledWorker):
-            return {'error': describe(error), 'hostname': ''}
-        data = await self._gather([key]) if worker.trial.status == 'finished' else None
-        return None if data is None else dict(json.loads(data[key]))
+            raise child.WrongNode(describe(answer))
+        # What is not deserialized is not unpickled, either.
+        comm = await connect(worker.address, timeout=PATIENCE, deserialize=False, **self._client.connection_args)
+        await comm.write({'op': node.NAME, 'order': self._order})
+        return Stream(comm)
 
-    def _mistrust(self, worker: _Worker, words: str, pause: float = TRY_AGAIN) -> None:
+    def _hear(self, worker: Worker, what: str, *about: Any) -> None:
+        """Take what a worker says."""
+        if what == node.HELLO:
+            self._take_in(worker, *about)
+        elif (task := worker.tasks.get(about[0])) is None:
+            return  # it was given back meanwhile
+        elif what == node.BEGAN:
+            self._tasks.begin(task)
+        elif what == node.DONE:
+            self._tasks.settle(task, *about[1:])
+        else:
+            self._mistrust(worker, about[1])
+            self._tasks.give_back(task, about[1])
+
+    def _take_in(self, worker: Worker, hostname: str, error: str) -> None:
+        worker.hostname = hostname
+        self._tasks.give_back_all_of(worker, STREAM_LOST)  # all that it had begun has ended there
+        if error:
+            self._mistrust(worker, error)
+            return
+        worker.is_fit = not worker.is_gone
+        self._set_room()
+        self._tasks.fill_soon()
+
+    def _mistrust(self, worker: Worker, words: str, pause: float = TRY_AGAIN) -> None:
         """Send nothing more to a worker until another trial, after `pause` seconds."""
         if words not in self._told:
             self._told.add(words)
             log.warning('the farm cannot run the step on %s: %s', worker.name, words)
-        worker.is_fit, worker.is_tried, worker.try_due = False, False, time.monotonic() + pause
-        if worker.trial is not None:
-            worker.trial.release()
-            worker.trial = None
+        worker.try_due = time.monotonic() + pause
+        if worker.stream is not None:
+            worker.stream.abort()
+        worker.is_fit = False
         self._set_room()
+
+    def _part(self, worker: Worker) -> None:
+        """The stream to a worker is closed. Why that is, only the scheduler knows."""
+        now = time.monotonic()
+        if worker.stream is not None:
+            worker.stream.abort()
+            worker.stream, worker.closed = None, now
+        worker.is_fit, worker.is_tried, worker.try_due = False, False, max(worker.try_due, now + TICK)
+        self._set_room()
+        self._wake.set()
 
     def _remove(self, address: str) -> None:
         """A worker is gone: what it ran has failed, what was only sent there goes back."""
         worker = self._workers.pop(address, None)
         if worker is None:
             return
-        if worker.trial is not None:
-            worker.trial.release()
-        self._set_room()
-        for task in [*worker.tasks]:
-            self._lose(task)
         log.info('the farm has lost a worker on %s', worker.name)
+        worker.is_gone, worker.is_fit = True, False
+        self._leaving.add(worker)
+        self._set_room()
+        if worker.stream is not None:
+            # It closes the stream when it has ended all children, and what it said last is read before.
+            self._loop.call_later(PATIENCE, worker.stream.abort)
+        self._wake.set()
 
     def _set_room(self) -> None:
         fit = [worker for worker in self._workers.values() if worker.is_fit]
@@ -351,207 +348,22 @@ class Farm:
             self._tell(Workers(room))
 
     def _set_state(self, **changed: Any) -> None:
-        self.farm = replace(self.farm, **changed)
+        self._state = replace(self._state, **changed)
 
-    # Documents go there.
-
-    def _fill_soon(self) -> None:
-        """Give out documents, with those that come in the same moment: a graph for one costs as much as for many."""
-        if not self._is_filling:
-            self._is_filling = True
-            self._loop.call_soon(self._fill)
-
-    def _fill(self) -> None:
-        self._is_filling = False
-        if self._client is None:
-            return
-        graph, tasks = {}, []
-        free = [
-            worker
-            for worker in self._workers.values()
-            for _ in range(worker.threads - len(worker.tasks))
-            if worker.is_fit
-        ]
-        while self._waiting and free and (self._most is None or len(self._tasks) < self._most):
-            running, doc = self._waiting.popleft()
-            if running.cancelled():
-                continue
-            try:
-                sent = json.dumps(doc).encode()
-            except Exception as error:  # nested too deep: the same words as where it cannot go into a process
-                self._finish(running, failed_outcome(describe(error)))
-                continue
-            worker = free.pop()
-            task = _Task(running, doc, _key('run', worker.address), worker, time.monotonic())
-            graph[task.key] = (node.serve, self._order, sent, self._client.id)
-            self._tasks[task.key] = task
-            worker.tasks.add(task)
-            tasks.append(task)
-        futures = self._send(graph)
-        for task in tasks:
-            task.future = futures[task.key]
-            task.running.add_done_callback(partial(self._note_cancellation, task))
-            self._start(self._follow(task))
-        self._set_state(running=len(self._tasks))
-
-    def _send(self, graph: dict[str, tuple[Any, ...]]) -> dict[str, Future]:
-        """Send tasks, each for the one worker that its key names."""
-        if not graph or self._client is None:
-            return {}
-        keys = list(graph)
-        with dask.annotate(workers=node.place_of):
-            return dict(zip(keys, self._client.get(graph, keys, sync=False), strict=True))
-
-    def _note_cancellation(self, task: _Task, running: Running) -> None:
-        """In any thread: the listener may want it no more. Letting go of it ends the child, where there is one."""
-        if running.cancelled():
-            self._call(self._forget, task)
-
-    def _forget(self, task: _Task) -> bool:
-        """Expect nothing more of a task; False where that was so already."""
-        if self._tasks.pop(task.key, None) is None:
-            return False
-        task.worker.tasks.discard(task)
-        if task.future is not None:
-            task.future.release()
-        self._set_state(running=len(self._tasks))
-        self._fill_soon()
-        return True
-
-    # And come back.
-
-    def _hear_of_tasks(self, event: tuple[float, Any]) -> None:
-        told = event[1]
-        task = self._tasks.get(told.get(node.BEGAN, '')) if isinstance(told, dict) else None
-        if task is not None and task.began is None:
-            task.began = time.monotonic()
-            if task.running.set_running_or_notify_cancel():
-                # Said when it is so: who reads it may stop this listener, which gives back what does not run.
-                log.debug('%s begins on %s', task.doc['_id'], task.worker.name)
-            else:
-                self._forget(task)
-
-    async def _follow(self, task: _Task) -> None:
-        """Wait for what becomes of a task."""
-        assert task.future is not None
-        error = await _end_of(task.future)
-        if task.key not in self._tasks:
-            return
-        match task.future.status:
-            case 'finished':
-                self._fetched.append(task)
-                self._to_fetch.set()
-            case 'error' if isinstance(error, KilledWorker):
-                self._lose(task)
-            case 'error':
-                self._mistrust(task.worker, describe(error))
-                self._give_back(task, describe(error))
-            case _:
-                self._wake.set()  # Dask has cancelled it, most likely because the scheduler is away
-                self._give_back(task, 'Dask has cancelled it')
-
-    async def _fetch(self) -> None:
-        """Fetch results, all at once that have come meanwhile."""
-        while True:
-            await self._to_fetch.wait()
-            self._to_fetch.clear()
-            tasks = [task for task in self._fetched if task.key in self._tasks]
-            self._fetched = []
-            if tasks and not await self._fetch_those(tasks):
-                # One of them is lost or late, and the others need not be.
-                for task in tasks:
-                    self._start(self._fetch_one(task))
-
-    async def _fetch_one(self, task: _Task) -> None:
-        if not await self._fetch_those([task]) and task.key in self._tasks:
-            # Finished, but nobody has the result: it is not computed again unseen.
-            self._lose(task)
-
-    async def _fetch_those(self, tasks: list[_Task]) -> bool:
-        data = await self._gather([task.key for task in tasks])
-        if data is None:
-            return False
-        for task in tasks:
-            if self._forget(task):
-                self._settle(task, data[task.key])
-        return True
-
-    async def _gather(self, keys: list[str]) -> dict[str, bytes] | None:
-        """Results by key; None where any of them cannot be had.
-
-        Not by Dask's own `gather`, which has what is lost computed again, and waits for that.
-        """
-        if self._client is None:
-            return None
-        try:
-            answer = await asyncio.wait_for(self._client.scheduler.gather(keys=keys), PATIENCE)
-        except (OSError, TimeoutError, asyncio.TimeoutError):
-            return None
-        return answer['data'] if answer['status'] == 'OK' else None
-
-    def _settle(self, task: _Task, said: bytes) -> None:
-        found: dict[str, Any] = json.loads(said) if said else {'not_run': 'it was cancelled'}
-        for name, level, text in found.get('lines', []):
-            logging.getLogger(name).log(level, '%s on %s: %s', task.doc['_id'], task.worker.name, text)
-        self._unseen.pop(task.doc['_id'], None)
-        if 'not_run' in found:
-            self._mistrust(task.worker, found['not_run'])
-            self._set_exception(task.running, found['not_run'])
-        else:
-            self._finish(task.running, Outcome(**found['outcome']))
-
-    def _lose(self, task: _Task) -> None:
-        """The worker of a task is gone, or has lost its result."""
-        if not self._forget(task):
-            return
-        doc_id, words = task.doc['_id'], f'WorkerGone: the farm lost the worker on {task.worker.name}'
-        if task.began is None and self._unseen[doc_id] < MOST_UNSEEN:
-            # One that kills its worker before a word gets out would go round for ever: hence the limit.
-            self._unseen[doc_id] += 1
-            self._set_exception(task.running, f'{words} before the callback began')
-            return
-        del self._unseen[doc_id]
-        self._finish(task.running, failed_outcome(f'{words} while the callback ran', task.began, task.worker.name))
-
-    def _lose_overdue(self) -> None:
-        """Give back what Dask never answers."""
-        if self._timeout is None:
-            return
-        limit = time.monotonic() - self._timeout - GRACE
-        for task in [task for task in self._tasks.values() if (task.began or task.sent) < limit]:
-            log.warning('the farm never answered for %s on %s', task.doc['_id'], task.worker.name)
-            self._give_back(task, 'Dask never answered')
-            self._mistrust(task.worker, 'it never answered', LOOK)  # or it would swallow one document after the other
-
-    def _give_back(self, task: _Task, words: str) -> None:
-        if self._forget(task):
-            self._set_exception(task.running, words)
+    def _give_up_overdue(self) -> None:
+        """Give back what is never answered, and what nothing is heard of any more."""
+        now = time.monotonic()
+        for worker in [*self._workers.values()]:
+            if worker.stream is None and worker.closed < now - DOUBT:
+                self._tasks.give_back_all_of(worker, STREAM_LOST)
+            for task in worker.overdue(now - self._timeout - GRACE) if self._timeout is not None else []:
+                log.warning('the farm never answered for %s on %s', task.doc['_id'], worker.name)
+                self._tasks.give_back(task, 'the node never answered')
+                self._mistrust(worker, 'it never answered', LOOK)  # or it would swallow one document after the other
 
     def _give_all_back(self, words: str) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for running, _ in waiting:
-            self._set_exception(running, words)
-        for task in [*self._tasks.values()]:
-            self._give_back(task, words)
-        self._fetched = []
-
-    def _finish(self, running: Running, outcome: Outcome) -> None:
-        if running.running() or running.set_running_or_notify_cancel():
-            running.set_result(outcome)
-
-    def _set_exception(self, running: Running, words: str) -> None:
-        if running.running() or running.set_running_or_notify_cancel():
-            running.set_exception(NotRun(words))
-
-
-async def _end_of(future: Future) -> BaseException:
-    """Wait for the end of a task; what it raised, if it did."""
-    try:
-        return await future.exception()  # type: ignore[no-any-return]
-    except CancelledError as error:
-        return error  # type: ignore[no-any-return]
-
-
-def _key(what: str, address: str) -> str:
-    """A key that no task had before, and that says which worker it is for (`node.place_of`)."""
-    return f'edw-{what}-{uuid.uuid4().hex}|{address}'
+        for worker in [*self._workers.values(), *self._leaving]:
+            self._tasks.give_back_all_of(worker, words)
+        self._tasks.give_back_waiting(words)
+        self._workers.clear()
+        self._leaving.clear()

@@ -1,10 +1,9 @@
 """What runs in a Dask worker on a farm's node: each callback in a child process of its own.
 
-Dask runs `serve` in one of the worker's threads, which waits for the child. A thread cannot be ended, a process can: a
-task that is cancelled, by its listener, or because that is gone, ends its child, and with it the callback. Children are
-kept for the next documents of the same listener, until that is gone.
-
-All that Dask's own processes import is here: the scheduler needs the suite on its path, too.
+Listeners speak to a node over a stream of their own, which the worker's server takes as it takes those of Dask: with
+the same addresses, and the same certificates. No document is a task of Dask. All that is here runs in the event loop of
+the worker. A thread cannot be ended, a process can: what is not wanted any more ends with its child. Children are kept
+for the next documents of the same listener, until its stream is closed, by it or because it is gone.
 """
 
 from __future__ import annotations
@@ -13,91 +12,156 @@ import asyncio
 import json
 import logging
 import os
-import queue
 import socket
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, wait
-from typing import Any, cast
+from collections.abc import Awaitable
+from dataclasses import asdict
+from typing import Any
 
-from distributed import Scheduler, Worker, WorkerPlugin, get_worker
+from distributed import Status, Worker, WorkerPlugin
 
-from edw.engines import child, orders
+from edw.engines import child
 from edw.engines.callbacks import HOSTNAME, failed_outcome
+from edw.engines.connections import Stream
 from edw.engines.processes import KILL_PATIENCE, how_it_ended
 
-PLUGIN = 'edw'
-BEGAN = 'edw-began'  # name of the event that tells a listener that a callback begins with a document
+NAME = 'edw'  # of the plugin, and of what a listener asks the server for
+RUN, CANCEL, END = 'run', 'cancel', 'end'  # what a listener says: with number and document, with number, alone
+# What a node says: with its name and what is wrong there, number, number and outcome and lines, number and why.
+HELLO, BEGAN, DONE, NOT_RUN = 'hello', 'began', 'done', 'not run'
 MOST_LINES = 1000  # of the log of one callback, that its listener gets; the last ones
 START_PATIENCE = 300.0  # seconds for a child to import the step
+LARGEST_READ = 1 << 20  # bytes
 
 log = logging.getLogger(__name__)
 
 
-def place_of(key: str) -> list[str]:
-    """The address of the worker that a task is for, which stands in its key. Called in the scheduler."""
-    return [key.split('|')[1]]
+async def open_to_listeners(dask_worker: Worker) -> None:
+    """Have a worker take the streams of listeners. Called by them, through Dask, in the worker."""
+    if NAME not in dask_worker.plugins:
+        await dask_worker.plugin_add(Node(), name=NAME, catch_errors=False)
 
 
-def scheduler_facts(order: bytes, dask_scheduler: Scheduler) -> str:
-    """Why this scheduler cannot be worked with; '' where it can. Called in the scheduler."""
-    try:
-        orders.check({**json.loads(order), 'script': '.'})
-    except orders.WrongNode as error:
-        return str(error)
-    if dask_scheduler.allowed_failures:
-        return (
-            f'its allowed-failures is {dask_scheduler.allowed_failures}, so that Dask runs callbacks again unseen: '
-            'start it with DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0, as deploy/farm/scheduler.sh does'
-        )
-    return ''
+class Node(WorkerPlugin):  # type: ignore[misc]  # without the package it is Any
+    """One worker, with as many places for callbacks as it has threads, whichever listener they are for."""
 
+    def __init__(self) -> None:
+        self._guests: list[_Guest] = []
 
-def knock() -> None:
-    """Nothing: that this module can be imported here is what there is to hear."""
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask."""
+        self.places = asyncio.Semaphore(worker.state.nthreads)
+        worker.handlers[NAME] = self.serve
 
+    async def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the worker closes, before the scheduler hears that it is gone."""
+        await asyncio.gather(*(guest.end() for guest in self._guests))
 
-def trial(order: bytes) -> bytes:
-    """See whether the step can be run here, with a child that is ready then. Its result is kept by the listener.
-
-    Returns, as JSON, `hostname`, and `error`, which is empty where the step can be run.
-    """
-    children = _children()
-    children.tries[get_worker().get_current_task()] = order
-    try:
-        children.give_back(children.take(order), order)
-        error = ''
-    except orders.WrongNode as wrong:
-        error = str(wrong)
-    return json.dumps({'hostname': HOSTNAME, 'error': error}).encode()
-
-
-def serve(order: bytes, document: bytes, client: str) -> bytes:
-    """Run the callback on a document. Returns, as JSON, `outcome`, or `not_run` with why, and `lines` of the log."""
-    children, worker = _children(), get_worker()
-    key = worker.get_current_task()
-    try:
-        ours = children.take(order)
-    except orders.WrongNode as error:
-        return json.dumps({'not_run': str(error), 'hostname': HOSTNAME, 'lines': []}).encode()
-    try:
-        if not children.begin(key, ours):
-            return b''  # cancelled meanwhile: nobody asks for it
+    async def serve(self, comm: Any, order: bytes) -> Status:
+        """Serve one listener, as long as its stream is open. Called by Dask."""
+        # One that has lost its connection comes again, perhaps before this side has noticed: all that it had here ends.
+        await asyncio.gather(*(guest.end() for guest in self._guests if guest.order == order))
+        guest = _Guest(self, Stream(comm), order)
+        self._guests.append(guest)
         try:
-            # Waited for: the scheduler must know before the callback can end this worker, or nobody counts the attempt.
-            telling = worker.scheduler.log_event(topic=client, msg={BEGAN: key})
-            asyncio.run_coroutine_threadsafe(telling, worker.loop.asyncio_loop).result()
-        except OSError:
-            return b''  # nobody would hear of the result, either
-        outcome = ours.run(document, json.loads(order)['timeout'])
-        return json.dumps({'outcome': outcome, 'lines': ours.lines[-MOST_LINES:]}).encode()
-    finally:
-        children.end(key)
-        children.give_back(ours, order)
+            await guest.serve()
+        finally:
+            await guest.end()
+            self._guests.remove(guest)
+        return Status.dont_reply
+
+
+class _Guest:
+    """A listener at a node: its stream, and its children."""
+
+    def __init__(self, node: Node, stream: Stream, order: bytes) -> None:
+        self.order = order
+        self._places, self._stream = node.places, stream
+        self._timeout: float | None = json.loads(order)['timeout']
+        self._idle: list[Child] = []
+        self._running: dict[int, asyncio.Task[None]] = {}  # by number of the document
+        self._ended = False
+
+    async def serve(self) -> None:
+        """Do what the listener says, until it says no more."""
+        self._start(0, self._greet())
+        while not self._ended:
+            try:
+                said = await self._stream.receive()
+            except OSError:
+                return
+            for what, *about in said:
+                if what == RUN:
+                    self._start(about[0], self._run(*about))
+                elif what == CANCEL and about[0] in self._running:
+                    self._running[about[0]].cancel()
+                elif what == END:
+                    return
+
+    async def end(self) -> None:
+        """End all children, and then close the stream: the listener may take it for a sign that none is left."""
+        self._ended = True
+        for running in self._running.values():
+            running.cancel()
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*self._running.values(), *(one.close() for one in idle), return_exceptions=True)
+        self._stream.abort()
+
+    def _start(self, number: int, what: Awaitable[None]) -> None:
+        if not self._ended:
+            self._running[number] = running = asyncio.ensure_future(what)
+            running.add_done_callback(lambda _: self._running.pop(number))
+
+    async def _greet(self) -> None:
+        """See whether the step can be run here, with a child that is ready then, and say it."""
+        try:
+            await self._give_back(await self._take())
+            error = ''
+        except child.WrongNode as wrong:
+            error = str(wrong)
+        self._stream.send(HELLO, HOSTNAME, error)
+
+    async def _run(self, number: int, document: bytes) -> None:
+        """Run the callback on a document, as soon as there is a place."""
+        async with self._places:
+            try:
+                one = await self._take()
+            except child.WrongNode as error:
+                self._stream.send(NOT_RUN, number, str(error))
+                return
+            try:
+                # On its way before the callback can end this worker, or nobody would count the attempt.
+                await asyncio.shield(self._stream.send(BEGAN, number))
+                outcome = await one.run(document, self._timeout)
+                self._stream.send(DONE, number, outcome, one.lines[-MOST_LINES:])
+            finally:
+                await self._give_back(one)
+
+    async def _take(self) -> Child:
+        """A child that waits for a document. Raises WrongNode where there can be none."""
+        while self._idle:
+            if (one := self._idle.pop()).is_fit:
+                return one
+            await one.close()
+        try:
+            one = Child(self.order)
+        except OSError as error:
+            raise child.WrongNode(f'no process can be started there: {error}') from None
+        try:
+            await one.make_ready()
+        except BaseException:
+            await one.close()
+            raise
+        return one
+
+    async def _give_back(self, one: Child) -> None:
+        """Keep a child for the next document; one that cannot go on is buried."""
+        if one.is_fit and not self._ended:
+            self._idle.append(one)
+        else:
+            await one.close()
 
 
 class Child:
@@ -106,189 +170,105 @@ class Child:
     def __init__(self, order: bytes) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
+            # The kernel kills it with the *thread* that started it: that of the event loop lasts as long as the worker.
             self._process = subprocess.Popen(
                 [sys.executable, '-m', 'edw.engines.child', str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=orders.environment(),
+                env=child.environment(),
             )
-        self._connection = Connection(ours.detach())
+        self._order = order
+        self._waits = False  # for a document
+        self.lines: list[bytes] = []  # of the log, of the last callback, as JSON
+        self._loop = asyncio.get_running_loop()
+        self._socket = ours
+        self._socket.setblocking(False)
+        self._heard = b''  # of what is no whole line yet
+        self._word: asyncio.Future[tuple[bytes, bytes] | None] = self._loop.create_future()  # None: it has ended
         # Its end too: the socket of a process that died may be held open by children of its own.
         self._end = os.pidfd_open(self._process.pid)
-        self._order = order
-        self.is_fit = False
-        self.lines: list[list[Any]] = []  # of the log, of the last callback
+        self._ended = asyncio.Event()
+        self._loop.add_reader(self._socket, self._hear)
+        self._loop.add_reader(self._end, self._hear_end)
 
-    def make_ready(self) -> None:
+    @property
+    def is_fit(self) -> bool:
+        """Whether it can be given a document."""
+        return self._waits and not self._ended.is_set()
+
+    async def make_ready(self) -> None:
         """Wait until it has imported the step. Raises WrongNode where it cannot."""
         try:
-            self._connection.send_bytes(self._order)
-            what, value = self._next_word(START_PATIENCE) or (child.UNFIT, 'the step was not imported in time')
-        except (EOFError, OSError):
-            what, value = child.UNFIT, f'the process that imported the step ended with {self.bury()}'
+            what, value = await asyncio.wait_for(self._answer(self._order), START_PATIENCE)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise child.WrongNode('the step was not imported in time') from None
+        except EOFError as end:
+            raise child.WrongNode(f'the process that imported the step ended with {end}') from None
         if what != child.READY:
-            self.kill()
-            raise orders.WrongNode(value)
-        self.is_fit = True
+            raise child.WrongNode(json.loads(value))
+        self._waits = True
 
-    def run(self, document: bytes, timeout: float | None) -> dict[str, Any]:
-        """The outcome of the callback, as a dict; that of its process where it ends that."""
+    async def run(self, document: bytes, timeout: float | None) -> bytes:
+        """The outcome of the callback, as JSON; that of its process where it ends that."""
         began = time.monotonic()
         self.lines = []
+        self._waits = False
         try:
-            self._connection.send_bytes(document)
-            word = self._next_word(timeout)
-        except (EOFError, OSError):
-            word = (
-                child.OUTCOME,
-                asdict(failed_outcome(f'ProcessDied: the process of the callback ended with {self.bury()}', began)),
-            )
-        if word is None:
-            self.kill()
-            word = child.OUTCOME, asdict(failed_outcome(f'TimeoutError: no result after {timeout:g} s', began))
-        return cast(dict[str, Any], word[1])
+            _, outcome = await asyncio.wait_for(self._answer(document), timeout)
+            self._waits = True
+            return outcome
+        except (TimeoutError, asyncio.TimeoutError):
+            words = f'TimeoutError: no result after {timeout:g} s'
+        except EOFError as end:
+            words = f'ProcessDied: the process of the callback ended with {end}'
+        return json.dumps(asdict(failed_outcome(words, began))).encode()
 
-    def kill(self) -> None:
-        """End it, whatever it does. Safe in any thread."""
-        self.is_fit = False
+    async def close(self) -> None:
+        """End it, whatever it does, and let go of all that it holds here."""
         self._process.kill()
-
-    def bury(self) -> str:
-        """Wait for its end; returns how it ended."""
-        self.is_fit = False
         try:
-            return how_it_ended(self._process.wait(KILL_PATIENCE))
-        except subprocess.TimeoutExpired:
+            await asyncio.wait_for(self._ended.wait(), KILL_PATIENCE)
+        except (TimeoutError, asyncio.TimeoutError):
             log.error('process %s cannot be ended: it is left behind', self._process.pid)
-            return how_it_ended(None)
-
-    def close(self) -> None:
-        """End it, and let go of all that it holds here."""
-        self.kill()
-        self.bury()
-        self._connection.close()
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_reader(self._end)
+        self._socket.close()
         os.close(self._end)
 
-    def _next_word(self, timeout: float | None) -> tuple[str, Any] | None:
-        """What it says next, but for lines of the log, which are kept; None where nothing came in time."""
-        due = None if timeout is None else time.monotonic() + timeout
-        while wait([self._connection, self._end], None if due is None else max(0.0, due - time.monotonic())):
-            # What was said before it died still counts; where there is nothing, this is no time to wait.
-            if not self._connection.poll():
-                raise EOFError
-            what, value = json.loads(self._connection.recv_bytes())
-            if what != child.LINE:
-                return what, value
-            self.lines.append(value)
-        return None
-
-
-@dataclass
-class _Children(WorkerPlugin):  # type: ignore[misc]  # without the package it is Any
-    """The children of one worker: those that run callbacks, and those that wait for the next."""
-
-    tries: dict[str, bytes] = field(default_factory=dict)  # orders that are in force, by key of the trial's result
-    _busy: dict[str, Child] = field(default_factory=dict)  # by key of the task
-    _idle: dict[bytes, list[Child]] = field(default_factory=dict)  # by order
-    _cancelled: set[str] = field(default_factory=set)  # keys of tasks whose child was not ready yet
-    _ended: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _starts: queue.SimpleQueue[tuple[Future[Child], bytes]] = field(default_factory=queue.SimpleQueue)
-
-    def setup(self, worker: Worker) -> None:
-        """Called by Dask."""
-        # The kernel kills children with the *thread* that started them: one that lasts as long as the worker.
-        threading.Thread(target=self._start_children, name='edw-children', daemon=True).start()
-
-    def teardown(self, worker: Worker) -> None:
-        """Called by Dask when the worker closes, before it waits for its threads."""
-        with self._lock:
-            self._ended = True
-            children = [*self._busy.values(), *(one for those in self._idle.values() for one in those)]
-        for one in children:
-            one.kill()
-
-    def transition(self, key: str, start: str, finish: str, **_: Any) -> None:
-        """Called by Dask: what is not wanted any more ends."""
-        if key in self.tries:
-            if finish in ('released', 'forgotten'):
-                self._withdraw(key)
-        elif start in ('executing', 'long-running') and finish not in ('memory', 'error', 'long-running'):
-            with self._lock:
-                busy = self._busy.get(key)
-                if busy is None:
-                    self._cancelled.add(key)
-            if busy is not None:
-                busy.kill()
-
-    def _withdraw(self, key: str) -> None:
-        """The listener of a trial has let go of it, or is gone, and Dask has noticed."""
-        with self._lock:
-            order = self.tries.pop(key)
-            idle = [] if order in self.tries.values() else self._idle.pop(order, [])
-        for one in idle:
-            one.kill()
-            # Not waited for, in Dask's event loop.
-            threading.Thread(target=one.close, daemon=True).start()
-
-    def take(self, order: bytes) -> Child:
-        """A child that waits for a document. Raises WrongNode where there can be none."""
-        with self._lock:
-            idle = self._idle.get(order)
-            while idle:
-                if (one := idle.pop()).is_fit:
-                    return one
-                one.close()
-        started: Future[Child] = Future()
-        self._starts.put((started, order))
-        made = started.result()
+    async def _answer(self, said: bytes) -> tuple[bytes, bytes]:
+        """Say it, and wait for an answer, with its value as JSON. Raises EOFError, with how it ended, where it ends."""
         try:
-            made.make_ready()
-        except orders.WrongNode:
-            made.close()
-            raise
-        return made
+            await self._loop.sock_sendall(self._socket, said + b'\n')
+        except OSError as error:
+            log.debug('process %s: %s; it has died in this moment, which its end tells next', self._process.pid, error)
+        if (word := await self._word) is None:
+            raise EOFError(how_it_ended(self._process.poll()))
+        self._word = self._loop.create_future()
+        if self._ended.is_set():
+            self._word.set_result(None)
+        return word
 
-    def give_back(self, one: Child, order: bytes) -> None:
-        """Keep a child for the next document; one that cannot go on is buried."""
-        with self._lock:
-            is_kept = one.is_fit and not self._ended and order in self.tries.values()
-            if is_kept:
-                self._idle.setdefault(order, []).append(one)
-        if not is_kept:
-            one.close()
+    def _hear(self) -> None:
+        """Take what it has said: lines of the log, which are kept, and the answer."""
+        try:
+            while said := self._socket.recv(LARGEST_READ):
+                *lines, self._heard = (self._heard + said).split(b'\n')
+                for line in lines:
+                    what, _, value = line.partition(b' ')
+                    if what == child.LINE:
+                        self.lines.append(value)
+                    elif not self._word.done():
+                        self._word.set_result((what, value))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug('process %s: %s', self._process.pid, error)
+        self._loop.remove_reader(self._socket)
+        self._process.kill()  # most likely it has ended already; else it has nothing more to say
 
-    def begin(self, key: str, one: Child) -> bool:
-        """Let a child be ended when its task is cancelled; False where it is already."""
-        with self._lock:
-            if key in self._cancelled or self._ended:
-                return False
-            self._busy[key] = one
-            return True
-
-    def end(self, key: str) -> None:
-        """The opposite of `begin`."""
-        with self._lock:
-            self._cancelled.discard(key)
-            self._busy.pop(key, None)
-
-    def _start_children(self) -> None:
-        while True:
-            started, order = self._starts.get()
-            try:
-                started.set_result(Child(order))
-            except OSError as error:
-                started.set_exception(orders.WrongNode(f'no process can be started there: {error}'))
-
-
-_adding = threading.Lock()
-
-
-def _children() -> _Children:
-    """The children of the worker in whose thread this runs."""
-    worker = get_worker()
-    with _adding:
-        if PLUGIN not in worker.plugins:
-            adding = worker.plugin_add(_Children(), name=PLUGIN, catch_errors=False)
-            asyncio.run_coroutine_threadsafe(adding, worker.loop.asyncio_loop).result()
-        return cast(_Children, worker.plugins[PLUGIN])
+    def _hear_end(self) -> None:
+        self._hear()  # what was said before still counts
+        self._loop.remove_reader(self._end)
+        self._ended.set()
+        if not self._word.done():
+            self._word.set_result(None)

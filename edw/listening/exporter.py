@@ -64,9 +64,10 @@ class Exporter(Metrics):
         )
         attempts = Counter(
             'edw_attempts_total',
-            'Attempts at the step, by what became of them: success: the result is recorded; retried: failed, and to be '
-            'tried again; failed: the last one failed, and the status says so; lost: another listener had taken the '
-            'document over, or somebody edited its process, and the result was dropped',
+            'Attempts at the step, by what became of them: success: the result is recorded; skipped: the step is not '
+            'for that document; retried: failed, and to be tried again; failed: the last one failed, and the status '
+            'says so; lost: another listener had taken the document over, or somebody edited its process, and the '
+            'result was dropped',
             ['step', 'outcome'],
             registry=self.registry,
         )

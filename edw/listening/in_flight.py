@@ -10,8 +10,8 @@ from typing import Any
 
 from edw.claiming import claims
 from edw.claiming.results import Refused, Update
-from edw.config import Settings
-from edw.engines.callbacks import Outcome, failed_outcome
+from edw.config import Settings, current
+from edw.engines.callbacks import Outcome, failed_outcome, outcome_without_callback
 from edw.engines.engine import Engine, NotRun, Running
 from edw.inbox import Inbox
 from edw.listening import steps
@@ -65,6 +65,7 @@ class InFlight:
         self._done = 0  # documents
         self._engine = engine
         self._step = step
+        self._settings = settings
         self._attempts = settings.attempts
         self._retry_pause = settings.retry_pause
         self._policy = policy
@@ -154,6 +155,10 @@ class InFlight:
             self._fail(doc, failed_outcome(f'{type(error).__name__}: the step could not be run'))
             return None
         outcome = running.result()
+        if outcome.entry is not None and documents.is_skipped(outcome.entry):
+            # How long callbacks take, and whether places are there, it does not tell.
+            self._append(doc, outcome)
+            return None
         self._metrics.ran(outcome.seconds)
         self._policy.callback_took(outcome.seconds)
         if outcome.away:
@@ -177,11 +182,7 @@ class InFlight:
         self.put_off.pop(doc['_id'], None)
         self._done += 1
         self._policy.wait.done()
-        update = steps.success(doc, outcome, self._step)
-        # Without what is the same for all of them.
-        told = {name: value for name, value in (update.record or {}).items() if name != 'software'}
-        log.info('appending process results to %s: %s', doc['_id'], json.dumps(told))
-        self._to_write(_Unwritten(update))
+        self._append(doc, outcome)
         return Ended(doc, is_away=False)
 
     def settle(self, written: list[Document | Refused | None], listener: str) -> None:
@@ -251,9 +252,31 @@ class InFlight:
             self._release(doc)
 
     def _run(self, doc: Document) -> None:
-        running = self._engine.submit(doc)
+        running = self._decided(doc) or self._engine.submit(doc)
         self._running[running] = doc
         running.add_done_callback(self._inbox.put)
+
+    def _decided(self, doc: Document) -> Running | None:
+        """What becomes of a document without the callback, known already; None where it is to run."""
+        if self._step.when is None:
+            return None
+        before = current.set(self._settings)  # as a callback has them
+        try:
+            outcome = outcome_without_callback(self._step.when, doc, self._step.packages)
+        finally:
+            current.reset(before)
+        if outcome is None:
+            return None
+        decided = Running()
+        decided.set_result(outcome)
+        return decided
+
+    def _append(self, doc: Document, outcome: Outcome) -> None:
+        update = steps.success(doc, outcome, self._step)
+        # Without what is the same for all of them.
+        told = {name: value for name, value in (update.record or {}).items() if name != 'software'}
+        log.info('appending process results to %s: %s', doc['_id'], json.dumps(told))
+        self._to_write(_Unwritten(update))
 
     def _fail(self, doc: Document, outcome: Outcome) -> None:
         update, attempt, is_last = steps.failure(doc, outcome, time.time(), self._step, self._attempts)

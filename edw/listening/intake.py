@@ -287,8 +287,7 @@ def _place(doc: Document) -> str:
 
     A guess that decides of no more than who tries first.
     """
-    process = doc.get('process')
-    named = process[-1].get('file') if isinstance(process, list) and process else doc.get('original_file')
+    named = (documents.entry_with_file(doc) or {'file': doc.get('original_file')})['file']
     if not isinstance(named, str):
         return ''
     scheme, is_url, rest = named.partition('://')

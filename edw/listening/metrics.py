@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from edw.claiming.results import Refused, Update, is_recorded
 from edw.database import views
 from edw.database.client import Database
+from edw.model import documents
 from edw.model.documents import Document
 
-SUCCESS, RETRIED, FAILED, LOST = OUTCOMES = ('success', 'retried', 'failed', 'lost')
+SUCCESS, SKIPPED, RETRIED, FAILED, LOST = OUTCOMES = ('success', 'skipped', 'retried', 'failed', 'lost')
 
 
 @dataclass(frozen=True)
@@ -78,5 +79,5 @@ def outcome(update: Update, written: Document | Refused | None) -> str | None:
     if written is None or not is_recorded(update, written):
         return LOST
     if not update.is_failure:
-        return SUCCESS
+        return SKIPPED if documents.is_skipped(update.record) else SUCCESS
     return FAILED if written.get('claim') is None else RETRIED

@@ -8,7 +8,7 @@ from typing import Any
 from edw import software
 from edw.claiming import job
 from edw.claiming.results import Update
-from edw.engines.callbacks import HOSTNAME, Outcome
+from edw.engines.callbacks import HOSTNAME, Outcome, When
 from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document
@@ -20,7 +20,8 @@ LONGEST_VERSION = 60  # characters of a step's own version
 class Step:
     """Its name, the step before it (0: none), and the status of documents that it fails on for good.
 
-    `version` is its own, and `packages` are those whose versions entries tell beside it.
+    `version` is its own, and `packages` are those whose versions entries tell beside it. `when` says which documents it
+    is for; None: for all.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Step:
     failed: str
     version: str = '1'
     packages: tuple[str, ...] = ()
+    when: When | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -45,6 +47,8 @@ class Step:
             )
         if not isinstance(self.packages, tuple) or not all(isinstance(name, str) and name for name in self.packages):
             raise SettingsError(f'step {self.name}: `packages` is a tuple of names, not {self.packages!r}')
+        if self.when is not None and not callable(self.when):
+            raise SettingsError(f'step {self.name}: `when` is a function of the document, not {self.when!r}')
 
     def made_by(self, outcome: Outcome) -> dict[str, Any]:
         """What an entry or a failure says of the software where the callback ran, as far as anybody knows."""

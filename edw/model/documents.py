@@ -180,11 +180,28 @@ def kind_text(kind: object) -> str:
     return ' '.join(str(kind).encode('utf-8', 'replace').decode().split())[:LONGEST_KIND]
 
 
-def entry_of(doc: Document, step: str | None) -> dict[str, Any] | None:
-    """The last entry of a step, or the last of all; None where there is none."""
-    process = doc.get('process')
-    entries = [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []
-    return next((entry for entry in reversed(entries) if step is None or entry.get('name') == step), None)
+def entry_of(doc: Document, step: str) -> dict[str, Any] | None:
+    """The last entry of a step; None where there is none."""
+    return next((entry for entry in reversed(_entries(doc)) if entry.get('name') == step), None)
+
+
+def is_skipped(entry: dict[str, Any]) -> bool:
+    """Whether a step did nothing on the document, because it was none for it: `skipped` says why."""
+    return bool(entry.get('skipped'))
+
+
+def entry_with_file(doc: Document) -> dict[str, Any] | None:
+    """The last entry that names a file, whichever step it is of: that of the step before may have been skipped."""
+    entries = reversed(_entries(doc))
+    return next((entry for entry in entries if isinstance(entry.get('file'), str) and entry['file']), None)
+
+
+def entry_that_left(doc: Document, step: str | None) -> dict[str, Any] | None:
+    """The entry of the file that a step left; without a step, of the last file. None where the step was skipped."""
+    if step is None:
+        return entry_with_file(doc)
+    entry = entry_of(doc, step)
+    return None if entry is None or is_skipped(entry) else entry
 
 
 def superseded_entries(doc: Document) -> list[dict[str, Any]]:
@@ -199,10 +216,11 @@ def pass_of(doc: Document, step: str, md5sum: Any = None) -> int:
 
     Where the md5 of what it would write is known before, as with a copy, give it: then the number is that of the first
     pass that has left the same, which needs not be written again. Entries of the original scripts have no md5, and are
-    taken to have this one.
+    taken to have this one; where the step was skipped, it has left nothing.
     """
     before = [entry for entry in superseded_entries(doc) if entry.get('name') == step]
-    same = (number for number, entry in enumerate(before, 1) if entry.get('md5sum') in (None, md5sum))
+    left = ((number, entry) for number, entry in enumerate(before, 1) if not is_skipped(entry))
+    same = (number for number, entry in left if entry.get('md5sum') in (None, md5sum))
     return next(same, len(before) + 1) if md5sum is not None else len(before) + 1
 
 
@@ -210,3 +228,8 @@ def listed(doc: Document, field: str) -> list[Any]:
     """A field that is a list; of what somebody else wrote there, a list with that."""
     found = doc.get(field, [])
     return found if isinstance(found, list) else [found]
+
+
+def _entries(doc: Document) -> list[dict[str, Any]]:
+    process = doc.get('process')
+    return [entry for entry in process if isinstance(entry, dict)] if isinstance(process, list) else []

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edw.model.documents import CLOSED, HELD, RUN_COMPLETE, Document, is_failed_status, is_run, last_step, number
+from edw.model.documents import (
+    CLOSED,
+    HELD,
+    RUN_COMPLETE,
+    Document,
+    is_failed_status,
+    is_run,
+    is_skipped,
+    last_step,
+    number,
+)
 
 OPEN = 'open'  # state of a run without a document: files may still come
 WORDS = {RUN_COMPLETE: 'complete', 'run_summary': 'summarised'}  # for steps that are done; of others their names
@@ -29,7 +39,8 @@ class RunState:
     """How far a run is.
 
     `state` is open, closed, held, a step that is done, or the status of a failure, which is_bad then. `said` has the
-    log of each step, by its name. `baselines`: width of the baseline, measured and theoretical, by detector.
+    log of each step, or why it was skipped, by its name. `baselines`: width of the baseline, measured and theoretical,
+    by detector.
     """
 
     doc_id: str | None  # of its document; None where it has none
@@ -65,13 +76,17 @@ def state_of(doc: Document | None) -> RunState:
         _text(state),
         is_bad,
         _text(claim.get('process')) if isinstance(claim, dict) else '',
-        [(_text(entry.get('name')), _text(entry.get('log'))) for entry in entries],
+        [(_text(entry.get('name')), _said(entry)) for entry in entries],
         {
             name: (number(found.get('baseline_fwhm')), number(found.get('theoretical_fwhm')))
             for name, found in detectors.items()
         },
         [line for name, found in detectors.items() for line in _lines(name, found.get('lines'))],
     )
+
+
+def _said(entry: dict[str, Any]) -> str:
+    return f'skipped: {_text(entry["skipped"])}' if is_skipped(entry) else _text(entry.get('log'))
 
 
 def _lines(detector: str, lines: Any) -> Iterator[FoundLine]:

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.model import listeners
-from edw.model.documents import number
+from edw.model.documents import is_skipped, number
 from edw.redact import redact
 
 MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
-CHECKED, DELETED, FILE_DELETED = 'checked', 'original deleted', 'file deleted'
+SKIPPED, CHECKED, DELETED, FILE_DELETED = 'skipped', 'checked', 'original deleted', 'file deleted'
 
 
 @dataclass(frozen=True)
 class Event:
     """Something that happened to a document.
 
-    `what` is 'made', 'done' (an entry of `process`), 'failed' (an attempt), 'superseded' (an entry that was cut since),
-    'requeued' (the cut itself, to before `step`), 'file deleted' (that of a superseded entry), 'checked'
-    (its files, the last time), 'original deleted' or 'claimed' (now). `time` is in seconds since the epoch, of the end
-    where something took time; `duration` in seconds; `software` what made it, `traceback` the end of one. None, or '',
-    where the document does not tell.
+    `what` is 'made', 'done' (an entry of `process`), 'skipped' (the same, of a step that did nothing), 'failed' (an
+    attempt), 'superseded' (an entry that was cut since), 'requeued' (the cut itself, to before `step`), 'file deleted'
+    (that of a superseded entry), 'checked' (its files, the last time), 'original deleted' or 'claimed' (now). `time` is
+    in seconds since the epoch, of the end where something took time; `duration` in seconds; `software` what made it,
+    `traceback` the end of one. None, or '', where the document does not tell.
     """
 
     time: float | None
@@ -49,7 +49,8 @@ def timeline(doc: Any) -> list[Event]:
         return []
     placed: list[tuple[float, Event]] = []
     entries = _entries(doc.get('process'), DONE)
-    for record in (_made(doc), entries, _failures(doc), _superseded(doc), _checked(doc), _deleted(doc), _claim(doc)):
+    # What was cut before what is there now: of a run, both have the time at which it was complete anew.
+    for record in (_made(doc), _superseded(doc), entries, _failures(doc), _checked(doc), _deleted(doc), _claim(doc)):
         last = -math.inf
         for event in record:
             last = last if event.time is None else max(last, event.time)
@@ -71,12 +72,15 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             continue
         started, finished = number(entry.get('started')), number(entry.get('finished'))
         duration = number(finished - started) if started is not None and finished is not None else None
-        text = (f'pass {_text(entry["pass"])}: ' if entry.get('pass') is not None else '') + _text(entry.get('log'))
+        log, skipped = _text(entry.get('log')), _text(entry.get('skipped')) if is_skipped(entry) else ''
+        if skipped:
+            log = skipped if what == DONE else f'skipped: {skipped}'
+        text = (f'pass {_text(entry["pass"])}: ' if entry.get('pass') is not None else '') + log
         if duration is not None and duration < 0:
             duration, text = None, f'{text}  (its clock was set back meanwhile)'.strip()
         yield Event(
             finished,
-            what,
+            SKIPPED if skipped and what == DONE else what,
             _text(entry.get('name')),
             _text(entry.get('hostname')),
             duration,

@@ -105,10 +105,10 @@ def _read(database: Database, ids: Iterable[str]) -> list[Document]:
 def _listed(doc: Document) -> Listed:
     doc_id, found = doc['_id'], doc.get('status')
     claim, last = doc.get('claim'), documents.last_failure(doc)
+    failed_step = documents.failed_step(doc)
     error = '' if last is None else _error(last)
     if documents.is_failed_status(found):
-        step = documents.failed_step(doc)
-        state = f'failed in {step}' if step else str(found)
+        state = f'failed in {failed_step}' if failed_step else str(found)
         return Listed(doc_id, documents.number((last or {}).get('time')), state, error, True)
     if isinstance(claim, dict):
         since = documents.number(claim.get('since'))
@@ -122,7 +122,7 @@ def _listed(doc: Document) -> Listed:
     place = documents.last_step(doc)
     state = 'no step takes it' if place is None else f'past {place}' if place else 'new'
     # That of an attempt which another one follows, or after which it was requeued.
-    is_over = last is None or documents.entry_of(doc, documents.failed_step(doc)) is not None
+    is_over = failed_step is None or documents.entry_of(doc, failed_step) is not None
     return Listed(doc_id, documents.waiting_since(doc), state, '' if is_over else f'last failure: {error}', False)
 
 

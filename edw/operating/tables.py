@@ -110,9 +110,10 @@ def listing(found: Listing, now: float, width: int) -> Group:
 
 
 def _said(doc: Document) -> list[str]:
-    """What people said of a document, a line each."""
+    """The kind of its run, and what people said of a document, a line each."""
     found = notes([doc])
-    lines = [f'held: {shortened(reason)}' for reason in found.holds]
+    kind = [f'condition: {shortened(views.text(doc["condition"]))}'] if doc.get('condition') is not None else []
+    lines = [*kind, *(f'held: {shortened(reason)}' for reason in found.holds)]
     lines += [f'quality: {safe(quality)}' for quality in found.qualities]
     if found.tags:
         lines.append(f'tags: {", ".join(map(safe, found.tags))}')

@@ -32,16 +32,19 @@ def reserve_run(database: Database, is_taken: Callable[[str], bool]) -> Document
         run = runs.next_run(run)
 
 
-def new_document(doc_id: str, run: str, file: Path, conditions: dict[str, Any]) -> Document:
+def new_document(
+    doc_id: str, run: str, file: Path, conditions: dict[str, Any], condition: str | None = None
+) -> Document:
     """The document of a data file that nothing has been done to yet.
 
-    Its `md5sum`, `size` in bytes and `modified` in seconds since the epoch are those of the file. Raises OSError, and
-    StillWritten or NoData, as `contents.read` does.
+    `condition` is the kind of run, where it is known. `md5sum`, `size` in bytes and `modified` in seconds since
+    the epoch are those of the file. Raises OSError, and StillWritten or NoData, as `contents.read` does.
     """
     content = contents.read(file)
     return {
         '_id': doc_id,
         'run': run,
+        **({} if condition is None else {'condition': condition}),
         'conditions': conditions,
         'original_file': str(file),
         'size': content.state.size,
@@ -73,19 +76,20 @@ def insert(database: Database, docs: list[Document], on_batch: Callable[[int], o
     return refused
 
 
-def run_document(run: str, now: float) -> Document:
-    """The document of a run that was closed at the time `now`, in seconds since the epoch.
+def run_document(run: str, now: float, condition: str | None = None) -> Document:
+    """The document of a run that was closed at the time `now`, in seconds since the epoch; with its kind, if known.
 
     Its id is the run's name. It has no field `run`, which is of files, and until the run is complete its status keeps
     every listener away.
     """
-    return {'_id': run, 'type': RUN, 'status': CLOSED, 'datecreated': now, 'process': []}
+    kind = {} if condition is None else {'condition': condition}
+    return {'_id': run, 'type': RUN, **kind, 'status': CLOSED, 'datecreated': now, 'process': []}
 
 
-def close_run(database: Database, run: str, now: float) -> bool:
+def close_run(database: Database, run: str, now: float, condition: str | None = None) -> bool:
     """Close a run. False where it was closed already. Raises EdwError where a file's document has its name."""
     try:
-        database.put(run_document(run, now))
+        database.put(run_document(run, now, condition))
     except Conflict:
         if not is_run(database.get(run)):
             raise EdwError(f'document {run} is that of a file: a run of this name cannot be closed') from None
@@ -100,7 +104,7 @@ def close_runs(database: Database, wanted: Iterable[str], now: float) -> tuple[l
         present = database.existing(batch)
         for run in batch:
             try:
-                if not is_run(present.get(run, {})) and close_run(database, run, now):
+                if not is_run(present.get(run, {})) and close_run(database, run, now, runs.condition_of(database, run)):
                     closed.append(run)
             except DatabaseError:
                 raise

@@ -12,6 +12,8 @@ DERIVED = '.amp.root'  # ending of the files that the analysis writes
 RUN = '{run}'
 FIELDS = ('{file}', '{id}', RUN)  # of the pattern of a mark
 
+LONGEST_CONDITION = 40  # characters of the kind of a run
+
 UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f-\x9f]')
 
 
@@ -33,6 +35,13 @@ def unusable(path: Path, real: Path) -> str | None:
     if path.name.startswith('_'):
         return f'{path}: a document id cannot begin with an underscore; rename the file'
     return None
+
+
+def condition_problem(condition: str) -> str | None:
+    """Why a text cannot name a kind of run, such as calibration; None where it can."""
+    if not condition or len(condition) > LONGEST_CONDITION or any(not char.isprintable() for char in condition):
+        return f'{condition!r} is no kind of run: 1 to {LONGEST_CONDITION} characters'
+    return f'{condition!r} is no kind of run: it has blanks at its ends' if condition != condition.strip() else None
 
 
 def mark_problem(pattern: str) -> str | None:

@@ -16,7 +16,7 @@ from edw.registering import catalogue, contents, folders, names
 from edw.registering.contents import NoData, StillWritten, Verdict
 from edw.registering.folders import DataFile, Kind, Selection
 
-ReadConditions = Callable[[Path], dict[str, Any]]
+ReadHeader = Callable[[Path], tuple[dict[str, Any], str | None]]  # the run conditions, and the kind of run
 Waiting = dict[Path, tuple[DataFile, Document | None]]  # files to be registered, with the documents that they have
 
 
@@ -57,13 +57,17 @@ class Registered:
 class Registrar:
     """Makes documents for data files.
 
-    With `update`, a document is made anew where its file has changed and no step has begun on what it was.
+    With `update`, a document is made anew where its file has changed and no step has begun on what it was. `condition`
+    is the kind of run of all of them, whose headers may say the same or nothing.
     """
 
-    def __init__(self, database: Database, read_conditions: ReadConditions, update: bool = False) -> None:
+    def __init__(
+        self, database: Database, read_header: ReadHeader, update: bool = False, condition: str | None = None
+    ) -> None:
         self._database = database
-        self._read_conditions = read_conditions
+        self._read_header = read_header
         self._update = update
+        self._condition = condition
 
     def sift(self, looked_at: Sequence[DataFile]) -> tuple[Registered, list[DataFile]]:
         """What there is to say of files before anybody waits for them, and those that are to be registered.
@@ -161,10 +165,11 @@ class Registrar:
             return None
         try:
             contents.check(file.path)
-            conditions = self._read_conditions(file.path)
+            conditions, condition = self._read_header(file.path)
             # One bad value (NaN, half a surrogate pair) would make the server refuse a whole batch.
             json.dumps(conditions, allow_nan=False, ensure_ascii=False).encode()
-            doc = catalogue.new_document(file.doc_id, file.run, file.real, conditions)
+            condition = self._condition_of(file, condition)
+            doc = catalogue.new_document(file.doc_id, file.run, file.real, conditions, condition)
         except FileNotFoundError:
             return None  # deleted since the look
         except OSError as error:
@@ -186,8 +191,17 @@ class Registrar:
             return doc
         if _is_without_file(there):
             return {**doc, '_rev': there['_rev']}
-        of_the_file = ('size', 'modified', 'md5sum', *(['conditions'] if conditions else []))
-        return {**there, **{name: doc[name] for name in of_the_file}}
+        of_the_file = ('size', 'modified', 'md5sum', 'condition', *(['conditions'] if conditions else []))
+        return {**there, **{name: doc[name] for name in of_the_file if name in doc}}
+
+    def _condition_of(self, file: DataFile, in_header: str | None) -> str | None:
+        """The kind of run of a file, by its header or as it was given. Raises NoData where the two differ."""
+        if in_header is None or self._condition in (None, in_header):
+            return in_header or self._condition
+        raise NoData(
+            f'{file.path}: its header says that its run is {in_header}, and not {self._condition}; register it '
+            'without --condition, or with that one'
+        )
 
 
 def register(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from edw.database.client import Database
-from edw.errors import EdwError
+from edw.database import views
+from edw.database.client import Database, batches
+from edw.errors import EdwError, NotFound
 
 FIRST_RUN = 'ma22a000'  # of an empty database, the run of the original's example
 LAST_NUMBER = 999  # of a run on one day and machine: three digits
@@ -54,6 +55,19 @@ def highest_run(database: Database) -> str | None:
         if len(ids) < PAGE:
             return None
         query.update(startkey=ids[-1], skip=1)
+
+
+def condition_of(database: Database, run: str) -> str | None:
+    """The kind of a run, by the documents of its files; None where none says it, two differ, or no view is there."""
+    try:
+        ids = views.ids_of_run(database, run)
+    except NotFound:
+        return None
+    found: set[str] = set()
+    for batch in batches(ids, PAGE):
+        kinds = (doc.get('condition') for doc in database.existing(batch).values())
+        found |= {kind for kind in kinds if isinstance(kind, str)}
+    return found.pop() if len(found) == 1 else None
 
 
 def run_before(database: Database, run: str) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.model import documents
-from edw.model.documents import Document, entry_of
+from edw.model.documents import Document, entry_that_left
 from edw.operating.annotations import quality_of, tags_of
 from edw.selecting.wanted import UNKNOWN
 
@@ -31,8 +31,8 @@ class Row:
 
 
 def row_of(doc: Document, step: str | None) -> Row:
-    """The row of a document: of its last entry, or of the last one of a step."""
-    entry = entry_of(doc, step) or {'file': doc.get('original_file'), 'md5sum': doc.get('md5sum')}
+    """The row of a document: of the last file that it names, or of the last one of a step."""
+    entry = entry_that_left(doc, step) or {'file': doc.get('original_file'), 'md5sum': doc.get('md5sum')}
     return Row(
         id=doc['_id'],
         run=doc['run'],

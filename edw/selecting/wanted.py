@@ -9,7 +9,7 @@ from typing import Any
 
 from edw.errors import SettingsError
 from edw.model import documents
-from edw.model.documents import Document, entry_of
+from edw.model.documents import Document, entry_that_left
 from edw.model.provenance import version_of
 from edw.operating.annotations import quality_of, tags_of
 from edw.selecting.conditions import Condition
@@ -55,7 +55,7 @@ class Wanted:
     def matches(self, doc: Document) -> bool:
         """Whether a document is wanted."""
         run, created = doc.get('run'), documents.number(doc.get('datecreated'))
-        entry = entry_of(doc, self.step)
+        entry = entry_that_left(doc, self.step)
         return (
             isinstance(run, str)
             and (not self.runs or any(runs.has(run) for runs in self.runs))

@@ -60,6 +60,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--close': (('--close', ...), TEXT),
         '--settle': (('--from', '.', '--settle', ...), NUMBER),
         '--pattern': (('--from', '/nowhere', '--pattern', ...), TEXT),
+        '--condition': (('--from', '/nowhere', '--condition', ...), TEXT),
         '--done-mark': (('--from', '/nowhere', '--done-mark', ...), (*TEXT, '{run}', '{', '{run', '{file}/', '{id}')),
         '--recursive': (('--from', '/nowhere', '--recursive', ...), TEXT),
         '--run': (('--from', '/nowhere', '--run', ...), TEXT),

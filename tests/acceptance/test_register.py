@@ -134,7 +134,7 @@ def test_conditions_that_no_document_can_have_are_refused(scripts: Scripts, fold
         ('--conditions', '/dev/null'),
         ('--from', '.', '--run', '_x'),
         ('--from', '.', '--run', 'x', '--run-pattern', '{run}'),
-        ('--from', '.', '--condition', 'x'),  # an option is not the beginning of another one
+        ('--from', '.', '--run-patter', '{run}'),  # an option is not the beginning of another one
     ],
 )
 def test_what_does_not_go_together(scripts: Scripts, arguments: tuple[str, ...]) -> None:

@@ -296,3 +296,16 @@ def test_a_wrong_password_is_no_login_and_the_cookie_is_for_this_site_alone(
 def test_a_login_leads_to_no_other_site(site: Site, visitor: requests.Session, then: str) -> None:
     form = {'csrf': token(site, visitor), 'password': PASSWORD, 'then': then}
     assert post(site, '/login', visitor, form).headers['Location'] == '/'
+
+
+def test_what_was_skipped_and_the_kind_of_run_are_shown(site: Site) -> None:
+    doc = {'_id': 'skipped', 'run': 'run of its own', 'status': 'good', 'condition': '<i>neutron</i>'}
+    entry = {'name': 'calibrate', 'skipped': '<b>no calibration</b>', 'finished': 1.0}
+    site.database.put({**doc, 'process': [entry]})
+    try:
+        for page in ('/run?name=run of its own', '/document?id=skipped'):
+            shown = get(site, page).text
+            assert '&lt;i&gt;neutron&lt;/i&gt;' in shown and '&lt;b&gt;no calibration&lt;/b&gt;' in shown, page
+            assert 'skipped' in shown and '<b>no' not in shown and '<i>neutron' not in shown
+    finally:
+        site.database.delete(site.database.get('skipped'))

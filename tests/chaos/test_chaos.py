@@ -1,13 +1,14 @@
 """Everything goes wrong at once, and afterwards every document has every step exactly once.
 
 Listeners are killed and paused, connections cut, documents edited, the server restarted; a disk fills or is unmounted,
-an sshd stops, an original is out of reach. EDW_CHAOS_SECONDS is how long (10, and until each kind of fault has been
-there), EDW_CHAOS_SEED repeats the choices of a run that is printed.
+an sshd stops, an original is out of reach; nodes of a farm and its scheduler die. EDW_CHAOS_SECONDS is how long (10,
+and until each kind of fault has been there), EDW_CHAOS_SEED repeats the choices of a run that is printed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from edw.storage.local import MARKER
 from tests.chaos.proxy import Proxy
 from tests.chaos.storage import LARGE, LONGEST, Storage, storage
 from tests.conftest import Server
+from tests.farm.clusters import Cluster
 from tests.scripts import ROOT, Process, Scripts, wait_until
 from upload_design import DESIGN_FILE
 
@@ -39,11 +41,14 @@ SEED = int(os.environ.get('EDW_CHAOS_SEED', '0')) or secrets.randbelow(2**31)
 STEPS = (('one', '0'), ('two', 'one'))
 IS_SHORT = SECONDS < 60
 LISTENERS = 3 if IS_SHORT else 4  # of each step
+OPTIONS = ('--workers', '2')
+NODES = 2  # of the farm, on which one listener more of each step works
 FIRST_DOCUMENTS = 60 if IS_SHORT else 200
 SMALL = 2000  # bytes of most files
 POISON = 15  # every so many documents has one that no step can be done on
 LEASE = 6.0  # seconds
 OF_SERVER = {'kill': 4, 'pause': 2, 'cut': 4, 'edit': 6, 'make_bad': 3, 'make_good': 4, 'add': 3, 'restart_server': 1}
+OF_FARM = {'kill_node': 2, 'restart_scheduler': 1}
 OF_FILES = {'kill_in_the_middle': 1, 'mislay': 2}
 MOST_SECONDS = SECONDS + 120.0  # until each kind of fault has been there
 CALM_DOWN = 120.0  # seconds after the last fault, in which everything has to be done
@@ -53,11 +58,18 @@ class Chaos:
     """The server behind a proxy, the listeners, and the faults."""
 
     def __init__(
-        self, scripts: Scripts, database: Database, proxy: Proxy, storage: Storage, folder: Path, port: int | None
+        self,
+        scripts: Scripts,
+        database: Database,
+        proxy: Proxy,
+        storage: Storage,
+        folder: Path,
+        port: int | None,
+        farm: Cluster | None,
     ) -> None:
         self.random = random.Random(SEED)
         self.counts: Counter[str] = Counter()
-        self.listeners: list[tuple[tuple[str, str], Process]] = []
+        self.listeners: list[tuple[tuple[str, ...], Process]] = []  # with name, place and options
         self.killed: list[Process] = []
         self.paused: list[tuple[float, Process]] = []
         self.made_bad: list[str] = []
@@ -67,6 +79,7 @@ class Chaos:
         self._scripts = scripts
         self._proxy = proxy
         self.storage = storage
+        self.farm = farm
         self._folder = folder
         self._server_port = port
         self._mislaid: list[tuple[float, str]] = []  # with the time to bring them back
@@ -77,8 +90,22 @@ class Chaos:
             self.server = self._scripts.start('local_couchdb.py', '--port', port, '--dir', folder)
             self.server.wait_for('embedded server, data in')
 
-    def start_listener(self, step: tuple[str, str]) -> None:
-        process = self._scripts.start('tests/chaos/journal_step.py', '--workers', '2', first=step)
+    def start_listeners(self) -> None:
+        for step in STEPS * LISTENERS:
+            self.start_listener((*step, *OPTIONS))
+        if self.farm is not None:
+            self.farm.start_scheduler()
+            self._start_nodes()
+            for step in STEPS:
+                self.start_listener((*step, '--farm', self.farm.address))
+
+    def _start_nodes(self) -> None:
+        assert self.farm is not None
+        for _ in range(NODES):
+            self.farm.start_worker(2)
+
+    def start_listener(self, step: tuple[str, ...]) -> None:
+        process = self._scripts.start('tests/chaos/journal_step.py', *step[2:], first=step[:2])
         self.listeners.append((step, process))
 
     def add_documents(self, number: int, size: int = SMALL, mislaid: bool = False) -> None:
@@ -102,7 +129,7 @@ class Chaos:
 
     @property
     def _weights(self) -> dict[str, int]:
-        return {**OF_SERVER, **OF_FILES, **self.storage.faults}
+        return {**OF_SERVER, **OF_FILES, **self.storage.faults, **(OF_FARM if self.farm else {})}
 
     @property
     def unseen(self) -> list[str]:
@@ -172,14 +199,14 @@ class Chaos:
                 self.paused.remove((due, process))
                 process.send(signal.SIGCONT)
 
-    def _running(self) -> list[tuple[tuple[str, str], Process]]:
+    def _running(self) -> list[tuple[tuple[str, ...], Process]]:
         paused = {process for _, process in self.paused}
         return [(step, process) for step, process in self.listeners if process not in paused]
 
     def _kill(self) -> None:
         self._kill_one(*self.random.choice(self._running()))
 
-    def _kill_one(self, step: tuple[str, str], process: Process) -> None:
+    def _kill_one(self, step: tuple[str, ...], process: Process) -> None:
         # Sometimes alone, sometimes with its heartbeat, as when a machine dies.
         if self.random.random() < 0.3:
             for pid in children(process.pid):
@@ -231,6 +258,19 @@ class Chaos:
 
     def _add(self) -> None:
         self.add_documents(self.random.randint(1, 30))
+
+    def _kill_node(self) -> None:
+        assert self.farm is not None
+        there = [worker for worker in self.farm.workers if worker.is_running()]
+        if there:
+            self.random.choice(there).send(signal.SIGKILL)
+            self.farm.start_worker(2)
+
+    def _restart_scheduler(self) -> None:
+        assert self.farm is not None and self.farm.scheduler is not None
+        self.farm.scheduler.kill()
+        self.farm.start_scheduler()
+        self._start_nodes()  # the others end with their scheduler
 
     def _restart_server(self) -> None:
         if self.server is not None:
@@ -287,11 +327,17 @@ def chaos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     direct.write_text(text.replace(server.url, f'http://127.0.0.1:{port}'))
     through_proxy = tmp_path / 'edw.ini'
     through_proxy.write_text(text.replace(server.url, f'http://127.0.0.1:{proxy.port}'))
-    with storage(tmp_path, MOST_SECONDS) as files_of_it, Scripts(through_proxy) as scripts:
+    (tmp_path / 'farm').mkdir()
+    has_farm = importlib.util.find_spec('distributed') is not None
+    with (
+        storage(tmp_path, MOST_SECONDS) as files_of_it,
+        Scripts(through_proxy) as scripts,
+        Cluster(tmp_path / 'farm') if has_farm else contextlib.nullcontext() as farm,
+    ):
         for file in (direct, through_proxy):
             file.write_text(file.read_text().replace('sps = sps', f'sps = {files_of_it.sps}'))
         database = Database(config.load(direct))
-        running = Chaos(scripts, database, proxy, files_of_it, tmp_path, port if own else None)
+        running = Chaos(scripts, database, proxy, files_of_it, tmp_path, port if own else None, farm)
         running.start_server()
         running.database.create()
         design.upload(running.database, design.read(DESIGN_FILE))
@@ -305,9 +351,10 @@ def test_chaos(chaos: Chaos, server: Server, tmp_path: Path) -> None:
     print(f'\nchaos for {SECONDS:g} s, EDW_CHAOS_SEED={SEED}')
     for what in chaos.storage.without:
         print('without', what)
+    if chaos.farm is None:
+        print('without a farm: the Python package distributed (requirements-farm.txt) is not here')
     chaos.add_documents(FIRST_DOCUMENTS)
-    for step in STEPS * LISTENERS:
-        chaos.start_listener(step)
+    chaos.start_listeners()
     begun_at = time.monotonic()
     command_lines = ''
     while (lasted := time.monotonic() - begun_at) < SECONDS or (chaos.unseen and lasted < MOST_SECONDS):
@@ -368,13 +415,16 @@ def check(doc: Document, mislaid: bool) -> None:
     assert [entry['name'] for entry in doc['process']] == (names[: names.index(poison)] if poison else names), doc
     assert doc['status'] == (f'{poison} failed' if poison else 'good')
     attempts = [(failure['process'], failure['attempt']) for failure in doc.get('failures', [])]
+    lost = [failure for failure in doc.get('failures', []) if failure['error'].startswith('WorkerGone: ')]
     if poison:
         # Put back to good by the operator in between, it has its attempts again.
         assert attempts[-3:] == [(poison, 1), (poison, 2), (poison, 3)] and len(attempts) % 3 == 0, doc
     elif mislaid:
-        assert all('No such file' in failure['error'] for failure in doc.get('failures', [])), doc
+        assert all('No such file' in failure['error'] for failure in doc.get('failures', []) if failure not in lost), (
+            doc
+        )
     else:
-        assert attempts == [], doc
+        assert len(attempts) == len(lost), doc  # with a node that was killed
     for entry in doc['process']:
         assert files.md5_of(entry['file']) == entry['md5sum']
     if doc['process']:

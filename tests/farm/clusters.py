@@ -13,8 +13,6 @@ from pathlib import Path
 
 from tests.scripts import ROOT, Process
 
-SERVES = {'DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES': '0'}
-
 
 @dataclass(frozen=True)
 class Event:
@@ -52,7 +50,7 @@ class Cluster:
         return f'{self.scheme}://127.0.0.1:{self.port}'
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {**os.environ, 'PYTHONPATH': str(ROOT), 'EDW_TEST_FOLDER': str(self.folder), **SERVES, **more}
+        return {**os.environ, 'PYTHONPATH': str(ROOT), 'EDW_TEST_FOLDER': str(self.folder), **more}
 
     def start_scheduler(self, *, first: tuple[str, ...] = (), **more: str) -> None:
         """Start it, on the port that it had before, if it had one."""
@@ -74,8 +72,10 @@ class Cluster:
         self.scheduler.wait_for('Scheduler at:')
         self.port = int(re.search(r't(?:cp|ls)://127.0.0.1:(\d+)', self.scheduler.output).group(1))
 
-    def start_worker(self, threads: int = 1, *options: str, first: tuple[str, ...] = (), **more: str) -> Process:
-        """Start a worker; it is there a moment later."""
+    def start_worker(
+        self, threads: int = 1, *options: str, at: tuple[str, ...] = (), first: tuple[str, ...] = (), **more: str
+    ) -> Process:
+        """Start a worker; it is there a moment later. `at` is where it listens, and where others find it."""
         name = f'w{next(self._names)}'
         worker = Process(
             [
@@ -85,8 +85,7 @@ class Cluster:
                 '--no-nanny',
                 '--nthreads',
                 str(threads),
-                '--host',
-                f'{self.scheme}://127.0.0.1',
+                *(at or ('--host', f'{self.scheme}://127.0.0.1')),
                 '--name',
                 name,
                 '--no-dashboard',
@@ -137,3 +136,8 @@ def is_running(pid: int) -> bool:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def behind(port: int, found_at: int, host: str = '127.0.0.1') -> tuple[str, ...]:
+    """Where a worker listens (`port`), and where others find it, as options."""
+    return '--listen-address', f'tcp://{host}:{port}', '--contact-address', f'tcp://{host}:{found_at}'

@@ -65,4 +65,13 @@ def callback(doc: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    raise SystemExit(listener.main(callback, name='far', after=0, failed='far failed', packages=('distributed',)))
+    raise SystemExit(
+        listener.main(
+            callback,
+            name='far',
+            after=0,
+            failed='far failed',
+            packages=('distributed',),
+            when=lambda doc: doc.get('do') != 'skip' or 'not for the farm',
+        )
+    )

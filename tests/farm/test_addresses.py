@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edw.database.client import Database
-from tests.farm.clusters import Cluster
-from tests.farm.conftest import STEP
+from tests.farm.clusters import Cluster, behind
+from tests.farm.conftest import STEP, Listen
+from tests.farm.slurm import free_port
+from tests.farm.test_scheduler_away import untouched
 from tests.loops import seed
 from tests.programs import program
 from tests.scripts import Scripts, wait_until
@@ -77,24 +79,42 @@ class Wire:
         target.close()
 
 
-@pytest.fixture
-def wire(cluster: Cluster) -> Iterator[Wire]:
-    made = Wire(cluster.port)
-    yield made
-    made.close()
-
-
-def test_no_secret_is_sent(cluster: Cluster, scripts: Scripts, database: Database, wire: Wire) -> None:
+def test_no_secret_is_sent(cluster: Cluster, scripts: Scripts, database: Database) -> None:
     with scripts.config.open('a') as stream:
         stream.write('[dashboard]\ndashboard_password = another-secret-77\n')
-    cluster.start_worker(1)
-    listener = scripts.listen(STEP, '--farm', f'tcp://127.0.0.1:{wire.port}')
-    (doc_id,) = seed(database, 1)
-    wait_until(lambda: database.get(doc_id)['process'])
-    assert listener.stop() == 0
-    assert doc_id.encode() in wire.seen and database.settings.dbname.encode() in wire.seen
+    port = free_port()
+    with contextlib.closing(Wire(cluster.port)) as to_scheduler, contextlib.closing(Wire(port)) as to_node:
+        cluster.start_worker(1, at=behind(port, to_node.port))
+        listener = scripts.listen(STEP, '--farm', f'tcp://127.0.0.1:{to_scheduler.port}')
+        (doc_id,) = seed(database, 1)
+        wait_until(lambda: database.get(doc_id)['process'])
+        assert listener.stop() == 0
+    assert doc_id.encode() in to_node.seen and database.settings.dbname.encode() in to_node.seen
     for secret in (database.settings.password, 'another-secret-77'):
-        assert secret.encode() not in wire.seen
+        assert secret.encode() not in to_node.seen + to_scheduler.seen
+
+
+def test_a_node_that_anybody_reaches_gets_nothing(cluster: Cluster, listen: Listen, database: Database) -> None:
+    port = free_port()
+    cluster.start_worker(1, at=behind(port, port, own_address()))
+    ids = seed(database, 1)
+    listener = listen()
+    listener.wait_for('whoever reaches a port of Dask runs code there')
+    assert untouched(database, ids)
+    assert listener.stop() == 0
+    listener = listen('--insecure')
+    wait_until(lambda: database.get(ids[0])['process'])
+    assert listener.stop() == 0
+
+
+def own_address() -> str:
+    """An address of this machine that others reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        try:
+            udp.connect(('192.0.2.1', 9))  # nothing is sent
+        except OSError:
+            pytest.skip('this machine has no address but the loopback')
+        return str(udp.getsockname()[0])
 
 
 def test_certificates(scripts: Scripts, database: Database, cluster: Cluster, tmp_path: Path) -> None:

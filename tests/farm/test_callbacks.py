@@ -105,6 +105,17 @@ def test_a_task_that_is_never_answered_goes_back_uncounted(
     assert listener.stop() == 0, listener.output
 
 
+def test_a_document_that_is_skipped_goes_to_no_node(cluster: Cluster, listen: Listen, database: Database) -> None:
+    cluster.start_worker(1)
+    listener = listen()
+    for what in ('skip', 'work'):
+        database.put({'_id': what, 'do': what, 'status': 'good', 'process': []})
+    wait_until(lambda: database.get('skip')['process'] and database.get('work')['process'])
+    (entry,) = database.get('skip')['process']
+    assert entry['skipped'] == 'not for the farm' and not cluster.begun('skip') and cluster.begun('work')
+    assert listener.stop() == 0
+
+
 def test_entries_failures_and_the_log_name_the_node(cluster: Cluster, listen: Listen, database: Database) -> None:
     unshare = program('unshare', package='util-linux')
     renamed = (unshare, '--uts', 'sh', '-c', 'echo node7 >/proc/sys/kernel/hostname && exec "$@"', 'sh')

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import time
 
+import pytest
+
 from edw.database.client import Database
 from tests.farm.clusters import Cluster, is_running
 from tests.farm.conftest import STEP, Listen
@@ -21,13 +23,17 @@ def untouched(database: Database, ids: list[str]) -> bool:
     return not any('claim' in doc or 'failures' in doc or doc['process'] for doc in docs)
 
 
-def test_a_scheduler_that_dies_and_comes_back(cluster: Cluster, listen: Listen, database: Database) -> None:
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
+def test_a_scheduler_that_ends_and_comes_back(
+    cluster: Cluster, listen: Listen, database: Database, how: signal.Signals
+) -> None:
     cluster.start_worker(2)
     listener = listen()
     ids = seed(database, 5, do='wait')
     wait_until(lambda: len(cluster.begun()) == 2)
     pids = [event.pid for event in cluster.begun()]
-    cluster.scheduler.kill()
+    cluster.scheduler.send(how)
+    wait_until(lambda: not cluster.scheduler.is_running())
     listener.wait_for('is away, and waited for')
     wait_until(lambda: not any(is_running(pid) for pid in pids))  # the worker ends, and they with it
     wait_until(lambda: not held(database, ids))

@@ -68,38 +68,23 @@ def test_a_worker_without_the_script(cluster: Cluster, scripts: Scripts, databas
     assert listener.stop() == 0
 
 
-def test_a_scheduler_without_the_suite(scripts: Scripts, cluster: Cluster, database: Database) -> None:
-    cluster.scheduler.kill()
-    cluster.start_scheduler(PYTHONPATH='')
-    cluster.start_worker(1)
-    assert_scheduler_is_refused(scripts, cluster, database, 'cannot import the suite')
-
-
-def test_a_scheduler_of_another_version(
-    scripts: Scripts, cluster: Cluster, database: Database, other_version: str
+@pytest.mark.parametrize(
+    'environment',
+    [{'PYTHONPATH': ''}, {'DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES': '3'}],
+    ids=['suite', 'setting'],
+)
+def test_a_scheduler_needs_nothing_of_the_suite(
+    cluster: Cluster, listen: Listen, database: Database, environment: dict[str, str]
 ) -> None:
     cluster.scheduler.kill()
-    cluster.start_scheduler(PYTHONPATH=other_version)
+    cluster.start_scheduler(**environment)
     cluster.start_worker(1)
-    assert_scheduler_is_refused(scripts, cluster, database, f'the suite is 0.9.9 there and {__version__} here')
-
-
-def test_a_scheduler_that_has_callbacks_run_again(scripts: Scripts, cluster: Cluster, database: Database) -> None:
-    cluster.scheduler.kill()
-    cluster.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES='3')
-    cluster.start_worker(1)
-    assert_scheduler_is_refused(scripts, cluster, database, 'its allowed-failures is 3')
-
-
-def assert_scheduler_is_refused(scripts: Scripts, cluster: Cluster, database: Database, words: str) -> None:
-    ids = seed(database, 5)
-    listener = scripts.listen(STEP, '--farm', cluster.address)
-    listener.wait_for(words)
-    assert untouched(database, ids)
-    cluster.scheduler.kill()
-    cluster.start_scheduler()
-    cluster.start_worker(1)
+    listener = listen()
+    seed(database, 1, do='kill the node')
+    for attempt in (1, 2, 3):
+        wait_until(lambda attempt=attempt: len(database.get('doc0000').get('failures', [])) == attempt)
+        cluster.start_worker(1)
+    assert len(cluster.begun()) == 3
+    ids = seed(database, 3, first=1)
     wait_until(lambda: all(database.get(doc_id)['process'] for doc_id in ids))
-    assert not any('failures' in database.get(doc_id) for doc_id in ids)
     assert listener.stop() == 0
-    assert listener.output.count(words) == 1, listener.output

@@ -29,7 +29,7 @@ def register(
     while_waiting: Callable[[], object] = lambda: None,
     **selection: object,
 ) -> Registered:
-    registrar = Registrar(database, lambda file: CONDITIONS, update)
+    registrar = Registrar(database, lambda file: (CONDITIONS, None), update)
     chosen = Selection(**selection)
     return registration.register(registrar, folder, chosen, settle, lambda batch: batch, lambda _: while_waiting())
 
@@ -277,9 +277,9 @@ def test_a_listener_that_claims_while_a_file_is_registered_anew(database: Databa
     register(database, tmp_path)
     file.write_bytes(b'root anew')
 
-    def claim(file: Path) -> dict[str, object]:
+    def claim(file: Path) -> tuple[dict[str, object], None]:
         database.put({**database.get('x'), 'claim': {'process': 's', 'worker': 'w', 'since': 1.0}})
-        return {}
+        return {}, None
 
     registrar = Registrar(database, claim, update=True)
     (looked_at,) = folders.look(tmp_path, Selection()).files

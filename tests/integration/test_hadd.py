@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import uproot
 
-from detector.acquisition import read_conditions, write_file
+from detector.acquisition import read_header, write_file
 from detector.analysis import analyse
 from detector.spectrum import read_energies
 from detector.traces import DataFileError
@@ -78,4 +78,4 @@ def test_a_file_that_root_wrote_is_analysed_as_ours(hadd: str, tmp_path: Path, c
     analyse(root, target)
     found = trees(target)['amplitudes']
     assert all(np.array_equal(found[branch], expected[branch]) for branch in expected)
-    assert read_conditions(root) == {'temperature': 0.0155}
+    assert read_header(root).conditions == {'temperature': 0.0155}

@@ -39,11 +39,13 @@ def attempts(exported: Exporter) -> dict[str, float]:
 
 
 def work_off(callback: Any, settings: Settings, exported: Exporter) -> None:
-    listener.Listener(callback, FIRST, settings, workers=1, batch=100, once=True, metrics=exported).run()
+    step = dataclasses.replace(FIRST, when=lambda doc: doc.get('skip') is None or 'not for it')
+    listener.Listener(callback, step, settings, workers=1, batch=100, once=True, metrics=exported).run()
 
 
 def test_attempts_are_counted_by_what_became_of_them(database: Database) -> None:
     fails, fails_once, lost, edited, done = seed(database, 5)
+    database.put({'_id': 'skipped', 'status': 'good', 'process': [], 'skip': True})
     calls: Counter[str] = Counter()
 
     def callback(doc: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def test_attempts_are_counted_by_what_became_of_them(database: Database) -> None
 
     exported = Exporter(FIRST)
     work_off(callback, database.settings, exported)
-    assert attempts(exported) == {'success': 2, 'retried': 3, 'failed': 1, 'lost': 2}
+    assert attempts(exported) == {'success': 2, 'skipped': 1, 'retried': 3, 'failed': 1, 'lost': 2}
     assert value(exported, 'edw_failures_total', kind='RuntimeError') == 4
     assert database.get(done)['process'][0]['name'] == database.get(fails_once)['process'][0]['name'] == 'first'
     assert value(exported, 'edw_callback_seconds_count') == sum(calls.values()) == 8

@@ -99,7 +99,9 @@ def lines(capsys: pytest.CaptureFixture[str], *arguments: str, config: str) -> l
 def test_the_list(database: Database, catalogue: list[Document], capsys: pytest.CaptureFixture[str]) -> None:
     config = str(database.settings.file)
     table = lines(capsys, 'ma22a000', '--status', 'any', config=config)
-    assert table[0].split() == ['document', 'status', 'time', 'quality', 'tags', 'file'] and len(table) == 8
+    assert (
+        table[0].split() == ['document', 'status', 'time', 'condition', 'quality', 'tags', 'file'] and len(table) == 8
+    )
     rows = json.loads('\n'.join(lines(capsys, '--step', 'signal_processing', '--json', config=config)))
     assert rows and all(row['path'] == f'/sps/signal_processing/{row["id"]}' for row in rows)
     paths = lines(capsys, '--step', 'signal_processing', '--paths', config=config)

@@ -38,7 +38,7 @@ def watched(
     database: Database, folder: Path, settle: float = 0, update: bool = False, **selection: object
 ) -> Iterator[None]:
     own = Database(database.settings)
-    registrar = Registrar(own, lambda file: {'name': file.name}, update)
+    registrar = Registrar(own, lambda file: ({'name': file.name}, None), update)
     watcher = Watcher(own, registrar, folder, Selection(**selection), settle)
     thread = threading.Thread(target=watcher.run)
     thread.start()
@@ -112,7 +112,7 @@ def test_conditions_that_no_document_can_hold(database: Database, folder: Path) 
     for name in ('a', 'b', 'c'):
         (folder / f'{name}.root').write_bytes(b'rootx')
     bad = {'a.root': float('nan'), 'b.root': '\ud800'}
-    registrar = Registrar(database, lambda file: {'x': bad.get(file.name, 1)})
+    registrar = Registrar(database, lambda file: ({'x': bad.get(file.name, 1)}, None))
     done = registration.register(registrar, folder, Selection(), 0, lambda batch: batch, print)
     assert len(done.new) == 1 and {file.name for file in done.refused} == set(bad) and registered(database) == {'c'}
     assert all('cannot be kept as JSON' in reason for reason in done.refused.values())
@@ -308,7 +308,7 @@ def test_the_next_run_of_the_same_machine_closes_a_run(database: Database, folde
 def test_runs_that_a_killed_watch_left_open_are_closed_at_the_next_start(database: Database, folder: Path) -> None:
     for name in ('ma22a000_000', 'ma22a001_000', 'ma22a002_000'):
         (folder / f'{name}.root').write_bytes(b'root')
-    registrar = Registrar(database, lambda file: {})
+    registrar = Registrar(database, lambda file: ({}, None))
     registration.register(registrar, folder, Selection(), 0, lambda batch: batch, print)
     (folder / 'ma22a000_000.root').unlink()  # moved away since
     assert not closed(database)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import uproot
 
-from detector.acquisition import draw_energies, read_conditions, write_file
+from detector.acquisition import draw_energies, read_header, write_file
 from detector.calibration import BARIUM_LINES, GERMANIUM_LINE
 from detector.optimum_filter import fit_pulses, make_filter
 from detector.pulses import DETECTORS, PRETRIGGER, SAMPLES, SAMPLING
@@ -77,7 +77,9 @@ def test_conditions_are_read_back(tmp_path: Path) -> None:
     # A path that looks like a URL or an object in a file.
     path = tmp_path / 'a:b c.root'
     write_file(path, 1, 1, CONDITIONS)
-    assert read_conditions(path) == CONDITIONS
+    assert read_header(path) == (CONDITIONS, None)
+    write_file(path, 1, 1, CONDITIONS, 'neutron')
+    assert read_header(path) == (CONDITIONS, 'neutron')
 
 
 def test_files_without_conditions(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_files_without_conditions(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / 'broken.root') as file:
         file['conditions'] = '{'
     for name in ('text', 'empty', 'none', 'broken', 'missing'):
-        assert read_conditions(tmp_path / f'{name}.root') is None
+        assert read_header(tmp_path / f'{name}.root').conditions is None
 
 
 def test_highest_energy_does_not_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

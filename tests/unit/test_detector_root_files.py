@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import uproot
 
-from detector.acquisition import read_conditions, write_file
+from detector.acquisition import read_header, write_file
 from detector.analysis import analyse
 from detector.pulses import SAMPLES
 from detector.spectrum import read_energies
@@ -128,7 +128,7 @@ def test_what_a_killed_process_leaves_is_said_to_be_unclosed(tmp_path: Path) -> 
     for path in killed:
         try:
             # The very last writes change nothing that is read.
-            assert same(analysed(path), whole) and read_conditions(path) == {'temperature': 0.0155}
+            assert same(analysed(path), whole) and read_header(path).conditions == {'temperature': 0.0155}
         except DataFileError as error:
             reasons.append(str(error).removeprefix(f'{path}: '))
     reasons.remove('not a ROOT file')  # its first bytes come after others

@@ -83,6 +83,22 @@ def test_next_attempt(failures: object, attempt: int) -> None:
     assert documents.next_attempt({'failures': failures}, 'a', 3) == attempt
 
 
+def test_the_last_file_is_found_behind_entries_that_name_none() -> None:
+    moved = {'name': 'first', 'file': '/x'}
+    for later in ([], [{'name': 'second', 'skipped': 'why'}], [{'name': 'second', 'file': 3}, None, 'odd']):
+        assert documents.entry_with_file({'process': [moved, *later]}) == moved
+    for process in ([], [{'name': 'first', 'skipped': 'why'}], None, 'odd', {}):
+        assert documents.entry_with_file({'process': process}) is None
+    doc = {'process': [moved, {'name': 'second', 'skipped': 'why'}]}
+    assert documents.entry_that_left(doc, 'second') is None and documents.entry_that_left(doc, 'first') == moved
+
+
+def test_a_skipped_pass_has_left_nothing_to_be_used_again() -> None:
+    entries = [{'name': 'move', 'md5sum': 'a'}, {'name': 'move', 'skipped': 'why'}, {'name': 'move', 'md5sum': 'b'}]
+    doc = {'superseded': [{'entries': entries}]}
+    assert [documents.pass_of(doc, 'move', md5sum) for md5sum in ('a', 'b', 'c')] == [1, 3, 4]
+
+
 def test_failures_that_are_no_list_are_kept() -> None:
     assert documents.with_failure({'failures': 'text'}, {'attempt': 1})['failures'] == ['text', {'attempt': 1}]
 

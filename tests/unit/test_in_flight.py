@@ -99,6 +99,18 @@ def test_the_pace_is_told_to_the_policy(bench: Bench) -> None:
     assert bench.policy.target > 1
 
 
+def test_what_is_skipped_is_written_and_tells_nothing_of_pace_and_places(bench: Bench) -> None:
+    step = Step('first', 0, 'first failed', when=lambda doc: 'not for it')
+    bench.in_flight = InFlight(bench.engine, step, SETTINGS, bench.policy, UNHEARD, bench.inbox)
+    bench.policy.wait.place_away('the disk is full')
+    bench.claim('a')
+    assert bench.in_flight.load == Load(running=1) and bench.engine.given == {}
+    bench.happen()
+    (version,) = bench.write()
+    assert version['process'][0]['skipped'] == 'not for it' and 'claim' not in version
+    assert bench.policy.target == 1 and bench.policy.wait.waits
+
+
 def test_what_the_engine_could_not_run_goes_back_and_no_attempt_is_counted(bench: Bench) -> None:
     bench.claim('a')
     bench.engine.begin('a')

@@ -162,3 +162,10 @@ def test_where_an_error_was_raised() -> None:
         shown = raised_at(end_of_traceback(error))
     assert shown.startswith('File "') and shown.endswith("in inner raise ValueError('several\\nlines')")
     assert raised_at('ValueError: cut off') == ''
+
+
+def test_what_was_cut_comes_before_what_replaced_it_at_the_same_moment() -> None:
+    """As when a run is complete anew."""
+    cut = {'time': 2.0, 'from': 'run_complete', 'entries': [{'name': 'run_complete', 'finished': 1.0}]}
+    doc = {'process': [{'name': 'run_complete', 'finished': 2.0}], 'superseded': [cut]}
+    assert [event.what for event in timeline(doc)][1:] == ['superseded', 'requeued', 'done']
