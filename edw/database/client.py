@@ -245,8 +245,8 @@ class Database:
         return self._view(viewname, query)
 
     def design_info(self, design: str) -> dict[str, Any]:
-        """State of the design document's index."""
-        index = self._request_with('name', 'GET', f'{design}/_info').get('view_index')
+        """State of the design document's index; empty where the server has none to tell, as the embedded one."""
+        index = self._request_with('view_index', 'GET', f'{design}/_info')['view_index']
         return index if isinstance(index, dict) else {}
 
     def longpoll(self, since: str | int, *, limit: int = 1, **query: Any) -> dict[str, Any]:

@@ -116,7 +116,8 @@ def test_it_ends_in_order_and_takes_open_pages_with_it(database: Database, scrip
     for stream in streams:
         stream.close()
         assert stream.ended.is_set()
-    assert dashboard.output.splitlines() == [f'dashboard at {url}']
+    where, said = dashboard.output.splitlines()
+    assert f' database {database.url}' in where and said == f'dashboard at {url}'
 
 
 def test_it_ends_although_the_database_does_not_answer(
@@ -152,7 +153,8 @@ def test_a_port_that_is_taken_is_said_in_one_line(database: Database, scripts: S
         port = other.getsockname()[1]
         run = scripts.run('dashboard.py', '--port', str(port))
     assert run.returncode == 1
-    assert run.stderr == f'error: port {port} on 127.0.0.1 is taken by another program. Choose one with --port.\n'
+    _, error = run.stderr.splitlines()
+    assert error == f'error: port {port} on 127.0.0.1 is taken by another program. Choose one with --port.'
 
 
 def test_without_a_design_document_it_says_what_to_do(empty_database: Database, scripts: Scripts) -> None:

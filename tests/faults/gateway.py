@@ -40,7 +40,7 @@ class Gateway:
     """Forwards requests to a server.
 
     `answers(request)` may answer one itself, `refuses(doc)` may give the row of a document that is written, which then
-    does not reach the server, and `patience` is how many seconds a request may take before it is cut.
+    does not reach the server, and `patience` is how many seconds a feed may take before it is cut.
     """
 
     def __init__(self, server: str) -> None:
@@ -107,7 +107,9 @@ class Gateway:
 
             def forward(self, body: bytes) -> None:
                 connection = self.upstream(body)
-                if gateway.patience is not None:
+                timer = None
+                # Of others it would be a matter of the machine, whether they are answered in time.
+                if gateway.patience is not None and 'feed=longpoll' in self.path:
                     # Both ways: the server must not go on with what nobody waits for.
                     timer = threading.Timer(gateway.patience, self.cut, [connection.sock])
                     timer.daemon = True
@@ -122,7 +124,7 @@ class Gateway:
                 while data := response.read1(65536):
                     self.wfile.write(f'{len(data):x}\r\n'.encode() + data + b'\r\n')
                 self.wfile.write(b'0\r\n\r\n')
-                if gateway.patience is not None:
+                if timer is not None:
                     timer.cancel()
 
             def forward_docs(self, docs: list[dict[str, Any]]) -> None:

@@ -42,6 +42,12 @@ def test_an_index_belongs_to_the_functions_and_not_to_the_name(empty_database: D
     assert len(empty_database.view(f'{NEW["_id"]}/_view/waiting', reduce=False)['rows']) == 20
 
 
+def test_the_state_of_an_index_can_be_asked_for(empty_database: Database) -> None:
+    # As it is while views are built that take their time.
+    design.upload(empty_database, OLD)
+    assert isinstance(empty_database.design_info(OLD['_id']), dict)
+
+
 def test_an_older_one_serves_until_the_views_are_built(empty_database: Database, server: Server) -> None:
     design.upload(empty_database, OLD)
     seed(empty_database, 20)

@@ -57,7 +57,7 @@ COMPLETE = {'name': 'run_complete', 'log': '4 files are past signal_processing, 
 
 
 def state_html(doc: Any) -> str:
-    return render.html('run_state.html', state=state_of(doc), conditions=[])
+    return render.html('run_state.html', state=state_of(doc), kinds=[])
 
 
 def test_a_run_is_shown_with_its_state_and_what_its_summary_found() -> None:
