@@ -138,7 +138,7 @@ def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     storage = _storage(target)
     with _in_folder_of(target):
         size = storage.size(target.path)
-    if size is not None and storage.md5(target.path) == md5sum:
+    if size is not None and _md5_there(storage, target) == md5sum:
         return False, size, ''
     with _in_folder_of(target):
         storage.check_folder(target.folder)
@@ -210,10 +210,9 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
     aside = ''
     for _ in range(MOST_LOOKS):
         if storage.size(target.path) is not None:
-            try:
-                found = storage.md5(target.path)
-            except (FileNotFoundError, Absent):
-                continue  # somebody else has set it aside
+            found = _md5_there(storage, target)
+            if found is None:
+                continue
             if found == md5sum:  # somebody else has done the same meanwhile
                 storage.remove(target.beside(part).path)
                 return aside
@@ -225,6 +224,14 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
             continue  # it came since it was looked for, and may be gone again
         return aside
     raise StepError(f'{redact(target.location)} is being written by somebody else', NAME_IN_USE)
+
+
+def _md5_there(storage: Storage, target: Place) -> str | None:
+    """The md5 of a file that was there a moment ago; None where somebody has set it aside since."""
+    try:
+        return storage.md5(target.path)
+    except (FileNotFoundError, Absent):
+        return None
 
 
 def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
@@ -239,15 +246,29 @@ def _set_aside(storage: Storage, target: Place, md5sum: str) -> str:
         return ''  # somebody else has set it aside
     except Exists:
         return ''  # somebody else is setting it aside: where links are used, it has both names for a moment
-    if storage.md5(aside.path) != md5sum:
+    found = storage.md5(aside.path)
+    if found != md5sum:
         # Somebody else has set it aside, and put the right one there, since its md5 was read: back with that.
-        with contextlib.suppress(StepError):  # there is another one already
-            storage.rename(aside.path, target.path)
+        _put_back(storage, aside, target, found)
         return ''
     log.warning(
         '%s was there already with another md5: it is set aside as %s', redact(target.location), redact(aside.location)
     )
     return aside.location
+
+
+def _put_back(storage: Storage, aside: Place, target: Place, md5sum: str) -> None:
+    """Give a file with this md5 its name again, or remove it where others have brought the same meanwhile."""
+    for _ in range(MOST_LOOKS):
+        try:
+            storage.rename(aside.path, target.path)
+        except Exists:
+            there = _md5_there(storage, target)
+            if there == md5sum:
+                storage.remove(aside.path)
+            elif there is None:
+                continue
+        return
 
 
 def _check_name(storage: Storage, target: Place) -> None:
