@@ -26,14 +26,15 @@ GROUPS = {
 
 
 # What takes long for what it shows, or needs a large package: odd values of every option of every script, storage of
-# other machines, clocks that are set, ROOT. `make test` leaves it out; `make test-long` runs it, before a release and
-# after changes to what it is about.
+# other machines, clocks that are set, ROOT; and the scripts of 2013, which wait for the next change when they lose a
+# race. `make test` leaves it out; `make test-long` runs it, before a release and after changes to what it is about.
 LONG = (
     'tests/farm/',
     'tests/acceptance/test_clock.py',
     'tests/acceptance/test_night.py',
     'tests/acceptance/test_odd_arguments.py',
     'tests/acceptance/test_odd_documents.py',
+    'tests/acceptance/test_original_scripts.py',
     'tests/acceptance/test_streams.py',
     'tests/acceptance/test_tour.py',
     'tests/integration/test_hadd.py',

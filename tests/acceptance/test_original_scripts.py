@@ -13,7 +13,7 @@ from edw.database.client import Database
 from edw.telling import presence
 from edw.transfer import make_new_folder
 from tests.acceptance.original_scripts import HOSTNAME
-from tests.scripts import Scripts, wait_until
+from tests.scripts import Process, Scripts, wait_until
 
 ORIGINAL = Path(__file__).with_name('original_scripts.py')
 STEPS = ['move_to_sps', 'signal_processing']
@@ -46,6 +46,20 @@ def by_whom(doc: dict[str, Any]) -> list[tuple[str, bool]]:
     """
     done = [(entry['name'], entry['hostname'] == HOSTNAME) for entry in doc['process']]
     return [one for number, one in enumerate(done) if not one[1] or one not in done[:number]]
+
+
+def wait_for_both(database: Database, ids: list[str], *processes: Process) -> None:
+    """Wait until both steps were done on all of the documents."""
+
+    def behind() -> dict[str, list[tuple[str, bool]]]:
+        done = {doc_id: by_whom(doc) for doc_id, doc in database.existing(ids).items()}
+        return {doc_id: steps for doc_id, steps in done.items() if len(steps) != len(STEPS)}
+
+    try:
+        wait_until(lambda: not behind(), every=0.2)
+    except AssertionError:
+        said = '\n'.join(process.output for process in processes)
+        raise AssertionError(f'not so after all the time: {behind()}\n{said}') from None
 
 
 @pytest.fixture
@@ -82,7 +96,7 @@ def test_each_step_is_done_once_by_whoever_listens_for_it(
     assert scripts.call('annotate.py', f'{runs[1]}_000', f'{runs[0]}_001', *told).returncode == 0
     runs.append(seed(scripts))
     ids = [f'{run}_{number:03d}' for run in runs for number in range(2)]
-    wait_until(lambda: all(len(by_whom(doc)) == 2 for doc in database.existing(ids).values()), every=0.2)
+    wait_for_both(database, ids, its, own)
 
     # Held, and what comes while that is so: their listener looks at the whole view at each change.
     assert scripts.call('reprocess.py', '--yes', '--from', theirs, held).returncode == 0
@@ -94,7 +108,7 @@ def test_each_step_is_done_once_by_whoever_listens_for_it(
     completed = {run: database.get(run) for run in (runs[0], runs[1], runs[2])}
     runs.append(original_makes(scripts))
     ids += [f'{runs[-1]}_{number:03d}' for number in range(2)]
-    wait_until(lambda: all(len(by_whom(doc)) == 2 for doc in database.existing(ids).values()), every=0.2)
+    wait_for_both(database, ids, its, own)
     assert own.stop() == 0 and its.is_running()
 
     found = documents(database)
