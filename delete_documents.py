@@ -39,8 +39,7 @@ MAX_NAMED = 10  # documents that are named
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     arguments = _arguments(argv)
-    if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
-        raise SettingsError('There is no terminal to ask at. Give --yes to delete, or --dry-run to look only.')
+    cli.check_asking(arguments, 'delete')
     settings = config.load(arguments.config)
     if arguments.with_files and is_url(settings.sps):
         raise SettingsError(f'{settings.sps}: files are deleted on the machine that has them; run it there.')
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(plan, arguments.with_files)
     if arguments.dry_run or not plan.candidates:
         return 1 if plan.refused else 0
-    if not (arguments.yes or _confirmed(plan)):
+    if not (arguments.yes or cli.is_confirmed(f'Delete {_counted(plan)}')):
         print('nothing was deleted')
         return 1
     return 0 if delete(database, plan, arguments.with_files) and not plan.refused else 1
@@ -109,11 +108,6 @@ def _counted(plan: Plan) -> str:
 def _tell(refused: dict[str, str]) -> None:
     for doc_id, reason in refused.items():
         print(f'error: {safe(doc_id)}: left alone: {safe(reason)}', file=sys.stderr)
-
-
-def _confirmed(plan: Plan) -> bool:
-    print(f'Delete {_counted(plan)}? [y/N] ', end='', flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 
 def _arguments(argv: Sequence[str] | None) -> Namespace:

@@ -89,8 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SettingsError('Files are deleted on the machine that has them: give their FOLDER there.')
     if arguments.watch is not None:
         return _watch(settings, arguments)
-    if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
-        raise SettingsError('There is no terminal to ask at. Give --yes to delete, or --dry-run to look only.')
+    cli.check_asking(arguments, 'delete')
     database = Database(settings)
     print('database', database.place(), flush=True)
     return (_once_superseded if arguments.superseded else _once)(database, arguments)
@@ -139,7 +138,7 @@ def _once_superseded(database: Database, arguments: argparse.Namespace) -> int:
         print(f'kept: {count}, {safe(reason)}')
     if arguments.dry_run or not files:
         return 0
-    if not (arguments.yes or _answer(f'Delete {number(files, SUPERSEDED)}')):
+    if not (arguments.yes or cli.is_confirmed(f'Delete {number(files, SUPERSEDED)}')):
         print('nothing was deleted')
         return 1
     return delete_superseded(database, arguments.folder, before, plan)
@@ -391,12 +390,7 @@ def _terms(settings: Settings, arguments: argparse.Namespace) -> Terms:
 def _confirmed(plan: Plan, keep_free: float | None) -> bool:
     until = '' if keep_free is None else f', or others where copies are bad, until {100 * keep_free:g} % are free'
     parts = f', and {number(len(plan.parts), PARTS)}' if plan.parts else ''
-    return _answer(f'Delete {number(len(plan.chosen), "original")}{until}{parts}')
-
-
-def _answer(question: str) -> bool:
-    print(f'{question}? [y/N] ', end='', flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+    return cli.is_confirmed(f'Delete {number(len(plan.chosen), "original")}{until}{parts}')
 
 
 def _days(text: str) -> float:

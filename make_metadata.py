@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from edw import cli, config, files, logs
 from edw.database import design, storable, views
 from edw.database.client import Database
-from edw.errors import EdwError, SettingsError
+from edw.errors import EdwError, NoSuchRun, SettingsError
 from edw.model.documents import Document
 from edw.registering import catalogue, folders, names, registration, runs
 from edw.registering.folders import Selection
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--recursive', action='store_true', help='those in the folders below DIR, too')
     parser.add_argument(
         '--done-mark',
-        type=_mark,
+        type=_text_without(names.mark_problem),
         metavar='PATTERN',
         help='a file is finished when there is a file of this name beside it, with {file}, {id} or {run} for its own',
     )
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         '--condition',
-        type=_condition,
+        type=_text_without(names.condition_problem),
         metavar='NAME',
         help='the kind of run: calibration, background, neutron, ...; a file whose header says another one is refused',
     )
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     naming.add_argument('--run', type=_run, metavar='NAME', help='the run of all these files')
     naming.add_argument(
         '--run-pattern',
-        type=_run_pattern,
+        type=_text_without(names.run_pattern_problem),
         metavar='PATTERN',
         help='what tells the run of a file: its name without .root, as the shell has it, with {run} for the run: '
         "'{run}_*', or '{run}/*' where the folder has its name",
@@ -187,7 +187,7 @@ def close(database: Database, run: str) -> int:
     """Close a run."""
     design.check(database, views=(views.RUNS,))
     if not views.total(database, views.RUNS, startkey=[run], endkey=[run, views.LAST]):
-        raise EdwError(f'{database.url} has no documents of a run {run!r}')
+        raise NoSuchRun(database.url, run)
     is_new = catalogue.close_run(database, run, time.time(), runs.condition_of(database, run))
     print(f'run {run} is closed' if is_new else f'run {run} was closed already')
     return 0
@@ -320,27 +320,20 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _mark(text: str) -> str:
-    if problem := names.mark_problem(text):
-        raise argparse.ArgumentTypeError(problem)
-    return text
+def _text_without(problem_of: Callable[[str], str | None]) -> Callable[[str], str]:
+    """Type of an option that is a text, but for one with a problem."""
 
+    def checked(text: str) -> str:
+        if problem := problem_of(text):
+            raise argparse.ArgumentTypeError(problem)
+        return text
 
-def _condition(text: str) -> str:
-    if problem := names.condition_problem(text):
-        raise argparse.ArgumentTypeError(problem)
-    return text
+    return checked
 
 
 def _run(text: str) -> str:
     if not names.usable_as_run(text):
         raise argparse.ArgumentTypeError(f'{text!r} can be no name of a run')
-    return text
-
-
-def _run_pattern(text: str) -> str:
-    if problem := names.run_pattern_problem(text):
-        raise argparse.ArgumentTypeError(problem)
     return text
 
 

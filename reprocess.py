@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
     selection, change = _selection(parser, arguments), _change(parser, arguments)
-    if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
-        raise SettingsError('There is no terminal to ask at. Give --yes to requeue, or --dry-run to look only.')
+    cli.check_asking(arguments, 'requeue')
     database = Database(config.load(arguments.config))
     print('database', database.place(), flush=True)
     if selection.viewname is not None:
@@ -84,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not plan.revisions:
         return 0 if plan.left.is_complete and not plan.missing else 1
-    if not (arguments.yes or _confirmed(len(plan.revisions))):
+    if not (arguments.yes or cli.is_confirmed(f'Requeue {len(plan.revisions)} documents')):
         print('nothing was changed')
         return 1
     done = write(database, plan, change, arguments.force)
@@ -273,11 +272,6 @@ def _change(parser: ArgumentParser, arguments: Namespace) -> Change:
     if not arguments.step:
         parser.error('--from needs the name of a step')
     return partial(reprocessing.cut_before, step=arguments.step, now=time.time(), hostname=socket.gethostname())
-
-
-def _confirmed(number: int) -> bool:
-    print(f'Requeue {number} documents? [y/N] ', end='', flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 
 def _named(items: list[str], separator: str = ', ') -> str:

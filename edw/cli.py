@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from edw import __version__
 from edw.config import LAST_PORT, LONGEST, MOST, MOST_WORKERS
-from edw.errors import EdwError
+from edw.errors import EdwError, SettingsError
 from edw.redact import redact
 
 LOOPBACK = '127.0.0.1'
@@ -85,6 +85,18 @@ def host(text: str) -> str:
     except UnicodeError:
         raise argparse.ArgumentTypeError(f'{text!r} can be no name of a host') from None
     return text
+
+
+def check_asking(arguments: argparse.Namespace, to: str) -> None:
+    """Raises SettingsError where nobody is there to be asked, and neither `--yes` nor `--dry-run` was given."""
+    if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
+        raise SettingsError(f'There is no terminal to ask at. Give --yes to {to}, or --dry-run to look only.')
+
+
+def is_confirmed(question: str) -> bool:
+    """Whether somebody at the terminal says yes."""
+    print(f'{question}? [y/N] ', end='', flush=True)
+    return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 
 def _whole(text: str, least: int, most: int) -> int:

@@ -92,6 +92,14 @@ class NoSuchStep(EdwError):
     """No document has ever been at a step of this name."""
 
 
+class NoSuchRun(EdwError):
+    """No document is of a run of this name."""
+
+    def __init__(self, database: str, run: str) -> None:
+        """`database` is its URL."""
+        super().__init__(f'{database} has no documents of a run {run!r}')
+
+
 class StepError(EdwError):
     """A step could not be done on this document now; another attempt may succeed.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edw.database import design, views
 from edw.database.client import Database, batches
-from edw.errors import DatabaseError, EdwError, Unprocessable
+from edw.errors import DatabaseError, EdwError, NoSuchRun, Unprocessable
 from edw.model.documents import RUN_COMPLETE, Document, entry_of, is_skipped
 
 BATCH = 500  # documents read in one request
@@ -76,7 +76,7 @@ def documents_of_run(database: Database, run: str) -> Iterator[Document]:
     design.check(database, views=(views.RUNS,))
     ids = views.ids_of_run(database, run)
     if not ids:
-        raise EdwError(f'{database.url} has no documents of a run {run!r}')
+        raise NoSuchRun(database.url, run)
     for batch in batches(ids, BATCH):
         present = database.existing(batch)
         yield from (present[doc_id] for doc_id in batch if doc_id in present)

@@ -71,7 +71,7 @@ def plan(database: Database, names: Iterable[str], with_files: bool) -> Plan:
             _consider(doc, doc['_id'] in in_conflict, with_files, found)
     # A run of which no file is left goes along.
     whole = [run for run in sorted(runs) if run not in ids and set(views.ids_of_run(database, run)) <= ids.keys()]
-    for doc in database.existing(whole).values() if whole else ():
+    for doc in database.existing(whole).values():
         if is_run(doc):
             _consider(doc, bool(database.conflicts([doc['_id']])), with_files, found)
     found.candidates.sort(key=lambda one: one.is_run)

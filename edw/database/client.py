@@ -278,8 +278,13 @@ class Database:
         return self._request_with('rows', 'GET', path, parameters)
 
     def _rows_of(self, doc_ids: Iterable[str], query: dict[str, Any]) -> list[dict[str, Any]]:
-        """Rows of `_all_docs` for some ids; none for what is no id, which would make the server refuse all."""
+        """Rows of `_all_docs` for some ids; none for what is no id, which would make the server refuse all.
+
+        Without an id the server is not asked.
+        """
         keys = [doc_id for doc_id in doc_ids if _is_text(doc_id)]
+        if not keys:
+            return []
         rows: list[dict[str, Any]] = self._request_with('rows', 'POST', '_all_docs', query, {'keys': keys})['rows']
         return rows
 

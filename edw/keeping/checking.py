@@ -161,7 +161,7 @@ class Recorder:
         """Write what was put off, once; returns the reasons for what is not written."""
         later, self._later = self._later, []
         unwritten = {}
-        current = self._database.existing([doc['_id'] for doc, _ in later]) if later else {}
+        current = self._database.existing(doc['_id'] for doc, _ in later)
         again = []
         for doc, looked in later:
             now = current.get(doc['_id'])

@@ -7,7 +7,7 @@ from typing import Any
 
 from edw.database import views
 from edw.database.client import Database, batches
-from edw.errors import EdwError
+from edw.errors import NoSuchRun
 from edw.model.documents import Document
 
 PAGE = 500  # documents in one request
@@ -37,6 +37,6 @@ def _ids_of(database: Database, runs: Sequence[str]) -> list[str]:
     for run in runs:
         found = views.ids_of_run(database, run)
         if not found:
-            raise EdwError(f'{database.url} has no documents of a run {run!r}')
+            raise NoSuchRun(database.url, run)
         ids.update(dict.fromkeys(found))
     return list(ids)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edw.database import design, views
 from edw.database.client import Database
-from edw.errors import EdwError, NoSuchStep
+from edw.errors import NoSuchRun, NoSuchStep
 from edw.model import documents
 from edw.model.chain import Place, unheard_of
 from edw.model.documents import Document
@@ -87,7 +87,7 @@ def of_run(database: Database, run: str) -> Listing:
 def _of_run(database: Database, run: str) -> list[dict[str, Any]]:
     rows = status.rows_of_run(database, run)
     if not rows:
-        raise EdwError(f'{database.url} has no documents of a run {run!r}')
+        raise NoSuchRun(database.url, run)
     return rows
 
 
@@ -98,7 +98,7 @@ def _listing(database: Database, ids: list[str], total: int) -> Listing:
 
 def _read(database: Database, ids: Iterable[str]) -> list[Document]:
     ids = [*ids]
-    present = database.existing(ids) if ids else {}
+    present = database.existing(ids)
     return [present[doc_id] for doc_id in ids if doc_id in present]
 
 

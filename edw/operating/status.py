@@ -241,8 +241,6 @@ def throughput(database: Database, hours: float) -> dict[str, list[tuple[float, 
 def runs(database: Database, limit: int, skip: int = 0) -> list[RunStatus]:
     """The last `limit` runs behind the `skip` last ones: those with the newest files first."""
     last = last_runs(database, skip + limit)[skip:]
-    if not last:
-        return []
     own = database.existing(run for run, _ in last if run and not run.startswith('_'))
     found = [_run_status(database, run, newest, own.get(run)) for run, newest in last]
     return [run for run in found if run.documents]  # the others were deleted between the requests

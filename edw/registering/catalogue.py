@@ -66,7 +66,7 @@ def insert(database: Database, docs: list[Document], on_batch: Callable[[int], o
     for batch in batches(docs, BATCH):
         rows = database.bulk_docs(batch)
         taken = {doc['_id']: row for doc, row in zip(batch, rows, strict=True) if row.get('error')}
-        present = database.existing(taken) if taken else {}
+        present = database.existing(taken)
         for doc in batch:
             if doc['_id'] in taken and present.get(doc['_id'], {}).get('md5sum') != doc['md5sum']:
                 row = taken[doc['_id']]

@@ -46,14 +46,20 @@ def retire(cluster: Cluster, worker: Process) -> None:
     subprocess.run([sys.executable, '-c', code], check=True, timeout=60, capture_output=True)
 
 
-@pytest.mark.parametrize('stop', [kill, terminate, retire])
-def test_a_worker_that_ends_costs_one_attempt_of_what_it_ran(
-    cluster: Cluster, listen: Listen, database: Database, stop: Callable[[Cluster, Process], None]
-) -> None:
+def begun_on_one(cluster: Cluster, listen: Listen, database: Database) -> tuple[Process, Process]:
+    """A node and a listener, whose callback runs there, and waits."""
     worker = cluster.start_worker(1)
     listener = listen()
     seed(database, 1, do='wait')
     wait_until(cluster.begun)
+    return worker, listener
+
+
+@pytest.mark.parametrize('stop', [kill, terminate, retire])
+def test_a_worker_that_ends_costs_one_attempt_of_what_it_ran(
+    cluster: Cluster, listen: Listen, database: Database, stop: Callable[[Cluster, Process], None]
+) -> None:
+    worker, listener = begun_on_one(cluster, listen, database)
     (first,) = cluster.begun()
     cluster.start_worker(1)  # where Dask would begin it again at once
     listener.wait_for('has room for 2 callbacks')
@@ -106,10 +112,7 @@ def test_a_document_that_kills_its_node_fails_like_any_other(
 def test_a_result_that_is_lost_with_its_node_is_not_computed_again_unseen(
     cluster: Cluster, listen: Listen, database: Database
 ) -> None:
-    worker = cluster.start_worker(1)
-    listener = listen()
-    seed(database, 1, do='wait')
-    wait_until(cluster.begun)
+    worker, listener = begun_on_one(cluster, listen, database)
     cluster.start_worker(1)
     listener.wait_for('has room for 2 callbacks')
     # The callback ends, but what is to tell of it does not, and then is gone with the result.
@@ -127,10 +130,7 @@ def test_a_result_that_is_lost_with_its_node_is_not_computed_again_unseen(
 def test_a_result_that_was_sent_before_its_node_died_counts(
     cluster: Cluster, listen: Listen, database: Database
 ) -> None:
-    worker = cluster.start_worker(1)
-    listener = listen()
-    seed(database, 1, do='wait')
-    wait_until(cluster.begun)
+    worker, listener = begun_on_one(cluster, listen, database)
     listener.send(signal.SIGSTOP)  # it hears nothing while the callback ends, and the node does, too
     cluster.go()
     running = 'sum(len(guest._running) for guest in dask_worker.plugins["edw"]._guests)'
