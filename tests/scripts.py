@@ -21,7 +21,7 @@ from edw import cli
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 60.0  # seconds after which a test gives up waiting
 OFTEN, SELDOM = 0.02, 0.25  # seconds between two looks at what is waited for
-# For `call`, where the processes of the analysis are not what a test is about: each takes 0.9 s of CPU to start.
+# For `call`, where the processes of the analysis are not what a test is about: each takes 0.7 s of CPU to start.
 ANALYSIS = ('listen_analysis1.py', '--once', '--engine', 'threads')
 
 

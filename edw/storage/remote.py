@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
-from fsspec.registry import known_implementations
-
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import places
@@ -321,6 +318,10 @@ def _close_all(storages: dict[tuple[int, str, str], Storage]) -> None:
 
 
 def _class_of(scheme: str) -> Any:
+    # Imported here: it takes a tenth of the start of every script, most of which only ever see local files.
+    import fsspec
+    from fsspec.registry import known_implementations
+
     try:
         return fsspec.get_filesystem_class(scheme)
     except ImportError as error:
