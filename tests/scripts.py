@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -139,13 +140,29 @@ def called(main: Callable[[list[str]], int], *arguments: str) -> subprocess.Comp
     stdout, stderr = (
         io.TextIOWrapper(io.BytesIO(), 'utf-8', errors, write_through=True) for errors in ('strict', 'backslashreplace')
     )
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), _own_log(), _own_signals():
+    with (
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+        _nobody_to_ask(),
+        _own_log(),
+        _own_signals(),
+    ):
         try:
             code = cli.ending(partial(main, list(arguments)))
         except SystemExit as ended:
             code = ended.code  # of argparse
     said = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]
     return subprocess.CompletedProcess(arguments, code, *said)
+
+
+@contextlib.contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    before = sys.stdin
+    with open(os.devnull, encoding='utf-8') as sys.stdin:
+        try:
+            yield
+        finally:
+            sys.stdin = before
 
 
 @contextlib.contextmanager

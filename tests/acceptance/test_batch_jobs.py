@@ -59,7 +59,7 @@ def test_what_batch_systems_send_is_a_clean_stop(scripts: Scripts, database: Dat
 
 
 def test_an_option_that_a_thread_does_not_have(scripts: Scripts) -> None:
-    done = scripts.run(STEP, '--engine', 'threads', '--timeout', '3')
+    done = scripts.call('listen_newfiles.py', '--engine', 'threads', '--timeout', '3')
     assert done.returncode == 2 and '--timeout goes with --engine processes' in done.stderr
 
 

@@ -187,7 +187,7 @@ def test_ctrl_c_at_the_question_changes_nothing(scripts: Scripts, database: Data
 def test_without_a_terminal_nothing_is_done_unasked(scripts: Scripts, database: Database) -> None:
     seed(database, 2, status='f')
     before = sequence(database)
-    done = scripts.run('reprocess.py', '--failed')
+    done = scripts.call('reprocess.py', '--failed')
     assert done.returncode == 2 and '--yes' in done.stderr and len(done.stderr.splitlines()) == 1
     assert sequence(database) == before
 

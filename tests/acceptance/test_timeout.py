@@ -121,5 +121,5 @@ def test_a_callback_that_no_other_process_finds(database: Database) -> None:
 
 @pytest.mark.parametrize('text', ['0', '-1', 'nan', 'inf', 'soon'])
 def test_bad_time_limits(scripts: Scripts, text: str) -> None:
-    done = scripts.run(STEP, '--timeout', text)
+    done = scripts.call('listen_newfiles.py', '--timeout', text)
     assert done.returncode == 2 and 'number of seconds' in done.stderr
