@@ -319,6 +319,7 @@ def test_only_what_an_older_version_made_is_done_again(scripts: Scripts, databas
     for number, version in enumerate(('1', '2')):
         database.put({'_id': f'x{number}', 'run': 'r', 'status': 'good', 'process': []})
         assert once(step, database.settings, name='s', version=version) == 0
+    database.put({'_id': 'y', 'run': 'other', 'status': 'good', 'process': []})
     for arguments, ids in (
         (('--version-below', '2'), ['x0']),
         (('--version-below', '2', '--run', 'other'), []),
