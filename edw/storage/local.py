@@ -87,7 +87,7 @@ class Local:
                 raise Exists(f'{new} is there already') from None
             if error.errno not in CANNOT_LINK:
                 raise
-            os.rename(path, new)
+            _rename_under_lock(path, new)
         else:
             os.unlink(path)
         flush_folder(Path(new).parent)
@@ -118,6 +118,22 @@ def _renamed_at_once(path: str, new: str) -> bool:
     if number in (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP):
         return False
     raise OSError(number, os.strerror(number), path)
+
+
+def _rename_under_lock(path: str, new: str) -> None:
+    """Rename where the system has nothing that does not replace (exFAT): no other process of this machine meanwhile.
+
+    Raises Exists, and OSError.
+    """
+    folder = os.open(Path(new).parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if os.path.lexists(new):
+            raise Exists(f'{new} is there already')
+        os.rename(path, new)
+    finally:
+        os.close(folder)
 
 
 def check_folder(folder: Path) -> None:

@@ -139,6 +139,7 @@ def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     with _in_folder_of(target):
         size = storage.size(target.path)
     if size is not None and _md5_there(storage, target) == md5sum:
+        _check_case(storage, target)
         return False, size, ''
     with _in_folder_of(target):
         storage.check_folder(target.folder)
@@ -214,6 +215,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
             if found is None:
                 continue
             if found == md5sum:  # somebody else has done the same meanwhile
+                _check_case(storage, target)
                 storage.remove(target.beside(part).path)
                 return aside
             aside = _set_aside(storage, target, found) or aside
@@ -287,6 +289,23 @@ def _check_name(storage: Storage, target: Place) -> None:
             '(upper and lower case, or forms of one letter)',
             NAME_IN_USE,
         )
+
+
+def _check_case(storage: Storage, target: Place) -> None:
+    """The same of a file that has the right bytes, which two documents may have, without a list of a large folder.
+
+    Where upper and lower case make a difference there is none of the other name, as a rule.
+    """
+    # Of ASCII letters alone: the file system does the same with all others, and the name gets no longer.
+    swapped = ''.join(char.swapcase() if char.isascii() else char for char in target.name)
+    try:
+        is_there = storage.size(target.beside(swapped).path) is not None
+    except TryLater:
+        raise
+    except StepError:  # a folder, or a link that leads nowhere
+        is_there = True
+    if is_there:
+        _check_name(storage, target)
 
 
 def _storage(place: Place) -> Storage:
