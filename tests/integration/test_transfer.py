@@ -16,7 +16,7 @@ import pytest
 from edw import files
 from edw.errors import NAME_IN_USE, StepError, TryLater, Unprocessable
 from edw.storage import local
-from edw.storage.local import MARKER, Local
+from edw.storage.local import MARKER
 from edw.storage.places import part_name
 from edw.transfer import Transfer, local_copy, make_new_folder, new_file, target_in, transfer
 from tests import disks
