@@ -40,6 +40,10 @@ class Storage(Protocol):
         """What is in a folder, in any order."""
         raise NotImplementedError
 
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch by the server's clock; None: it does not say."""
+        raise NotImplementedError
+
     def begin(self, path: str) -> bytes:
         """The first byte of a file, or nothing of an empty one: whether it can be read."""
         raise NotImplementedError

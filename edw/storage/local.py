@@ -53,6 +53,10 @@ class Local:
         """What is in a folder."""
         return os.listdir(path)
 
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch."""
+        return os.stat(path).st_mtime
+
     def begin(self, path: str) -> bytes:
         """The first byte of a file, from its disk."""
         with source_file(Path(path)) as stream, read_errors(Path(path)):

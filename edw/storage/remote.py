@@ -117,6 +117,15 @@ class Remote:
             listed = self._system.ls(self._of(path), detail=False)
         return [name.rstrip('/').rpartition('/')[2] for name in listed]
 
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch, where the package can tell."""
+        with self._told(path):
+            try:
+                found = self._system.modified(self._of(path))
+            except NotImplementedError:
+                return None
+            return float(found if isinstance(found, (int, float)) else found.timestamp())  # seconds, of XRootD
+
     def begin(self, path: str) -> bytes:
         """The first byte of a file."""
         with self._told(path), self._reading(path) as stream:

@@ -72,6 +72,10 @@ class Sftp:
         """What is in a folder."""
         return [os.fsdecode(name) for name in self._do(path, lambda session: session.client.names(_encoded(path)))]
 
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch, as the server has it."""
+        return self._do(path, lambda session: session.client.attributes(_encoded(path))).modified
+
     def begin(self, path: str) -> bytes:
         """The first byte of a file."""
         return self._do(path, lambda session: _begin(session.client, path))
