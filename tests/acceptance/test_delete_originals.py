@@ -509,7 +509,7 @@ def test_a_watch_goes_on_until_it_is_told_to_end(scripts: Scripts, archive: Arch
     assert scripts.call('check_files.py', '--md5').returncode == 0  # which writes it into the document
     wait_until(lambda: not archive.original('bad').exists())
     archive.raw.rename(archive.raw.with_name('unmounted'))
-    process.wait_for('no folder to delete originals in')
+    process.wait_for('no folder to delete files in')
     archive.raw.with_name('unmounted').rename(archive.raw)
     archive.add('c')
     wait_until(lambda: not archive.original('c').exists())

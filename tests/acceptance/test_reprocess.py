@@ -71,6 +71,8 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     assert wrong_kind.returncode == 1 and wrong_kind.stderr.endswith(
         'kinds that there are: file missing; md5 differs. Did you mean file missing?\n'
     )
+    no_run = scripts.call('reprocess.py', '--failed', '--run', 'ma22a00', '--yes')
+    assert no_run.returncode == 1 and no_run.stderr.endswith("has no documents of a run 'ma22a00'\n")
     before = sequence(database)
     shown = scripts.call('reprocess.py', '--failed', '--dry-run')
     assert shown.returncode == 0 and shown.stderr == '' and sequence(database) == before

@@ -16,7 +16,7 @@ from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping import forecast, strays
 from edw.keeping.copies import Named
-from edw.keeping.deleting import Deleter, Originals
+from edw.keeping.deleting import Deleter, GuardedFolder
 from edw.keeping.looking import Looker
 from edw.keeping.planning import Candidate, Terms
 from edw.storage import space
@@ -80,7 +80,7 @@ def delete(database: Database, host: str, looker: Looker, raw: Path, location: s
         **{name: rev for name, rev in database.existing(['x']).get('x', {}).items() if name == '_rev'},
     }
     revision = database.put(doc)['rev']
-    originals = Originals(str(raw))
+    originals = GuardedFolder(str(raw))
     deleter = Deleter(database, originals, Terms('move_to_sps', time.time(), 1), looker, 'here', time.time)
     try:
         deleter.delete(Candidate('x', revision, '', str(original), 7, 1.0))
