@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Seed documents with their data files, or register data files that are already there.
 
-make_metadata.py [N]        a simulated acquisition writes N data files (default 1) of the next run into
-                            [data] raw of edw.ini, and each gets a document
-make_metadata.py --from DIR each data file in DIR that has no document gets one, if it does not change meanwhile
+make_metadata.py [N]          a simulated acquisition writes N data files (default 1) of the next run into
+                              [data] raw of edw.ini, and each gets a document
+make_metadata.py --from DIR   each data file in DIR that has no document gets one, if it does not change meanwhile
 make_metadata.py --watch DIR  the same, and from then on each data file as soon as it is finished, until Ctrl-C
 make_metadata.py --close RUN  no more files of this run are to come: its document is made
 """
