@@ -86,7 +86,9 @@ def history(doc: Document, events: list[Event], width: int = WIDE) -> Group:
     columns = [('time', False), ('what', False), ('step', False), ('host', False), ('took', True), ('', False)]
     rows = []
     for event in events:
-        text = '  '.join(filter(None, (event.file, event.text, raised_at(event.traceback), event.software)))
+        text = '  '.join(
+            filter(None, (event.file, event.text, event.returned, raised_at(event.traceback), event.software))
+        )
         short = event.duration is not None and event.duration < MINUTE
         took = f'{event.duration:.3f} s' if short else age(event.duration)
         style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')

@@ -204,7 +204,7 @@ def test_nothing_of_a_document_is_obeyed_by_the_terminal(scripts: Scripts, datab
     nasty = f'\x1b[2J[bold]\r\n\u202e{server.password} http://me:hidden@host/'
     step = {'name': nasty, 'hostname': nasty, 'file': nasty, 'log': nasty, 'finished': 1e300}
     made_by = {'edw': nasty, 'commit': nasty, 'step': nasty, 'packages': {nasty: nasty}}
-    step['software'] = made_by
+    step |= {'software': made_by, nasty: nasty}
     failure = {'process': nasty, 'error': f'E: {nasty}', 'time': -1e300, 'software': made_by}
     failure['traceback'] = f'  File "{nasty}\n    {nasty}\nE: {nasty}'
     new_document(database, 'x[/bold]', process=[step], status=nasty, failures=[failure])
