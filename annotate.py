@@ -23,7 +23,7 @@ from edw.database import design, views
 from edw.database.client import Database
 from edw.operating import annotations
 from edw.operating.annotations import QUALITIES, Said
-from edw.operating.display import number, safe
+from edw.operating.display import number, safe, show_place
 
 MOST_PRIORITY = 1e9
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         priority=arguments.priority,
     )
     database = Database(config.load(arguments.config))
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     design.check(database, views=(views.RUNS,))
     outcome = annotations.annotate(database, annotations.ids_of(database, arguments.names), change)
     already = f', {len(outcome.unchanged)} as wanted already' if outcome.unchanged else ''

@@ -29,7 +29,7 @@ from edw.database.client import Database
 from edw.errors import EdwError, SettingsError, StepError
 from edw.keeping.deleting import GuardedFolder
 from edw.keeping.looking import Looker
-from edw.operating.display import columns, number, safe, size
+from edw.operating.display import columns, number, safe, show_place, size
 from edw.transfer import is_url
 
 MAX_GROUPS = 20  # lines of the table
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.with_files and is_url(settings.sps):
         raise SettingsError(f'{settings.sps}: files are deleted on the machine that has them; run it there.')
     database = Database(settings)
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     design.check(database, views=(views.RUNS,))
     plan = removing.plan(database, arguments.names, arguments.with_files)
     show(plan, arguments.with_files)

@@ -42,7 +42,7 @@ from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
 from edw.keeping.planning import DAY, Candidate, Terms
 from edw.model.documents import Document
-from edw.operating.display import age_of, columns, number, safe, size
+from edw.operating.display import age_of, columns, number, safe, show_place, size
 from edw.storage import space
 from edw.transfer import is_url
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _watch(settings, arguments)
     cli.check_asking(arguments, 'delete')
     database = Database(settings)
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     return (_once_superseded if arguments.superseded else _once)(database, arguments)
 
 
@@ -215,7 +215,7 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
         signal.signal(name, stop)
     database = Database(settings, Retry(ended.wait, Outage()))
     with contextlib.suppress(Unavailable):  # it was told to end while the server was away
-        print('database', database.place(), flush=True)
+        show_place(database.place())
     aside: set[tuple[str, str]] = set()  # documents that are not looked at again before they change
     said = ''
     while not ended.is_set():

@@ -29,6 +29,7 @@ from edw.database import design, storable, views
 from edw.database.client import Database
 from edw.errors import EdwError, NoSuchRun, SettingsError
 from edw.model.documents import Document
+from edw.operating.display import show_place
 from edw.registering import catalogue, folders, names, registration, runs
 from edw.registering.folders import Selection
 from edw.registering.names import ROOT_ENDING
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('--condition goes not with --close RUN: the files of the run have it')
     database = Database(config.load(arguments.config))
     if arguments.watch is None:
-        print('database', database.place(), flush=True)
+        show_place(database.place())
     if arguments.close is not None:
         return close(database, arguments.close)
     if folder is not None:

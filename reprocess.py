@@ -37,7 +37,7 @@ from edw.model.chain import meant
 from edw.model.documents import Document, entry_of, superseded_entries
 from edw.model.provenance import Made, made_by
 from edw.operating import reprocessing
-from edw.operating.display import safe
+from edw.operating.display import safe, show_place
 from edw.operating.reprocessing import Change, Outcome, Selection
 
 MAX_EXAMPLES = 5  # documents whose changes are shown, and documents named in one line
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     selection, change = _selection(parser, arguments), _change(parser, arguments)
     cli.check_asking(arguments, 'requeue')
     database = Database(config.load(arguments.config))
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     if selection.viewname is not None:
         design.check(database, views=(selection.viewname,))
     if selection.step is not None:
