@@ -63,7 +63,7 @@ def show(plan: Plan, with_files: bool) -> None:
         lines = [(run, status, str(count)) for (run, status), count in sorted(groups.items())]
         print(*columns([('run', 'status', 'documents'), *lines[:MAX_GROUPS]]), sep='\n')
         if len(lines) > MAX_GROUPS:
-            print(f'and {len(lines) - MAX_GROUPS} more lines')
+            print(f'and {number(len(lines) - MAX_GROUPS, "more line")}')
         more = f' and {len(plan.candidates) - MAX_NAMED} more' if len(plan.candidates) > MAX_NAMED else ''
         named = ', '.join(safe(one.doc_id) for one in plan.candidates[:MAX_NAMED])
         print(f'{_counted(plan)} would be deleted: {named}{more}')

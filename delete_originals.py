@@ -130,7 +130,7 @@ def _once_superseded(database: Database, arguments: argparse.Namespace) -> int:
             lines.append((run, str(count), size(freed), age_of(min(one.created for one in them), now)))
         print(*columns([('run', 'files', 'size', 'superseded'), *lines[:MAX_RUNS]]), sep='\n')
         if len(lines) > MAX_RUNS:
-            print(f'and {len(lines) - MAX_RUNS} more runs')
+            print(f'and {number(len(lines) - MAX_RUNS, "more run")}')
         print(f'{number(files, SUPERSEDED)} would be deleted, {size(total)}, if the newer ones are whole')
     else:
         print('there is nothing to delete')
@@ -197,7 +197,7 @@ def delete_superseded(database: Database, folder: str | None, before: float, pla
 
 def _documents(database: Database, what: str) -> Iterator[Document]:
     # Quiet where stderr is not a terminal.
-    with tqdm(desc=what, unit=' documents', disable=None) as bar:
+    with tqdm(desc=what, unit=' documents', disable=None, leave=False) as bar:
         for page in pages(database):
             for doc in page:
                 bar.update()
@@ -259,7 +259,7 @@ def look(
                 return plan
         left_overs = LeftOvers(time.time())
         # Quiet where stderr is not a terminal.
-        with tqdm(desc='looking', unit=' documents', disable=None) as bar:
+        with tqdm(desc='looking', unit=' documents', disable=None, leave=False) as bar:
             for page in pages(database):
                 for doc in page:
                     bar.update()
@@ -301,7 +301,7 @@ def show(plan: Plan, keep_free: float | None) -> None:
         ]
         print(*columns([('run', 'originals', 'size', 'oldest'), *lines[:MAX_RUNS]]), sep='\n')
         if len(lines) > MAX_RUNS:
-            print(f'and {len(lines) - MAX_RUNS} more runs')
+            print(f'and {number(len(lines) - MAX_RUNS, "more run")}')
         total = size(sum(one.size for one in chosen))
         of_all = f', of {len(plan.candidates)} that may be' if len(chosen) < len(plan.candidates) else ''
         print(f'{number(len(chosen), "original")} would be deleted{of_all}, {total}, if their copies are whole')
