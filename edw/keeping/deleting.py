@@ -201,9 +201,9 @@ class Deleter:
                 wrong.append(error)
             if len(found) == self._terms.copies:
                 return found
-        are, copies = 'is' if len(found) == 1 else 'are', 'copy' if self._terms.copies == 1 else 'copies'
+        are = 'is' if len(found) == 1 else 'are'
         kind = TryLater if any(isinstance(error, TryLater) for error in wrong) else StepError
-        raise kind(f'{len(found)} of {self._terms.copies} {copies} {are} verified: {"; ".join(map(str, wrong))}')
+        raise kind(f'{len(found)} of {self._terms.copies} copies {are} verified: {"; ".join(map(str, wrong))}')
 
     def _verified(self, copy: Named, path: str, original: OpenFile, others: list[tuple[Named, State]]) -> State:
         name = redact(copy.location)
