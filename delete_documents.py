@@ -67,7 +67,7 @@ def show(plan: Plan, with_files: bool) -> None:
         more = f' and {len(plan.candidates) - MAX_NAMED} more' if len(plan.candidates) > MAX_NAMED else ''
         named = ', '.join(safe(one.doc_id) for one in plan.candidates[:MAX_NAMED])
         print(f'{_counted(plan)} would be deleted: {named}{more}')
-        print('their originals stay' + ('' if with_files else ', and so do all other files'))
+        print('originals stay' + ('' if with_files else ', and so do all other files'))
     else:
         print('there is nothing to delete')
     _tell(plan.refused)
