@@ -18,7 +18,7 @@ from bench.work import STEPS, Document
 
 # First documents, the others, the folder for results, workers: files/s.
 Way = Callable[[list[Document], list[Document], Path, int], float]
-SNAKEMAKE_FILES = 30  # at most: each job starts Python, and takes seconds
+SNAKEMAKE_FILES = 12  # at most: each job starts Python, and takes seconds
 TASKS = 'bench.contenders.celery_files'
 
 
