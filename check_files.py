@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def look(database: Database, runs: Sequence[str], with_md5: bool) -> Found:
     """Look at everything, and write into the documents what was found."""
     settings, found, looker = database.settings, Found(), Looker()
-    strays = Strays([] if runs else [settings.raw, settings.sps])
+    strays = Strays([] if runs else [settings.raw, settings.sps], looker)
     recorder = Recorder(database, time.time, socket.gethostname())
     total = None if runs else database.info().get('doc_count')
     with tqdm(total=total, desc='checking', unit=' documents', disable=None) as bar:
@@ -85,10 +85,10 @@ def look(database: Database, runs: Sequence[str], with_md5: bool) -> Found:
                     looks.append((doc, looked))
                     bar.update()
                 found.unwritten |= recorder.record(looks)
+            found.strays, found.unread = strays.left(time.time()), strays.unread
         finally:
             looker.close()
     found.unwritten |= recorder.finish()
-    found.strays, found.unread = strays.left(time.time()), strays.unread
     return found
 
 

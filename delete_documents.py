@@ -27,7 +27,7 @@ from edw.completing.removing import Plan, Remover
 from edw.database import design, views
 from edw.database.client import Database
 from edw.errors import EdwError, SettingsError, StepError
-from edw.keeping.deleting import Originals
+from edw.keeping.deleting import GuardedFolder
 from edw.keeping.looking import Looker
 from edw.operating.display import columns, number, safe, size
 from edw.transfer import is_url
@@ -76,7 +76,7 @@ def show(plan: Plan, with_files: bool) -> None:
 def delete(database: Database, plan: Plan, with_files: bool) -> bool:
     """Delete what was shown, as it was shown; returns whether all of it is gone."""
     looker = Looker()
-    folder = Originals(database.settings.sps) if with_files else None
+    folder = GuardedFolder(database.settings.sps) if with_files else None
     remover = Remover(database, folder, looker, socket.gethostname(), time.time)
     refused: dict[str, str] = {}
     documents = copies = freed = 0

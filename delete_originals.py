@@ -36,7 +36,7 @@ from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, NoSuchStep, SettingsError, StepError, TryLater, Unavailable
 from edw.keeping import leftovers, planning, superseded
 from edw.keeping.copies import is_deleted
-from edw.keeping.deleting import NO_FILE, Deleter, Originals
+from edw.keeping.deleting import NO_FILE, Deleter, GuardedFolder
 from edw.keeping.leftovers import LeftOvers, Part
 from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
@@ -149,23 +149,23 @@ def look_for_superseded(database: Database, folder: str | None, before: float) -
 
     All documents are read once more where there is anything: any of them may name a file of another one.
     """
-    plan, originals = superseded.Plan(), Originals(folder or database.settings.sps)
+    plan, copies = superseded.Plan(), GuardedFolder(folder or database.settings.sps)
     try:
         for doc in _documents(database, 'looking'):
             old, created = superseded.old_files(doc, before, plan.kept)
             found = []
             for one in old:
-                if originals.parts(one.file) is None:
+                if copies.parts(one.file) is None:
                     continue
                 try:
-                    found.append(superseded.measured(one, originals))
+                    found.append(superseded.measured(one, copies))
                 except StepError as error:
                     plan.kept[str(error)] += 1
             if found:
                 run = str(doc.get('run', '-'))
                 plan.candidates.append(superseded.Candidate(doc['_id'], doc['_rev'], run, tuple(found), created))
     finally:
-        originals.close()
+        copies.close()
     if plan.candidates:
         names = superseded.Names(one.file for candidate in plan.candidates for one in candidate.files)
         for doc in _documents(database, 'who names them'):
@@ -176,8 +176,8 @@ def look_for_superseded(database: Database, folder: str | None, before: float) -
 
 def delete_superseded(database: Database, folder: str | None, before: float, plan: superseded.Plan) -> int:
     """Delete what the plan has; returns the exit code."""
-    looker, originals = Looker(), Originals(folder or database.settings.sps)
-    deleter = superseded.Deleter(database, originals, looker, socket.gethostname(), time.time)
+    looker, copies = Looker(), GuardedFolder(folder or database.settings.sps)
+    deleter = superseded.Deleter(database, copies, looker, socket.gethostname(), time.time)
     kept: defaultdict[str, list[superseded.Candidate]] = defaultdict(list)
     files = freed = 0
     try:
@@ -188,7 +188,7 @@ def delete_superseded(database: Database, folder: str | None, before: float, pla
             except StepError as error:
                 kept[str(error)].append(candidate)
     finally:
-        originals.close()
+        copies.close()
         looker.close()
         _tell_kept(kept)
         print(f'deleted {number(files, SUPERSEDED)}, {size(freed)}')
@@ -251,7 +251,7 @@ def look(
 ) -> Plan:
     """Find out what may be deleted; where there is room enough no document is read."""
     plan = Plan()
-    originals = Originals(folder or database.settings.raw)
+    originals = GuardedFolder(folder or database.settings.raw)
     try:
         if keep_free is not None:
             plan.lacking = _lacking(originals, keep_free)
@@ -328,7 +328,7 @@ def delete(
     is_ended: Callable[[], bool] = NEVER.is_set,
 ) -> None:
     """Delete, oldest first, until there is room enough; where a copy is bad, the next oldest takes its place."""
-    looker, originals = Looker(), Originals(folder or database.settings.raw)
+    looker, originals = Looker(), GuardedFolder(folder or database.settings.raw)
     _remove_parts(database, plan.parts, done)
     deleter = Deleter(database, originals, terms, looker, socket.gethostname(), time.time)
     try:
@@ -376,7 +376,7 @@ def _tell_kept(kept: Mapping[str, Sequence[Candidate | Part | superseded.Candida
         print(f'error: {named}{more}: kept: {safe(reason)}', file=sys.stderr)
 
 
-def _lacking(originals: Originals, keep_free: float) -> float:
+def _lacking(originals: GuardedFolder, keep_free: float) -> float:
     found = space.usage(originals.path)
     if found is None:
         raise TryLater(f'{originals.path}: its disk does not say how full it is')

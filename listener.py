@@ -38,7 +38,7 @@ from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.engines import choice
 from edw.engines.callbacks import Callback, When
-from edw.engines.engine import CannotRun, FarmState, Running, Workers
+from edw.engines.engine import CannotRun, Running, Workers
 from edw.errors import EdwError, LoginRefused, NotFound, TryLater, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.listening import options, place
@@ -50,14 +50,12 @@ from edw.listening.policy import NEVER, NOW, Policy
 from edw.listening.steps import Step
 from edw.logs import short_sequence
 from edw.model import listeners
-from edw.telling import farms, waits
 from edw.telling.farms import FarmStatus
 from edw.telling.presence import Presence
-from edw.telling.waits import Wait
+from edw.telling.teller import Teller
 
 SWEEP_INTERVAL = 60.0  # seconds after which the view is looked at whatever the feed says
 MAX_NAMED = 5  # documents that one warning names
-FARM_INTERVAL = 60.0  # seconds after which people are told of a farm though nothing has changed there
 FEED_PATIENCE = 60.0  # seconds in which the feed may fail for good once, if the database itself has no objection
 PATIENCE = 30.0  # seconds that a callback waits for an answer of the server, before its document goes back
 
@@ -220,9 +218,7 @@ class Listener:
         self._last_turn = passed()
         self._feed_failed_at = -NEVER  # monotonic time
         self._unplaced: list[str] = []
-        self._waits: Wait | None = None  # as it was told last, with when a document tries again
-        self._told_of_wait: tuple[str | None, float] = (None, NOW)
-        self._farm_told: tuple[FarmState | None, float] = (None, NOW)  # with the monotonic time
+        self._teller = Teller(self._database, self._retry, name, step.name, step.after)
         self._end_at = time.monotonic() + duration
         self._left = limit  # documents that may be claimed
         self._stopping = False
@@ -270,12 +266,7 @@ class Listener:
             self._in_flight.close()  # nothing more begins; the heartbeat process releases what is left
             self._in_flight.end()
             self._claimant.end(self._in_flight.holds_claims)
-            if self._waits is not None:
-                with contextlib.suppress(EdwError):  # else it is taken for gone, a minute after its next try
-                    waits.withdraw(self._database, self._claimant.name)
-            if self._farm_told[0] is not None:
-                with contextlib.suppress(EdwError):
-                    farms.withdraw(self._database, self._claimant.name)
+            self._teller.withdraw()
         return self._in_flight.failed + len(self._in_flight.put_off)
 
     def _start(self) -> None:
@@ -429,36 +420,26 @@ class Listener:
     def _wake_due(self) -> float:
         return self._intake.rest_due
 
+    # Told to people.
+
     def _wait_due(self) -> float:
         wait = self._policy.wait
-        return NOW if (wait.reason, wait.try_due) != self._told_of_wait else NEVER
+        return NOW if self._teller.has_news_of_wait(wait.reason, wait.try_due) else NEVER
 
     def _tell_of_wait(self) -> None:
-        """Say that the step waits for something, or goes on: once in the log, at each try in the database."""
-        reason, due = self._told_of_wait = self._policy.wait.reason, self._policy.wait.try_due
-        step, name, now = self._step.name, self._claimant.name, time.time()
-        if reason is not None:
-            if self._waits is None:
-                log.warning('%s waits, and one document at a time tries again: %s', step, reason)
-            self._waits = Wait(name, step, self._step.after, reason, now if self._waits is None else self._waits.since)
-            self._retry(waits.tell, self._database, self._waits, max(0.0, due - time.monotonic()))
-        elif self._waits is not None:
-            log.warning('%s goes on, after %.0f s', step, max(0.0, now - self._waits.since))
-            self._waits = None
-            self._retry(waits.withdraw, self._database, name)
-        self._metrics.waits(None if self._waits is None else self._waits.since)
+        self._teller.tell_of_wait(self._policy.wait.reason, self._policy.wait.try_due)
+        self._metrics.waits(self._teller.waits_since)
+
+    def _farm(self) -> FarmStatus | None:
+        farm = self._engine.farm
+        return None if farm is None else FarmStatus(self._claimant.name, self._step.name, **asdict(farm))
 
     def _farm_due(self) -> float:
-        told, told_at = self._farm_told
-        if self._engine.farm is None:
-            return NEVER
-        return told_at + (FARM_INTERVAL if told == self._engine.farm else self._settings.heartbeat)
+        return self._teller.farm_due(self._farm())
 
     def _tell_of_farm(self) -> None:
-        if (farm := self._engine.farm) is not None:
-            self._farm_told = farm, time.monotonic()
-            told = FarmStatus(self._claimant.name, self._step.name, **asdict(farm))
-            self._retry(farms.tell, self._database, told, FARM_INTERVAL)
+        if (farm := self._farm()) is not None:
+            self._teller.tell_of_farm(farm)
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from edw import cli, config
 from edw.database import design, views
 from edw.database.client import Database
-from edw.errors import EdwError, NoSuchStep, SettingsError
+from edw.errors import EdwError, NoSuchRun, NoSuchStep, SettingsError
 from edw.model.chain import meant
 from edw.model.documents import Document, entry_of, superseded_entries
 from edw.model.provenance import Made, made_by
@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         design.check_step(database, arguments.step, plan.superseded)
     if arguments.kind is not None and not plan.revisions:
         _check_kind(database, arguments.kind)
+    if arguments.run is not None and not plan.revisions:
+        _check_run(database, arguments.run)
     show(plan)
     if arguments.dry_run:
         return 0
@@ -264,6 +266,12 @@ def _check_kind(database: Database, kind: str) -> None:
     if kind not in kinds:
         there = '; '.join(map(safe, kinds[:MAX_GROUPS])) or 'none'
         raise EdwError(f'nothing has failed with the kind {kind!r}; kinds that there are: {there}{meant(kind, kinds)}')
+
+
+def _check_run(database: Database, run: str) -> None:
+    design.check(database, views=(views.RUNS,))
+    if not views.ids_of_run(database, run):
+        raise NoSuchRun(database.url, run)
 
 
 def _change(parser: ArgumentParser, arguments: Namespace) -> Change:

@@ -83,7 +83,7 @@ def _smoothed_pulse(model: DetectorModel, times: FloatArray) -> FloatArray:
 
 
 def _smoothed_decay(times: FloatArray, tau: float) -> FloatArray:
-    # Imported here: SciPy takes a third of the start of scripts that only read files.
+    # Imported here: SciPy takes a third of the start of scripts that only read files, or have none to analyse.
     from scipy.special import log_ndtr
 
     # Logarithms, because long before the arrival one factor overflows where the other vanishes.

@@ -8,25 +8,27 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from edw.errors import NAME_TOO_LONG, Unprocessable
 
 CHUNK = 1024 * 1024  # bytes read at once
+MD5_CHUNK = 256 * 1024  # the same for an md5: they stay in the processor's cache
 TEMPORARY = '.edw-*.part'  # matches the names of files in the making, and of those that a killed process left
 
 
 def md5_of(path: str | Path) -> str:
     """The md5 of a local file, in hexadecimal."""
-    with open(path, 'rb') as stream:
+    with open(path, 'rb', buffering=0) as stream:
         return md5_of_stream(stream)
 
 
-def md5_of_stream(stream: BinaryIO) -> str:
+def md5_of_stream(stream: BinaryIO | FileIO) -> str:
     """The md5 of the rest of a stream, in hexadecimal."""
     digest = hashlib.md5(usedforsecurity=False)
-    while chunk := stream.read(CHUNK):
+    while chunk := stream.read(MD5_CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
 

@@ -54,6 +54,12 @@ lease = 3
 """
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test` does not even read the long ones: each of its processes would take half a second for that."""
+    left_out = config.getoption('markexpr') == 'not long' and collection_path.is_relative_to(config.rootpath)
+    return True if left_out and is_long(collection_path.relative_to(config.rootpath).as_posix()) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make test` leaves out."""
     for item in items:

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.programs import program
 from tests.scripts import wait_until
+
+CASELESS = 16 * 1024 * 1024  # bytes of a disk of exFAT
 
 # Takes what room there is, and what others give back, until it is killed.
 FILL = """
@@ -28,6 +31,18 @@ def mount(folder: Path, size: str) -> str:
     command = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'edw-test', str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return f'this user may mount no file system: {done.stderr.strip()}' if done.returncode else ''
+
+
+def mount_without_case(image: Path, folder: Path) -> str:
+    """Mount exFAT, to which `A` and `a` are one name, on a folder; returns why that is not allowed, or nothing."""
+    make = program('mkfs.exfat', package='exfatprogs')
+    program('mount.exfat-fuse', package='exfat-fuse')
+    with image.open('wb') as stream:
+        stream.truncate(CASELESS)
+    subprocess.run([make, str(image)], check=True, capture_output=True)
+    command = [program('mount', package='mount'), '-t', 'exfat-fuse', '-o', 'loop', str(image), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f'this user may mount no file of a disk here: {done.stderr.strip()}' if done.returncode else ''
 
 
 def unmount(folder: Path) -> None:

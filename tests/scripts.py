@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from edw import cli
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 60.0  # seconds after which a test gives up waiting
 OFTEN, SELDOM = 0.02, 0.25  # seconds between two looks at what is waited for
-# For `call`, where the processes of the analysis are not what a test is about: each takes 0.9 s of CPU to start.
+# For `call`, where the processes of the analysis are not what a test is about: each takes 0.7 s of CPU to start.
 ANALYSIS = ('listen_analysis1.py', '--once', '--engine', 'threads')
 
 
@@ -139,13 +140,29 @@ def called(main: Callable[[list[str]], int], *arguments: str) -> subprocess.Comp
     stdout, stderr = (
         io.TextIOWrapper(io.BytesIO(), 'utf-8', errors, write_through=True) for errors in ('strict', 'backslashreplace')
     )
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), _own_log(), _own_signals():
+    with (
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+        _nobody_to_ask(),
+        _own_log(),
+        _own_signals(),
+    ):
         try:
             code = cli.ending(partial(main, list(arguments)))
         except SystemExit as ended:
             code = ended.code  # of argparse
     said = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]
     return subprocess.CompletedProcess(arguments, code, *said)
+
+
+@contextlib.contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    before = sys.stdin
+    with open(os.devnull, encoding='utf-8') as sys.stdin:
+        try:
+            yield
+        finally:
+            sys.stdin = before
 
 
 @contextlib.contextmanager

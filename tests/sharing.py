@@ -9,7 +9,8 @@ from __future__ import annotations
 from xdist.scheduler import LoadScopeScheduling
 
 # The tests of a group run in one process, one after the other. Those of the first measure time, or keep the whole
-# machine busy: they must not run beside each other. The others have fixtures that take long to make, and are made once.
+# machine busy: they must not run beside each other. The others have fixtures that take long to make, or import
+# what does, and that is done once.
 GROUPS = {
     'time': (
         'tests/chaos/',
@@ -18,7 +19,7 @@ GROUPS = {
         'tests/integration/test_listener.py',
     ),
     'browser': ('tests/browser/',),
-    'spectrum files': ('tests/acceptance/test_plot_spectrum.py',),
+    'spectrum files': ('tests/acceptance/test_plot_spectrum.py', 'tests/integration/test_spectrum_plot.py'),
     'embedded server': ('tests/integration/test_local_couchdb.py',),
     'analysed files': ('tests/integration/test_detector_analysis.py',),
     'spectra': ('tests/unit/test_detector_spectrum.py::test_uncertainties',),

@@ -85,7 +85,7 @@ class Claimant:
             ours = [(update.doc, doc) for update, doc in pairs if isinstance(doc, dict)]
             cluster.delete_lost_claims(self._database, ours, self.name)
         self._unanswered = set()  # only now, because an Unavailable of any request so far has all of it called again
-        self._disputes.add(claimed.disputed)
+        self._disputes.add(claimed.disputed, are_claims=True)
         not_now = dict.fromkeys(not_tried - {doc['_id'] for doc in found}, 'an earlier claim was never answered')
         return Exchanged(written, found + claimed.won, claimed.lost, claimed.refused | not_now)
 
@@ -144,5 +144,5 @@ class Claimant:
         docs = [doc for doc in docs if doc['_id'] not in known and doc['_id'] not in self._disputes]
         if self._database.copies() == 1:
             return docs
-        self._disputes.add(docs)  # nobody said that they were won
+        self._disputes.add(docs, are_claims=False)  # nobody said that they were won
         return []

@@ -9,6 +9,9 @@ a document that somebody works on. `decide` says when which is safe.
 A leaf may also have come by replication from another site, with results of its own. Only *bare* leaves are deleted:
 those that have nothing which a leaf that stays does not have in its history, but for the claim. Whatever cannot be
 shown to be bare stays, as a conflict for people to decide (`show_status.py --conflicts`).
+
+What a leaf was made of cannot be relied upon to be read: CouchDB compacts a busy database by itself (smoosh), in
+the middle of a burst, and then only leaves have bodies. A claim that this listener has made needs no such reading.
 """
 
 from __future__ import annotations
@@ -69,6 +72,9 @@ def decide(
 
     if is_bare(own):
         return Decision(delete=(own,))  # the document lives on in another leaf
+    if own != visible and claims[visible] is None:
+        # A release would make this branch the longer one, and offer a document again that may have its result.
+        return FORGET
     # It is the one that is seen, or holds more than a claim, as one does that was made on a version of another site.
     if all(listener is None or is_dead(listener) for listener in others.values()):
         claimed = (revision for revision, listener in others.items() if listener is not None)
@@ -82,37 +88,46 @@ class Disputes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._revisions: dict[str, str] = {}
+        self._claims: dict[str, tuple[str, bool]] = {}  # revision, and whether it is known to be the claim itself
 
     def __len__(self) -> int:
-        return len(self._revisions)
+        return len(self._claims)
 
     def __contains__(self, doc_id: str) -> bool:
-        return doc_id in self._revisions
+        return doc_id in self._claims
 
-    def add(self, docs: list[Document]) -> None:
-        """Take note of claims that missed their quorum."""
+    def add(self, docs: list[Document], are_claims: bool) -> None:
+        """Take note of claims that missed their quorum.
+
+        `are_claims`: the revisions are those that the claims were answered with. Others may be edits of a claim.
+        """
         for doc in docs:
             log.info('%s is claimed by others too; waiting to see whose it is', doc['_id'])
-            self._revisions[doc['_id']] = doc['_rev']
+            self._claims[doc['_id']] = doc['_rev'], are_claims
 
     def settle(self, is_dead: Callable[[Any], bool]) -> None:
         """Look at each one in all copies, and do what is safe now.
 
         `is_dead` says of a listener that its lease has ended.
         """
-        for doc_id, own in list(self._revisions.items()):
-            if settle(self._database, doc_id, own, is_dead):
-                del self._revisions[doc_id]
+        for doc_id, (own, is_claim) in list(self._claims.items()):
+            if settle(self._database, doc_id, own, is_dead, is_claim):
+                del self._claims[doc_id]
 
 
-def settle(database: Database, doc_id: str, own: str, is_dead: Callable[[Any], bool]) -> bool:
-    """Decide about one claim, and do it. False where there is nothing to do but wait."""
+def settle(database: Database, doc_id: str, own: str, is_dead: Callable[[Any], bool], is_claim: bool = False) -> bool:
+    """Decide about one claim, and do it. False where there is nothing to do but wait.
+
+    `is_claim`: the revision `own` is known to add a claim, and nothing else, to the one before it.
+    """
     leaves = {leaf['_rev']: leaf for leaf in database.leaves(doc_id)}
     claims = {revision: _claimer(leaf) for revision, leaf in leaves.items()}
 
     def adds_a_claim_alone(revision: str, other: str) -> bool:
-        return _adds_a_claim_alone(database, leaves[revision], leaves[other])
+        leaf, kept = leaves[revision], leaves[other]
+        if is_claim and revision == own and _is_made_of_one_of(leaf, kept):
+            return True
+        return _adds_a_claim_alone(database, leaf, kept)
 
     decision = decide(own, claims, adds_a_claim_alone, is_dead)
     if decision is WAIT:
@@ -188,6 +203,11 @@ def _adds_a_claim_alone(database: Database, leaf: Document, kept: Document) -> b
     common = next((revision for revision in _history(leaf) if revision in known), None)
     origin = None if common is None else database.revision(leaf['_id'], common)
     return origin is not None and _content(leaf) == _content(origin)
+
+
+def _is_made_of_one_of(leaf: Document, kept: Document) -> bool:
+    """Whether the revision before a leaf is in the history of another one."""
+    return not set(_history(leaf)[1:2]).isdisjoint(_history(kept))
 
 
 def _content(doc: Document) -> str:

@@ -21,7 +21,7 @@ from edw.database import views
 from edw.database.client import Database, batches
 from edw.errors import StepError, TryLater
 from edw.keeping.copies import ORIGINAL, copies_of, files_of, is_deleted, md5_of_field
-from edw.keeping.deleting import CHANGED, NO_FILE, Original, Originals, OtherPlaces
+from edw.keeping.deleting import CHANGED, NO_FILE, GuardedFolder, OpenFile, OtherPlaces
 from edw.keeping.looking import Looker, md5_from_disk, reading
 from edw.keeping.pages import pages
 from edw.keeping.superseded import Names
@@ -119,7 +119,7 @@ class Remover:
     def __init__(
         self,
         database: Database,
-        folder: Originals | None,
+        folder: GuardedFolder | None,
         looker: Looker,
         hostname: str,
         clock: Callable[[], float],
@@ -154,7 +154,7 @@ class Remover:
                     raise StepError(f'the document is deleted, but not its copy {location}: {reason}') from error
             return len(copies), sum(copy.state.size for copy in copies.values())
 
-    def _verified(self, doc: Document, stack: ExitStack) -> dict[str, Original]:
+    def _verified(self, doc: Document, stack: ExitStack) -> dict[str, OpenFile]:
         """The copies of a document that are there, open, by their locations. Raises StepError unless all may go."""
         assert self._folder is not None
         original = next((file for file in files_of(doc) if file.role == ORIGINAL), None)

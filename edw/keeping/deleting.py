@@ -35,8 +35,8 @@ LINK = 'it is a symbolic link, or stands behind one'
 
 
 @dataclass(frozen=True)
-class Original:
-    """An open original: `name` in the folder `parent` (a descriptor), and its state when it was opened."""
+class OpenFile:
+    """An open file: `name` in the folder `parent` (a descriptor), and its state when it was opened."""
 
     stream: BinaryIO
     parent: int
@@ -52,8 +52,8 @@ class Original:
             return False
 
 
-class Originals:
-    """The folder that originals may be deleted in. Files in it are reached by no symbolic link."""
+class GuardedFolder:
+    """A folder that files may be deleted in. Those in it are reached by no symbolic link."""
 
     def __init__(self, folder: str) -> None:
         """Raises TryLater where there is no such folder."""
@@ -62,7 +62,7 @@ class Originals:
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise TryLater(f'{self.path}: no folder to delete originals in: {error.strerror}') from None
+            raise TryLater(f'{self.path}: no folder to delete files in: {error.strerror}') from None
 
     def close(self) -> None:
         """Close it."""
@@ -77,7 +77,7 @@ class Originals:
         return None
 
     @contextmanager
-    def opened(self, location: str) -> Iterator[Original]:
+    def opened(self, location: str) -> Iterator[OpenFile]:
         """The file at a path. Raises StepError where there is none in this folder, or a link leads to it."""
         parts = self.parts(location)
         if parts is None:
@@ -101,7 +101,7 @@ class Originals:
             found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise StepError('it is no regular file')
-            yield Original(stream, parent, parts[-1], state_of(found), found.st_nlink)
+            yield OpenFile(stream, parent, parts[-1], state_of(found), found.st_nlink)
 
 
 class OtherPlaces:
@@ -143,7 +143,7 @@ class Deleter:
     def __init__(
         self,
         database: Database,
-        folder: Originals,
+        folder: GuardedFolder,
         terms: Terms,
         looker: Looker,
         hostname: str,
@@ -190,7 +190,7 @@ class Deleter:
             raise StepError('the document is in conflict; show_status.py --conflicts')
         return doc
 
-    def _verified_copies(self, doc: Document, original: Original) -> list[tuple[Named, State]]:
+    def _verified_copies(self, doc: Document, original: OpenFile) -> list[tuple[Named, State]]:
         """As many copies as there must be, every byte of them read, with their states; no two are the same file."""
         found: list[tuple[Named, State]] = []
         wrong: list[StepError] = []
@@ -205,7 +205,7 @@ class Deleter:
         kind = TryLater if any(isinstance(error, TryLater) for error in wrong) else StepError
         raise kind(f'{len(found)} of {self._terms.copies} copies {are} verified: {"; ".join(map(str, wrong))}')
 
-    def _verified(self, copy: Named, path: str, original: Original, others: list[tuple[Named, State]]) -> State:
+    def _verified(self, copy: Named, path: str, original: OpenFile, others: list[tuple[Named, State]]) -> State:
         name = redact(copy.location)
         state = self._looker.state(copy)
         if state is None:

@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -105,6 +105,19 @@ class Looker:
         """Whether a URL is that of a file. Raises TryLater."""
         with self._asking(url) as (storage, place):
             return storage.size(place.path) is not None
+
+    def names_beside(self, url: str) -> list[str]:
+        """What is in the folder of a URL; nothing where that is not there. Raises TryLater."""
+        with self._asking(url) as (storage, place), suppress(Absent):
+            return storage.names(place.folder)
+        return []
+
+    def size_and_age(self, url: str, now: float) -> tuple[int, float] | None:
+        """Bytes, and seconds since it was written to; None where there is no file, or nobody knows. Raises TryLater."""
+        with self._asking(url) as (storage, place), suppress(Absent):
+            size, modified = storage.size(place.path), storage.modified(place.path)
+            return None if size is None or modified is None else (size, now - modified)
+        return None
 
     def canonical(self, url: str) -> str:
         """The URL of the same file that no symbolic link is in, where its server tells. Raises TryLater."""

@@ -1,4 +1,8 @@
-"""Files in the folders of data that no document names."""
+"""Files in the folders of data that no document names.
+
+Of folders on other machines only those that a move has left there: nobody tells of two names there whether they are one
+file.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edw import files
+from edw.errors import StepError, Unprocessable
 from edw.keeping import copies
+from edw.keeping.looking import Looker
 from edw.model.documents import Document
 from edw.redact import redact
 from edw.storage import places
-from edw.storage.places import is_url
+from edw.storage.kinds import MARKER
+from edw.storage.places import Place, is_url
 
 # Seconds. A file is there before its document, or its entry, is; and a copy of a large file takes its time.
 YOUNG = 3600.0
@@ -42,15 +49,20 @@ class Strays:
     their inodes: a folder may have several names.
     """
 
-    def __init__(self, folders: Iterable[str]) -> None:
-        """Folders on other machines are left out."""
+    def __init__(self, folders: Iterable[str], looker: Looker) -> None:
+        """`looker` looks at folders on other machines: those of data, and all that documents name files in."""
+        self._looker = looker
+        self._parts: set[str] = set()
+        self._far: dict[Place, list[str]] = {}  # what moves left in folders on other machines
         self.unread: dict[str, str] = {}  # folders that cannot be looked through, and why
         self._found: dict[tuple[int, int], str] = {}
         self._owners: dict[str, str] = {}  # ids of documents by the names of parts
         for folder in folders:
-            if not is_url(folder):
+            if is_url(folder):
+                self._list_far(f'{folder.rstrip("/")}/{MARKER}')
+            else:
                 self._list(folder)
-        self._parts = {os.path.basename(path) for path in self._found.values()}
+        self._parts |= {os.path.basename(path) for path in self._found.values()}
 
     def seen(self, doc: Document) -> None:
         """A document names its files, and a copy of its original that broke off is its part."""
@@ -60,7 +72,9 @@ class Strays:
             self._owners[name] = doc['_id']
 
     def _named(self, location: str) -> None:
-        if not is_url(location) and location.startswith('/') and '\0' not in location:
+        if is_url(location):
+            self._list_far(location)
+        elif location.startswith('/') and '\0' not in location:
             try:
                 found = os.stat(location)
             except OSError:
@@ -86,7 +100,40 @@ class Strays:
             if now - changed >= (LEFT_OVER if what == PART else YOUNG):
                 doc_id = self._owners.get(name, '') if owner is None else owner
                 strays.append(Stray(path, found.st_size, changed, what, doc_id))
+        for folder, names in self._far.items():
+            strays += filter(None, (self._far_stray(folder.beside(name), now) for name in names))
         return strays
+
+    def _far_stray(self, place: Place, now: float) -> Stray | None:
+        try:
+            found = self._looker.size_and_age(place.location, now)
+        except StepError as error:
+            self.unread[redact(place.location)] = str(error)
+            return None
+        owner = places.owner_of_aside(place.name)
+        if found is None or found[1] < (LEFT_OVER if owner is None else YOUNG):
+            return None
+        what, doc_id = (PART, self._owners.get(place.name, '')) if owner is None else (ASIDE, owner)
+        return Stray(redact(place.location), found[0], now - found[1], what, doc_id)
+
+    def _list_far(self, location: str) -> None:
+        """List the folder that a URL is in, the first time."""
+        try:
+            folder = places.parse(location).beside('')
+        except Unprocessable:
+            return  # no location of a file, which is told of its document
+        if folder in self._far:
+            return
+        self._far[folder] = []
+        try:
+            names = self._looker.names_beside(location)
+        except StepError as error:
+            self.unread[redact(folder.location)] = str(error)
+            return
+        self._far[folder] = sorted(
+            name for name in names if fnmatch.fnmatch(name, files.TEMPORARY) or places.owner_of_aside(name) is not None
+        )
+        self._parts.update(self._far[folder])
 
     def _list(self, folder: str) -> None:
         def note(error: OSError) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping.copies import ORIGINAL, Named, current, files_of, location_name, md5_of_field
-from edw.keeping.deleting import CHANGED, NO_FILE, Original, Originals
+from edw.keeping.deleting import CHANGED, NO_FILE, GuardedFolder, OpenFile
 from edw.keeping.looking import Looker, md5_from_disk, reading
 from edw.model import documents
 from edw.model.documents import GOOD, Document
@@ -149,7 +149,7 @@ class Deleter:
     """Deletes the files of candidates, one document after the other."""
 
     def __init__(
-        self, database: Database, folder: Originals, looker: Looker, hostname: str, clock: Callable[[], float]
+        self, database: Database, folder: GuardedFolder, looker: Looker, hostname: str, clock: Callable[[], float]
     ) -> None:
         self._database, self._folder, self._looker = database, folder, looker
         self._hostname, self._clock = hostname, clock
@@ -214,7 +214,7 @@ class Deleter:
                 raise StepError(f'it cannot be deleted: {error.strerror}') from error
             return file.state.size, marked
 
-    def _opened(self, old: Old, stack: contextlib.ExitStack) -> Original | None:
+    def _opened(self, old: Old, stack: contextlib.ExitStack) -> OpenFile | None:
         """The file; None where somebody has deleted it already, and only the document does not know."""
         try:
             return stack.enter_context(self._folder.opened(old.file))
@@ -246,7 +246,7 @@ class Deleter:
         return {**version, '_rev': row['rev']}
 
 
-def measured(old: Old, folder: Originals) -> Old:
+def measured(old: Old, folder: GuardedFolder) -> Old:
     """The same with its size, 0 where there is none. Raises StepError where it is not in the folder, or a link is."""
     try:
         with folder.opened(old.file) as file:

@@ -16,12 +16,12 @@ from edw.model.documents import Document
 
 NOW, NEVER = -math.inf, math.inf  # times at which something is due
 
-WORK_AHEAD = 1.0  # seconds of work to claim at once, at the pace last seen
+WORK_AHEAD = 2.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
 WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
 # The same while much is to be done yet: a request costs the server 8 ms of CPU time, whether it writes one result or
 # twenty, and on a machine of a few cores those are missing to the callbacks.
-LONGEST_WRITE_DELAY = 0.5  # seconds
+LONGEST_WRITE_DELAY = 1.0  # seconds
 WRITE_PART = 0.5  # of the time that the workers have work for
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
 SOON = 0.02  # seconds of work whose end polling the feed waits for

@@ -32,8 +32,16 @@ class Storage(Protocol):
         """Bytes of a file; None where there is none."""
         raise NotImplementedError
 
+    def size_in_folder(self, path: str) -> int | None:
+        """The same of a name that a file is to be put under: raises as `check_folder` where there is none."""
+        raise NotImplementedError
+
     def names(self, path: str) -> list[str]:
         """What is in a folder, in any order."""
+        raise NotImplementedError
+
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch by the server's clock; None: it does not say."""
         raise NotImplementedError
 
     def begin(self, path: str) -> bytes:
@@ -48,16 +56,16 @@ class Storage(Protocol):
         """The md5 of the whole file as it is there, in hexadecimal: by the server's own means, or by reading back."""
         raise NotImplementedError
 
-    def flushed_md5(self, path: str) -> str:
-        """The same of a file that was just put there, and that is flushed to disk."""
+    def flushed_md5(self, path: str) -> tuple[int, str]:
+        """Bytes and md5 of a file that was just put there, and that is flushed to disk."""
         raise NotImplementedError
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file. What `target` holds is taken for the beginning of it: the copy goes on there."""
         raise NotImplementedError
 
-    def put(self, source: Path, path: str, progress: Progress) -> None:
-        """Copy a local file there. It goes on where a part is there already, if it can."""
+    def put(self, source: Path, path: str, progress: Progress) -> int:
+        """Copy a local file there; returns the bytes of the part that was there already, and on which it went on."""
         raise NotImplementedError
 
     def rename(self, path: str, new: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -42,9 +43,19 @@ class Local:
             raise NoFile(f'{path} is no regular file')
         return found.st_size
 
+    def size_in_folder(self, path: str) -> int | None:
+        """The same, after which a file may be put there."""
+        if (size := self.size(path)) is None:
+            check_folder(Path(path).parent)
+        return size
+
     def names(self, path: str) -> list[str]:
         """What is in a folder."""
         return os.listdir(path)
+
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch."""
+        return os.stat(path).st_mtime
 
     def begin(self, path: str) -> bytes:
         """The first byte of a file, from its disk."""
@@ -62,17 +73,19 @@ class Local:
         with source_file(Path(path)) as stream, read_errors(Path(path)):
             return files.md5_of_stream(stream)
 
-    def flushed_md5(self, path: str) -> str:
-        """The same, of a file that is flushed to disk meanwhile."""
-        return flushed_md5(Path(path))
+    def flushed_md5(self, path: str) -> tuple[int, str]:
+        """Bytes and md5 of a file that is flushed to disk meanwhile."""
+        return os.stat(path).st_size, flushed_md5(Path(path))
 
     def get(self, path: str, target: Path, progress: Callable[[int], None]) -> None:
         """Copy to another file here; goes on where `target` already has a part."""
         copy(Path(path), target, progress)
 
-    def put(self, source: Path, path: str, progress: Callable[[int], None]) -> None:
-        """Copy another file to here; goes on where `path` already has a part."""
+    def put(self, source: Path, path: str, progress: Callable[[int], None]) -> int:
+        """Copy another file to here; goes on where `path` already has a part, of as many bytes as are returned."""
+        begun = self.size(path) or 0
         copy(source, Path(path), progress)
+        return begun
 
     def rename(self, path: str, new: str) -> None:
         """Raises Exists where there is a `new` already: it is never replaced."""
@@ -87,7 +100,7 @@ class Local:
                 raise Exists(f'{new} is there already') from None
             if error.errno not in CANNOT_LINK:
                 raise
-            os.rename(path, new)
+            _rename_under_lock(path, new)
         else:
             os.unlink(path)
         flush_folder(Path(new).parent)
@@ -109,7 +122,7 @@ def _renamed_at_once(path: str, new: str) -> bool:
 
     With a link and its removal a file has two names for a moment, in which others set it aside, too. Raises OSError.
     """
-    rename = getattr(ctypes.CDLL(None, use_errno=True), 'renameat2', None)
+    rename = getattr(_c_library(), 'renameat2', None)
     if rename is None:
         return False
     if rename(AT_FDCWD, os.fsencode(path), AT_FDCWD, os.fsencode(new), RENAME_NOREPLACE) == 0:
@@ -118,6 +131,27 @@ def _renamed_at_once(path: str, new: str) -> bool:
     if number in (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP):
         return False
     raise OSError(number, os.strerror(number), path)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _rename_under_lock(path: str, new: str) -> None:
+    """Rename where the system has nothing that does not replace (exFAT): no other process of this machine meanwhile.
+
+    Raises Exists, and OSError.
+    """
+    folder = os.open(Path(new).parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if os.path.lexists(new):
+            raise Exists(f'{new} is there already')
+        os.rename(path, new)
+    finally:
+        os.close(folder)
 
 
 def check_folder(folder: Path) -> None:
@@ -180,7 +214,7 @@ def _read(reader: FileIO, source: Path) -> bytes:
 
 def flushed_md5(path: Path) -> str:
     """The md5 of a file that was just written, which is flushed to disk meanwhile. Raises OSError."""
-    with open(path, 'rb') as stream:
+    with open(path, 'rb', buffering=0) as stream:
         if os.fstat(stream.fileno()).st_size < SMALL:
             os.fsync(stream.fileno())
             return files.md5_of_stream(stream)

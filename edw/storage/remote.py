@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
-from fsspec.registry import known_implementations
-
 from edw.errors import StepError, TryLater, Unprocessable
 from edw.redact import redact
 from edw.storage import places
@@ -105,11 +102,26 @@ class Remote:
             raise NoFile(f'{self._name(path)} is a folder')
         return int(found['size'])
 
+    def size_in_folder(self, path: str) -> int | None:
+        """The same, after which a file may be put there."""
+        if (size := self.size(path)) is None:
+            self.check_folder(path.rpartition('/')[0] or '/')
+        return size
+
     def names(self, path: str) -> list[str]:
         """What is in a folder."""
         with self._told(path):
             listed = self._system.ls(self._of(path), detail=False)
         return [name.rstrip('/').rpartition('/')[2] for name in listed]
+
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch, where the package can tell."""
+        with self._told(path):
+            try:
+                found = self._system.modified(self._of(path))
+            except NotImplementedError:
+                return None
+            return float(found if isinstance(found, (int, float)) else found.timestamp())  # seconds, of XRootD
 
     def begin(self, path: str) -> bytes:
         """The first byte of a file."""
@@ -125,9 +137,9 @@ class Remote:
         with self._told(path, reads=True):
             return self._md5_there(path) or self._read_back(path)
 
-    def flushed_md5(self, path: str) -> str:
-        """The same: what can be flushed there was flushed when it was put."""
-        return self.md5(path)
+    def flushed_md5(self, path: str) -> tuple[int, str]:
+        """Bytes and md5: what can be flushed there was flushed when it was put."""
+        return self.size(path) or 0, self.md5(path)
 
     def get(self, path: str, target: Path, progress: Progress) -> None:
         """Copy to a local file, from where it ends on."""
@@ -145,11 +157,12 @@ class Remote:
                     with local_errors(target):
                         data = data[local.write(data) :]
 
-    def put(self, source: Path, path: str, progress: Progress) -> None:
+    def put(self, source: Path, path: str, progress: Progress) -> int:
         """Copy a local file there, always from its beginning: these kinds of storage keep no part of a file."""
         with self._told(path), local_file(source, 'rb') as stream:
             self._system.put_file(str(source), self._of(path))
             progress(os.fstat(stream.fileno()).st_size)
+        return 0
 
     def rename(self, path: str, new: str) -> None:
         """Rename a file. That there is no `new` is asked before: these kinds of storage have no better way."""
@@ -245,8 +258,8 @@ class S3(Remote):
 class XRootD(Remote):
     """XRootD servers, which can be asked for a checksum; most have adler32 alone, and are read back."""
 
-    def put(self, source: Path, path: str, progress: Progress) -> None:
-        """Copy a local file there, from where the part that is there ends on."""
+    def put(self, source: Path, path: str, progress: Progress) -> int:
+        """Copy a local file there, from where the part that is there ends on; returns how many bytes that has."""
         have = self.size(path)
         client: Any = importlib.import_module('XRootD.client')
         with self._told(path), local_file(source, 'rb') as stream, contextlib.ExitStack() as at_end:
@@ -269,6 +282,7 @@ class XRootD(Remote):
             _checked(there.sync(timeout=XROOTD_LIMIT))
             at_end.pop_all()
             _checked(there.close(timeout=XROOTD_LIMIT))
+        return have or 0
 
     def _options(self) -> dict[str, Any]:
         client: Any = importlib.import_module('XRootD.client')
@@ -321,6 +335,10 @@ def _close_all(storages: dict[tuple[int, str, str], Storage]) -> None:
 
 
 def _class_of(scheme: str) -> Any:
+    # Imported here: it takes a tenth of the start of every script, most of which only ever see local files.
+    import fsspec
+    from fsspec.registry import known_implementations
+
     try:
         return fsspec.get_filesystem_class(scheme)
     except ImportError as error:

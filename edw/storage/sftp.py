@@ -6,7 +6,8 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ from edw.storage.kinds import (
     read_errors,
 )
 from edw.storage.places import AWAY
-from edw.storage.sftp_protocol import ANSWER_LIMIT, Client, ConnectionLost, Refused, RefusedData
+from edw.storage.sftp_protocol import ANSWER_LIMIT, Attributes, Client, ConnectionLost, Refused, RefusedData
 from edw.storage.ssh import Address, Session, errno_in, quoted
 
 SLOWEST_MD5 = 1_000_000  # bytes/s at which md5sum is still waited for: it says nothing meanwhile
@@ -51,14 +52,29 @@ class Sftp:
             found = self._do(path, lambda session: session.client.attributes(_encoded(path)))
         except Absent:
             return None
-        # A FIFO that somebody opens to read it waits for a writer, and the server with it.
-        if not found.may_be_file:
-            raise NoFile(f'{self._address}: {path} is no regular file')
-        return found.size
+        return self._size_of(path, found)
+
+    def size_in_folder(self, path: str) -> int | None:
+        """The same, after which a file may be put there. Raises as `check_folder`, which it asks about meanwhile."""
+        folder = path.rpartition('/')[0] or '/'
+        there, marker = self._do(
+            path, lambda session: session.client.attributes_of_each(_encoded(path), _encoded(f'{folder}/{MARKER}'))
+        )
+        if isinstance(there, Attributes):
+            return self._size_of(path, there)
+        if there.code != protocol.NO_SUCH_FILE:
+            return self.size(path)  # which tells what is wrong
+        if isinstance(marker, Refused):
+            self.check_folder(folder)
+        return None
 
     def names(self, path: str) -> list[str]:
         """What is in a folder."""
         return [os.fsdecode(name) for name in self._do(path, lambda session: session.client.names(_encoded(path)))]
+
+    def modified(self, path: str) -> float | None:
+        """When a file was last written to, in seconds since the epoch, as the server has it."""
+        return self._do(path, lambda session: session.client.attributes(_encoded(path))).modified
 
     def begin(self, path: str) -> bytes:
         """The first byte of a file."""
@@ -77,15 +93,14 @@ class Sftp:
 
         return self._do(path, md5)
 
-    def flushed_md5(self, path: str) -> str:
-        """The same, of a file that is flushed meanwhile."""
+    def flushed_md5(self, path: str) -> tuple[int, str]:
+        """Bytes and md5 of a file that is flushed meanwhile."""
 
-        def md5(session: Session) -> str:
-            with session.client.opened(_encoded(path), protocol.OPEN_READ) as handle:
-                size = session.client.attributes_of(handle).size
-                with session.client.flushing(handle):
-                    md5sum = self._md5_there(session, path, size)
-            return md5sum or _md5_read_back(session.client, path)
+        def md5(session: Session) -> tuple[int, str]:
+            client = session.client
+            with client.opened(_encoded(path), protocol.OPEN_READ) as handle, client.flushing(handle) as found:
+                md5sum = self._md5_there(session, path, found.size)
+            return found.size, md5sum or _md5_read_back(client, path)
 
         return self._do(path, md5, write=True)
 
@@ -93,9 +108,9 @@ class Sftp:
         """Copy to a local file, from where it ends on."""
         self._do(path, lambda session: _get(session.client, path, target, progress))
 
-    def put(self, source: Path, path: str, progress: Progress) -> None:
-        """Copy a local file there, from where the part that is there ends on."""
-        self._do(path, lambda session: _put(session.client, source, path, progress), write=True)
+    def put(self, source: Path, path: str, progress: Progress) -> int:
+        """Copy a local file there, from where the part that is there ends on; returns how many bytes that has."""
+        return self._do(path, lambda session: _put(session.client, source, path, progress), write=True)
 
     def rename(self, path: str, new: str) -> None:
         """Rename a file, never over another."""
@@ -148,6 +163,12 @@ class Sftp:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+    def _size_of(self, path: str, found: Attributes) -> int:
+        # A FIFO that somebody opens to read it waits for a writer, and the server with it.
+        if not found.may_be_file:
+            raise NoFile(f'{self._address}: {path} is no regular file')
+        return found.size
 
     def _do(self, path: str, action: Callable[[Session], T], write: bool = False) -> T:
         """Do something over the connection, and once more over a new one if it broke."""
@@ -267,10 +288,8 @@ def _get(client: Client, path: str, target: Path, progress: Progress) -> None:
             raise StepError(f'{path} changed while it was read: it had {size} bytes, and then {now}', SIZE_DIFFERS)
 
 
-def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
-    flags = protocol.OPEN_WRITE | protocol.OPEN_CREATE
-    with local_file(source, 'rb') as stream, client.opened(_encoded(path), flags) as handle:
-        start = client.attributes_of(handle).size
+def _put(client: Client, source: Path, path: str, progress: Progress) -> int:
+    with local_file(source, 'rb') as stream, _opened_to_go_on(client, path) as (handle, start):
         if start > os.fstat(stream.fileno()).st_size:
             client.truncate(handle)
             start = 0
@@ -283,6 +302,21 @@ def _put(client: Client, source: Path, path: str, progress: Progress) -> None:
                 return stream.read(count)
 
         client.write(handle, start, data, progress)
+        return start
+
+
+@contextmanager
+def _opened_to_go_on(client: Client, path: str) -> Iterator[tuple[bytes, int]]:
+    """A handle to write, and how many bytes are there. Most files are new, and need not be asked for those."""
+    with ExitStack() as stack:
+        try:
+            handle = stack.enter_context(client.opened(_encoded(path), protocol.OPEN_WRITE | protocol.OPEN_NEW))
+            start = 0
+        except Refused:
+            flags = protocol.OPEN_WRITE | protocol.OPEN_CREATE
+            handle = stack.enter_context(client.opened(_encoded(path), flags))
+            start = client.attributes_of(handle).size
+        yield handle, start
 
 
 def _lowest_folder(client: Client, path: str) -> str:

@@ -26,7 +26,7 @@ INIT, VERSION_IS, OPEN, CLOSE, READ, WRITE = 1, 2, 3, 4, 5, 6
 LSTAT, FSTAT, FSETSTAT, OPEN_FOLDER, READ_FOLDER, REMOVE = 7, 8, 10, 11, 12, 13
 REAL_PATH, STAT, RENAME = 16, 17, 18
 STATUS, HANDLE, DATA, NAMES, ATTRIBUTES, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
-OPEN_READ, OPEN_WRITE, OPEN_CREATE = 0x1, 0x2, 0x8
+OPEN_READ, OPEN_WRITE, OPEN_CREATE, OPEN_NEW = 0x1, 0x2, 0x8, 0x28  # OPEN_NEW: create, and refuse what is there
 HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES, HAS_MORE = 0x1, 0x2, 0x4, 0x8, 0x80000000
 OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = 0, 1, 2, 3, 4, 5
 
@@ -68,6 +68,7 @@ class Attributes(NamedTuple):
 
     size: int
     mode: int  # as the system has it; 0 where the server does not say
+    modified: int | None  # seconds since the epoch; None where it does not say
 
     @property
     def is_folder(self) -> bool:
@@ -88,6 +89,7 @@ class Client:
         self._channel = channel
         self._number = 0
         self._answers: dict[int, tuple[int, bytes]] = {}
+        self._unheard: set[int] = set()  # requests whose answers nobody waits for
         channel.settimeout(limit)
         self._send_packet(INIT, struct.pack('>I', VERSION))
         kind, body = self._receive_packet()
@@ -101,6 +103,16 @@ class Client:
         """Of what is at a path, through symbolic links."""
         return _attributes(self._ask(STAT, _string(path), expect=ATTRIBUTES))
 
+    def attributes_of_each(self, *paths: bytes) -> list[Attributes | Refused]:
+        """Of what is at several paths, asked for at once."""
+        found: list[Attributes | Refused] = []
+        for number in [self._send(STAT, _string(path)) for path in paths]:
+            try:
+                found.append(_attributes(self._answer(number, ATTRIBUTES)))
+            except Refused as refused:
+                found.append(refused)
+        return found
+
     def is_link(self, path: bytes) -> bool:
         """Whether a symbolic link has this name, wherever it leads."""
         try:
@@ -111,7 +123,8 @@ class Client:
     @contextmanager
     def opened(self, path: bytes, flags: int) -> Iterator[bytes]:
         """A handle for the block. An error of what was written may be told only at the end."""
-        with self._handle(OPEN, _string(path) + struct.pack('>II', flags, 0)) as handle:
+        body = _string(path) + struct.pack('>II', flags, 0)
+        with self._handle(OPEN, body, is_heard=bool(flags & OPEN_WRITE)) as handle:
             yield handle
 
     def names(self, path: bytes, most: int | None = None) -> list[bytes]:
@@ -133,7 +146,8 @@ class Client:
         return _names(self._ask(REAL_PATH, _string(path), expect=NAMES))[0]
 
     @contextmanager
-    def _handle(self, kind: int, body: bytes) -> Iterator[bytes]:
+    def _handle(self, kind: int, body: bytes, is_heard: bool = False) -> Iterator[bytes]:
+        """A handle for the block. Whether the answer to its closing is heard: to read, it cannot go wrong."""
         handle = _strings(self._ask(kind, body, expect=HANDLE))[0]
         try:
             yield handle
@@ -143,6 +157,9 @@ class Client:
             with suppress(Refused):
                 self._ask(CLOSE, _string(handle))
             raise
+        if not is_heard:
+            self._unheard.add(self._send(CLOSE, _string(handle)))
+            return
         with _of_data():
             self._ask(CLOSE, _string(handle))
 
@@ -163,17 +180,18 @@ class Client:
         self._ask(RENAME, _string(path) + _string(new))
 
     @contextmanager
-    def flushing(self, handle: bytes) -> Iterator[None]:
-        """Have an open file written to the server's disk, if the server can do that, while the block runs.
+    def flushing(self, handle: bytes) -> Iterator[Attributes]:
+        """Have an open file, whose attributes the block gets, written to the server's disk, while the block runs.
 
-        What the block asks for over this session is answered after that.
+        If the server can do that. What the block asks for over this session is answered after that.
         """
         if b'fsync@openssh.com' not in self._extensions:
-            yield
+            yield self.attributes_of(handle)
             return
+        asked = self._send(FSTAT, _string(handle))  # first: it does not wait for the disk
         under_way = deque([(self._send(EXTENDED, _string(b'fsync@openssh.com') + _string(handle)), 0)])
         with self._drained(under_way):
-            yield
+            yield _attributes(self._answer(asked, ATTRIBUTES))
             with _of_data():
                 self._answer(under_way.popleft()[0], STATUS)
 
@@ -272,7 +290,11 @@ class Client:
             kind, body = self._receive_packet()
             if len(body) < 4:
                 raise ConnectionLost('half an answer')
-            self._answers[struct.unpack_from('>I', body)[0]] = kind, body[4:]
+            answered = struct.unpack_from('>I', body)[0]
+            if answered in self._unheard:
+                self._unheard.remove(answered)
+            else:
+                self._answers[answered] = kind, body[4:]
         kind, body = self._answers.pop(number)
         if kind == STATUS:
             code = struct.unpack_from('>I', body)[0]
@@ -341,7 +363,10 @@ def _attributes(body: bytes) -> Attributes:
     size = struct.unpack_from('>Q', body, 4)[0] if flags & HAS_SIZE else 0
     mode_at = 4 + 8 * bool(flags & HAS_SIZE) + 8 * bool(flags & HAS_OWNER)
     mode = struct.unpack_from('>I', body, mode_at)[0] if flags & HAS_MODE else 0
-    return Attributes(size, mode)
+    modified = (
+        struct.unpack_from('>I', body, mode_at + 4 * bool(flags & HAS_MODE) + 4)[0] if flags & HAS_TIMES else None
+    )
+    return Attributes(size, mode, modified)
 
 
 def _names(body: bytes) -> list[bytes]:

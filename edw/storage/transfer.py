@@ -137,11 +137,10 @@ def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     """Whether the file was copied, its size in bytes, and where the file is that was in the way."""
     storage = _storage(target)
     with _in_folder_of(target):
-        size = storage.size(target.path)
+        size = storage.size_in_folder(target.path)
     if size is not None and _md5_there(storage, target) == md5sum:
+        _check_case(storage, target)
         return False, size, ''
-    with _in_folder_of(target):
-        storage.check_folder(target.folder)
     part = places.part_name(target.name, md5sum)
     if not target.is_local:
         temporary, size = _send(source, target.beside(part), storage, md5sum)
@@ -178,17 +177,16 @@ def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> tup
         path = Path(source.path) if source.is_local else _fetched(source, stack)
         size = _size(Local(), Place('', '', str(path)))
         while True:
-            begun = storage.size(temporary.path)
             with _in_folder_of(temporary), _reading(Local(), Place('', '', str(path))):
                 try:
-                    storage.put(path, temporary.path, _progress(source, size))
+                    begun = storage.put(path, temporary.path, _progress(source, size))
                 except Denied:
-                    if begun is None:
+                    if storage.size(temporary.path) is None:
                         raise
                     # What another user's listener has begun. If it may not be written beside it either, that is said.
-                    temporary, begun = temporary.beside(files.temporary_name()), None
-                    storage.put(path, temporary.path, _progress(source, size))
-            arrived, found = storage.size(temporary.path) or 0, storage.flushed_md5(temporary.path)
+                    temporary = temporary.beside(files.temporary_name())
+                    begun = storage.put(path, temporary.path, _progress(source, size))
+            arrived, found = storage.flushed_md5(temporary.path)
             if found == md5sum:
                 return temporary, arrived
             storage.remove(temporary.path)
@@ -214,6 +212,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
             if found is None:
                 continue
             if found == md5sum:  # somebody else has done the same meanwhile
+                _check_case(storage, target)
                 storage.remove(target.beside(part).path)
                 return aside
             aside = _set_aside(storage, target, found) or aside
@@ -287,6 +286,23 @@ def _check_name(storage: Storage, target: Place) -> None:
             '(upper and lower case, or forms of one letter)',
             NAME_IN_USE,
         )
+
+
+def _check_case(storage: Storage, target: Place) -> None:
+    """The same of a file that has the right bytes, which two documents may have, without a list of a large folder.
+
+    Where upper and lower case make a difference there is none of the other name, as a rule.
+    """
+    # Of ASCII letters alone: the file system does the same with all others, and the name gets no longer.
+    swapped = ''.join(char.swapcase() if char.isascii() else char for char in target.name)
+    try:
+        is_there = storage.size(target.beside(swapped).path) is not None
+    except TryLater:
+        raise
+    except StepError:  # a folder, or a link that leads nowhere
+        is_there = True
+    if is_there:
+        _check_name(storage, target)
 
 
 def _storage(place: Place) -> Storage:

@@ -19,6 +19,10 @@ def callback(doc: dict) -> dict:
         case 'hold the lock':
             print('hanging', flush=True)
             ctypes.PyDLL(None).pause()  # in C code that does not give up the interpreter's lock
+        case 'read':
+            print('hanging', flush=True)
+            with open(doc['file'], 'rb') as stream:
+                stream.read()
         case 'leave a child':
             if os.fork() == 0:
                 time.sleep(10)  # has all that its parent had open

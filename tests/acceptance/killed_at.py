@@ -1,7 +1,8 @@
-"""delete_originals.py, killed before its step number N of a deletion: killed_at.py N ARGUMENTS..., with one original.
+"""delete_originals.py, killed before its step number N of a deletion: killed_at.py ARGUMENTS..., with one original.
 
 Its steps are whatever it asks of the database, of a file's bytes and of the folder. N beyond the last one: it is killed
-when the deletion is done, before anything is said of it.
+when the deletion is done, before anything is said of it. Each line on stdin is an N, for a process of its own, forked
+from one that has imported all; `ended: ` and how it did is the last line that is said of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from edw.keeping import deleting
 from edw.keeping.deleting import Deleter
 from edw.keeping.looking import Looker
 
-left = int(sys.argv[1])
+left = 0
 is_deleting = False
 
 
@@ -57,4 +58,9 @@ deleting.md5_from_disk = killed_before(deleting.md5_from_disk)
 os.unlink = killed_before(os.unlink)
 
 if __name__ == '__main__':
-    sys.exit(delete_originals.main(sys.argv[2:]))
+    for line in sys.stdin:
+        left = int(line)
+        child = os.fork()
+        if child == 0:
+            sys.exit(delete_originals.main(sys.argv[1:]))
+        print(f'ended: {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}', flush=True)

@@ -151,14 +151,14 @@ def test_without_a_password_there_is_nothing_to_log_in_to(database: Database, sc
 def test_a_port_that_is_taken_is_said_in_one_line(database: Database, scripts: Scripts) -> None:
     with socket.create_server(('127.0.0.1', 0)) as other:
         port = other.getsockname()[1]
-        run = scripts.run('dashboard.py', '--port', str(port))
+        run = scripts.call('dashboard.py', '--port', str(port))
     assert run.returncode == 1
     _, error = run.stderr.splitlines()
     assert error == f'error: port {port} on 127.0.0.1 is taken by another program. Choose one with --port.'
 
 
 def test_without_a_design_document_it_says_what_to_do(empty_database: Database, scripts: Scripts) -> None:
-    run = scripts.run('dashboard.py', '--port', '0')
+    run = scripts.call('dashboard.py', '--port', '0')
     assert run.returncode == 1
     assert 'upload_design.py' in run.stderr and 'Traceback' not in run.stderr
 

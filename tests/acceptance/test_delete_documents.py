@@ -156,7 +156,7 @@ def test_what_a_listener_is_at_stays_and_so_does_its_run(scripts: Scripts, archi
 def test_what_changes_after_it_was_shown_stays(scripts: Scripts, archive: Archive) -> None:
     for doc_id in ('a', 'b', 'c'):
         archive.add(doc_id)
-    assert scripts.run(SCRIPT, 'r').returncode == 2  # there is nobody to ask
+    assert scripts.call(SCRIPT, 'r').returncode == 2  # there is nobody to ask
     for answer, code in (('n', 1), ('y', 1)):
         ours, theirs = os.openpty()
         process = scripts.start(SCRIPT, 'r', '--with-files', stdin=theirs)

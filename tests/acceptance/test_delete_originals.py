@@ -139,7 +139,7 @@ def test_parts_of_copies_that_are_there_are_removed_and_no_others(
 
 def test_it_asks_first(scripts: Scripts, archive: Archive) -> None:
     archive.add('a')
-    assert scripts.run('delete_originals.py', *TERMS).returncode == 2  # there is nobody to ask
+    assert scripts.call('delete_originals.py', *TERMS).returncode == 2  # there is nobody to ask
     for answer, code in (('n\n', 1), ('y\n', 0)):
         ours, theirs = os.openpty()
         process = scripts.start('delete_originals.py', *TERMS, stdin=theirs)
@@ -412,29 +412,36 @@ def test_the_copy_of_the_original_scripts_has_the_md5_of_the_document(scripts: S
 
 def test_a_kill_at_any_step_loses_nothing_and_the_next_run_goes_on(scripts: Scripts, archive: Archive) -> None:
     killed, step = '', 0
-    while 'after the last' not in killed:
-        doc_id = f'doc{step:02d}'
-        archive.add(doc_id)
-        command = [sys.executable, str(ROOT / 'tests' / 'acceptance' / 'killed_at.py'), str(step)]
-        ended = subprocess.run(
-            [*command, '--config', str(scripts.config), *TERMS, '--yes'],
-            env={**os.environ, 'PYTHONPATH': str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
-        killed = ended.stdout.splitlines()[-1]
-        is_there, is_marked = archive.original(doc_id).exists(), archive.is_marked(doc_id)
-        assert is_there or is_marked, killed
-        assert archive.copy(doc_id).read_bytes() == doc_id.encode() * 1000
-        checked = scripts.call('check_files.py')
-        assert 'is missing' not in checked.stdout, killed
-        assert ('is still there' in checked.stdout) is (is_there and is_marked), killed
-        assert run(scripts).returncode == 0
-        assert not archive.original(doc_id).exists() and archive.is_marked(doc_id), killed
-        assert scripts.call('check_files.py').returncode == 0
-        step += 1
+    command = [sys.executable, str(ROOT / 'tests' / 'acceptance' / 'killed_at.py'), '--config', str(scripts.config)]
+    with subprocess.Popen(
+        [*command, *TERMS, '--yes'],
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        while 'after the last' not in killed:
+            doc_id = f'doc{step:02d}'
+            archive.add(doc_id)
+            print(step, file=process.stdin, flush=True)
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith('ended: '):
+                    break
+            assert said[-1] == f'ended: {-signal.SIGKILL}\n', ''.join(said)
+            killed = said[-2]
+            is_there, is_marked = archive.original(doc_id).exists(), archive.is_marked(doc_id)
+            assert is_there or is_marked, killed
+            assert archive.copy(doc_id).read_bytes() == doc_id.encode() * 1000
+            checked = scripts.call('check_files.py')
+            assert 'is missing' not in checked.stdout, killed
+            assert ('is still there' in checked.stdout) is (is_there and is_marked), killed
+            assert run(scripts).returncode == 0
+            assert not archive.original(doc_id).exists() and archive.is_marked(doc_id), killed
+            assert scripts.call('check_files.py').returncode == 0
+            step += 1
     assert step >= 9
 
 
@@ -509,7 +516,7 @@ def test_a_watch_goes_on_until_it_is_told_to_end(scripts: Scripts, archive: Arch
     assert scripts.call('check_files.py', '--md5').returncode == 0  # which writes it into the document
     wait_until(lambda: not archive.original('bad').exists())
     archive.raw.rename(archive.raw.with_name('unmounted'))
-    process.wait_for('no folder to delete originals in')
+    process.wait_for('no folder to delete files in')
     archive.raw.with_name('unmounted').rename(archive.raw)
     archive.add('c')
     wait_until(lambda: not archive.original('c').exists())

@@ -38,7 +38,7 @@ def test_a_listener_answers_with_all_that_rules_and_dashboard_name(scripts: Scri
 def test_a_port_that_is_taken_is_one_line(scripts: Scripts, database: Database) -> None:
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
-        done = scripts.run('listen_newfiles.py', '--metrics', str(port))
+        done = scripts.call('listen_newfiles.py', '--metrics', str(port))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f'error: --metrics: 127.0.0.1:{port} cannot be listened on: Address already in use'
@@ -47,7 +47,7 @@ def test_a_port_that_is_taken_is_one_line(scripts: Scripts, database: Database) 
 
 @pytest.mark.parametrize('address', ['x', '65536', 'localhost:', '-1'])
 def test_what_is_no_address(scripts: Scripts, address: str) -> None:
-    done = scripts.run('listen_newfiles.py', f'--metrics={address}')
+    done = scripts.call('listen_newfiles.py', f'--metrics={address}')
     assert done.returncode == 2 and 'is not [HOST:]PORT' in done.stderr
 
 

@@ -110,7 +110,7 @@ def test_what_was_superseded_is_deleted_and_nobody_misses_it(scripts: Scripts, t
     old, new = entries(twice, 'signal_processing')
     shown = scripts.call('delete_originals.py', *OLD, '--dry-run')
     assert shown.returncode == 0 and '1 superseded file would be deleted' in shown.stdout and Path(old['file']).exists()
-    refused = scripts.run('delete_originals.py', *OLD)
+    refused = scripts.call('delete_originals.py', *OLD)
     assert refused.returncode == 2 and '--yes' in refused.stderr
     done = delete(scripts)
     assert done.returncode == 0 and 'deleted 1 superseded file' in done.stdout, done.stderr

@@ -71,6 +71,8 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     assert wrong_kind.returncode == 1 and wrong_kind.stderr.endswith(
         'kinds that there are: file missing; md5 differs. Did you mean file missing?\n'
     )
+    no_run = scripts.call('reprocess.py', '--failed', '--run', 'ma22a00', '--yes')
+    assert no_run.returncode == 1 and no_run.stderr.endswith("has no documents of a run 'ma22a00'\n")
     before = sequence(database)
     shown = scripts.call('reprocess.py', '--failed', '--dry-run')
     assert shown.returncode == 0 and shown.stderr == '' and sequence(database) == before
@@ -187,7 +189,7 @@ def test_ctrl_c_at_the_question_changes_nothing(scripts: Scripts, database: Data
 def test_without_a_terminal_nothing_is_done_unasked(scripts: Scripts, database: Database) -> None:
     seed(database, 2, status='f')
     before = sequence(database)
-    done = scripts.run('reprocess.py', '--failed')
+    done = scripts.call('reprocess.py', '--failed')
     assert done.returncode == 2 and '--yes' in done.stderr and len(done.stderr.splitlines()) == 1
     assert sequence(database) == before
 
@@ -317,6 +319,7 @@ def test_only_what_an_older_version_made_is_done_again(scripts: Scripts, databas
     for number, version in enumerate(('1', '2')):
         database.put({'_id': f'x{number}', 'run': 'r', 'status': 'good', 'process': []})
         assert once(step, database.settings, name='s', version=version) == 0
+    database.put({'_id': 'y', 'run': 'other', 'status': 'good', 'process': []})
     for arguments, ids in (
         (('--version-below', '2'), ['x0']),
         (('--version-below', '2', '--run', 'other'), []),

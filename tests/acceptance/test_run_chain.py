@@ -55,7 +55,7 @@ def test_all_is_up_two_files_go_through_and_ctrl_c_ends_it_in_order(copy: Path) 
         dashboard = re.search(r'dashboard at (\S+)', chain.output)
         assert dashboard and requests.get(dashboard[1], timeout=30).status_code == 200
         with Scripts(copy / 'edw.ini') as scripts:
-            seeding = scripts.run('make_metadata.py', '2', '--events', '20')
+            seeding = scripts.call('make_metadata.py', '2', '--events', '20')
         assert seeding.returncode == 0, seeding.stderr
         database = Database(config.load(copy / 'edw.ini'))
         wait_until(lambda: done_with(database, STEPS[-1]) == 2)

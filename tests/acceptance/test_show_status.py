@@ -78,7 +78,7 @@ def test_failures_of_two_kinds(scripts: Scripts, database: Database) -> None:
         ('move_to_sps', 'field missing', 1, 'nameless'),
         ('move_to_sps', 'file missing', 1, 'gone'),
     }
-    shown = scripts.run(SCRIPT).stdout
+    shown = scripts.call(SCRIPT).stdout
     assert '/nowhere/gone.root cannot be moved' in shown and '2 failed' in shown
     history = scripts.call(SCRIPT, '--doc', 'gone').stdout
     assert 'failed move to sps' in history and history.count('attempt ') == 3
@@ -287,7 +287,7 @@ def test_colours_only_on_a_terminal(scripts: Scripts, database: Database) -> Non
     new_document(database, 'x', datecreated=1)
     shown = on_a_terminal(scripts)
     assert '\x1b[' in shown and 'nobody listens for (first step)' in shown
-    assert '\x1b' not in scripts.run(SCRIPT).stdout
+    assert '\x1b' not in scripts.call(SCRIPT).stdout
     assert 'made' in on_a_terminal(scripts, '--doc', 'x')
 
 
@@ -302,5 +302,5 @@ def test_a_design_document_that_is_too_old(scripts: Scripts, empty_database: Dat
     doc = design.read(DESIGN_FILE)
     del doc['views']['chain']
     empty_database.put(doc)
-    done = scripts.run(SCRIPT)
+    done = scripts.call(SCRIPT)
     assert done.returncode == 1 and 'has no chain in its views' in done.stderr and 'upload_design.py' in done.stderr

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import listener
 from edw.database.client import Database
 from edw.errors import SettingsError
+from tests.integration import sshd
+from tests.programs import program
 from tests.scripts import ROOT, Scripts, wait_until
 
 DEADLY = ('hang', 'segfault', 'kill', 'leave a child', 'exit', 'raise')
@@ -104,6 +108,56 @@ def test_a_callback_that_cannot_be_killed_is_left_behind(scripts: Scripts, datab
     assert process.end() == 0
 
 
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[tuple[Path, sshd.Server]]:
+    """A folder of another machine, mounted by sshfs, that holds the file `x.root`; and the server that has it."""
+    sshfs, server = program('sshfs', package='sshfs'), program('sshd', package='openssh-server')
+    there, folder = tmp_path / 'there', tmp_path / 'mounted'
+    for made in (there, folder, tmp_path / 'sshd'):
+        made.mkdir()
+    (there / 'x.root').write_bytes(bytes(1000))
+    with sshd.server(server, tmp_path / 'sshd', tmp_path / 'home') as started:
+        source = f'{getpass.getuser()}@127.0.0.1:{there}'
+        done = subprocess.run(
+            [sshfs, '-p', str(started.port), source, str(folder)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f'this user may mount nothing by FUSE here: {done.stderr.strip()}')
+        try:
+            yield folder, started
+        finally:
+            subprocess.run(['fusermount3', '-u', '-z', str(folder)], check=True)
+
+
+def test_a_callback_that_reads_from_a_mount_that_hangs_is_left_behind(
+    scripts: Scripts, database: Database, mounted: tuple[Path, sshd.Server]
+) -> None:
+    """Such a process is in uninterruptible sleep, which no signal ends."""
+    folder, server = mounted
+    sessions = server.sessions()
+    for session in sessions:
+        session.suspend()
+    try:
+        database.put({'_id': 'x', 'do': 'read', 'file': f'{folder}/x.root', 'status': 'good', 'process': []})
+        process = scripts.start(STEP, '--timeout', '2', '--workers', '1')
+        process.wait_for('hanging')
+        (pid,) = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
+        wait_until(lambda: psutil.Process(int(pid)).status() == psutil.STATUS_DISK_SLEEP)
+        process.wait_for(f'process {pid} cannot be killed')
+        wait_until(lambda: 'failures' in database.get('x'))
+        assert database.get('x')['failures'][0]['error'] == 'TimeoutError: no result after 2 s'
+        database.put({'_id': 'y', 'do': 'work', 'status': 'good', 'process': []})
+        wait_until(lambda: database.get('y')['process'])  # by another process
+        process.send(signal.SIGTERM)
+        wait_until(lambda: not process.is_running())
+        assert is_running(pid) and 'claim' not in database.get('x')
+    finally:
+        for session in sessions:
+            session.resume()
+    wait_until(lambda: not is_running(pid))
+    assert process.end() == 0
+
+
 def children(pid: int) -> str:
     return subprocess.run(
         ['ps', '--ppid', str(pid), '-o', 'pid=,args='], capture_output=True, text=True, check=False
@@ -121,5 +175,5 @@ def test_a_callback_that_no_other_process_finds(database: Database) -> None:
 
 @pytest.mark.parametrize('text', ['0', '-1', 'nan', 'inf', 'soon'])
 def test_bad_time_limits(scripts: Scripts, text: str) -> None:
-    done = scripts.run(STEP, '--timeout', text)
+    done = scripts.call('listen_newfiles.py', '--timeout', text)
     assert done.returncode == 2 and 'number of seconds' in done.stderr

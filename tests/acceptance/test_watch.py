@@ -176,9 +176,9 @@ def test_a_server_that_goes_away(scripts: Scripts, server: Server, folder: Path,
 
 
 def test_what_ends_it(scripts: Scripts, server: Server, database: Database, folder: Path) -> None:
-    done = scripts.run('make_metadata.py', '--watch', str(folder / 'none'))
+    done = scripts.call('make_metadata.py', '--watch', str(folder / 'none'))
     assert done.returncode == 1 and 'no such folder' in done.stderr
-    done = scripts.run('make_metadata.py', '--watch', str(folder), '2')
+    done = scripts.call('make_metadata.py', '--watch', str(folder), '2')
     assert done.returncode == 2 and '--watch' in done.stderr
     process = watch(scripts, folder)
     server.request('DELETE', database.settings.dbname)

@@ -143,6 +143,24 @@ def test_a_disputed_claim_deletes_no_results_of_another_site(of_cluster: Databas
     assert '_revisions' not in of_cluster.get('a')
 
 
+@pytest.mark.parametrize('is_claim', [True, False])
+def test_a_disputed_claim_offers_no_finished_document_again_when_its_ancestor_is_compacted_away(
+    of_cluster: Database, is_claim: bool
+) -> None:
+    """As CouchDB does by itself within a burst. An edit of a claim has no proof: it stays, and is not seen."""
+    free = made(of_cluster)
+    claimed = replicated(of_cluster, [free], documents.claimed(free, 'first', THERE, 2.0), 'e' * 32)
+    done = replicated(of_cluster, [claimed, free], documents.with_entry(claimed, RECORD), '0' * 32)
+    own = replicated(of_cluster, [free], documents.claimed(free, 'first', HERE, 2.0), 'f' * 32)
+    compact(of_cluster, free)
+    disputes = cluster.Disputes(of_cluster)
+    disputes.add([own], are_claims=is_claim)
+    disputes.settle(lambda listener: False)
+    assert len(disputes) == 0
+    assert of_cluster.get('a')['_rev'] == done['_rev']
+    assert revisions(of_cluster) == ({done['_rev']} if is_claim else {done['_rev'], own['_rev']})
+
+
 def test_disputed_claims_of_dead_listeners_are_deleted(of_cluster: Database) -> None:
     free = made(of_cluster)
     replicated(of_cluster, [free], documents.claimed(free, 'first', THERE, 2.0), '0' * 32)

@@ -154,16 +154,16 @@ def test_claims_status_and_unplaced(database: Database, odd: dict[str, dict[str,
 
 
 def test_upload_creates_replaces_and_says_when_nothing_changed(scripts: Scripts, server: Server) -> None:
-    first = scripts.run('upload_design.py')
+    first = scripts.call('upload_design.py')
     assert first.returncode == 0, first.stderr
     assert 'created the database' in first.stdout and 'uploaded _design/process' in first.stdout
-    second = scripts.run('upload_design.py')
+    second = scripts.call('upload_design.py')
     assert second.returncode == 0 and 'nothing to upload' in second.stdout
     dbname = scripts.config.read_text().split('dbname = ')[1].split()[0]
     present = server.request('GET', f'{dbname}/_design/process').json()
     old = {**present, 'views': {'lastproc': {'map': 'function(doc) {}'}}}
     assert server.request('PUT', f'{dbname}/_design/process', json=old).ok
-    third = scripts.run('upload_design.py')
+    third = scripts.call('upload_design.py')
     assert third.returncode == 0 and 'uploaded' in third.stdout
     present = server.request('GET', f'{dbname}/_design/process').json()
     assert present['views'] == design.read(DESIGN_FILE)['views']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import time
@@ -13,13 +14,15 @@ import pytest
 from edw import files
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
-from edw.keeping import forecast
+from edw.keeping import forecast, strays
 from edw.keeping.copies import Named
-from edw.keeping.deleting import Deleter, Originals
+from edw.keeping.deleting import Deleter, GuardedFolder
 from edw.keeping.looking import Looker
 from edw.keeping.planning import Candidate, Terms
 from edw.storage import space
+from edw.storage.places import aside_name, part_name
 from edw.storage.space import Usage
+from edw.transfer import make_new_folder
 from tests.integration import sshd
 from tests.programs import program
 from tests.scripts import Scripts
@@ -77,7 +80,7 @@ def delete(database: Database, host: str, looker: Looker, raw: Path, location: s
         **{name: rev for name, rev in database.existing(['x']).get('x', {}).items() if name == '_rev'},
     }
     revision = database.put(doc)['rev']
-    originals = Originals(str(raw))
+    originals = GuardedFolder(str(raw))
     deleter = Deleter(database, originals, Terms('move_to_sps', time.time(), 1), looker, 'here', time.time)
     try:
         deleter.delete(Candidate('x', revision, '', str(original), 7, 1.0))
@@ -157,3 +160,43 @@ def test_the_disks_are_shown(database: Database, scripts: Scripts, tmp_path: Pat
     assert any(line.startswith('raw') and '1 kB' in line for line in shown)
     (first, *_) = json.loads(scripts.call('show_status.py', '--json').stdout)['disks']
     assert first['folders']['raw'] == str(tmp_path / 'raw') and first['total'] > first['free'] > 0
+
+
+def test_what_moves_left_on_another_machine_is_told_with_its_document(
+    host: str, scripts: Scripts, database: Database, tmp_path: Path
+) -> None:
+    """In the folder of data, and in one that only an entry of a document names."""
+    assert scripts.call('make_metadata.py', '2', '--events', '20').returncode == 0
+    sps, archive = tmp_path / 'far', tmp_path / 'archive'
+    for folder in (sps, archive):
+        make_new_folder(folder)
+    scripts.config.write_text(scripts.config.read_text().replace('sps = sps', f'sps = {host}{sps}'))
+    assert scripts.call('listen_newfiles.py', '--once', '--limit', '1').returncode == 0
+    done, waiting = (database.get(f'ma22a000_{index:03d}') for index in range(2))
+    assert done['process'][0]['file'] == f'{host}{sps}/ma22a000_000.root'
+    entry = {**done['process'][0], 'name': 'archived', 'file': f'{host}{archive}/ma22a000_000.root'}
+    (archive / 'ma22a000_000.root').write_bytes((sps / 'ma22a000_000.root').read_bytes())
+    database.put({**done, 'process': [*done['process'], entry]})
+
+    old = time.time() - 2 * strays.LEFT_OVER
+    left = {
+        sps / part_name('ma22a000_001.root', waiting['md5sum']): ('part', waiting['_id']),
+        sps / aside_name('ma22a000_000.root', 'a' * 32, 0): ('aside', done['_id']),
+        archive / part_name('ma22a000_000.root', done['md5sum']): ('part', done['_id']),
+        archive / '.edw-0123456789abcdef.part': ('part', ''),
+    }
+    for path in left:
+        path.write_bytes(b'half')
+        os.utime(path, (old, old))
+    (sps / '.edw-fedcba9876543210.part').write_bytes(b'being written')
+    (archive / 'README').write_bytes(b'of people')
+    checked = scripts.call('check_files.py', '--json')
+    told = json.loads(checked.stdout)
+    assert checked.returncode == 1 and not told['unread'], checked.stderr
+    found = {one['file']: (one['what'], one['doc_id']) for one in told['strays']}
+    shown = host.replace(f'{getpass.getuser()}@', '')
+    assert found == {f'{shown}{path}': what for path, what in left.items()}
+    assert {one['size'] for one in told['strays']} == {4}
+    for path in left:
+        path.unlink()
+    assert scripts.call('check_files.py').returncode == 0

@@ -143,10 +143,10 @@ def test_each_folder_has_a_login_of_its_own_and_nobody_works_on_the_wrong_one(tm
         assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in (own, local))
         password = config.load(mine.config).password
         assert password in own.read_text() and password not in server.output
-        done = mine.run('upload_design.py')
+        done = mine.call('upload_design.py')
         assert done.returncode == 0 and f'edwexample (embedded server, data in {folders[0]})' in done.stdout
 
-        refused = theirs.run('upload_design.py')
+        refused = theirs.call('upload_design.py')
         assert refused.returncode == 1 and 'refused user' in refused.stderr and str(folders[0]) in refused.stderr
         assert len(refused.stderr.splitlines()) == 2
         second = theirs.run('local_couchdb.py', '--dir', str(folders[1]))
@@ -159,7 +159,7 @@ def test_each_folder_has_a_login_of_its_own_and_nobody_works_on_the_wrong_one(tm
         assert command[:2] == ['python', 'local_couchdb.py'] and command[-1] == '--use'
         other = theirs.start('local_couchdb.py', *[word for word in command[2:] if word not in mine_only(theirs)])
         other.wait_for('embedded server')
-        done = theirs.run('upload_design.py')
+        done = theirs.call('upload_design.py')
         assert done.returncode == 0 and f'data in {folders[1]})' in done.stdout
         assert config.load(theirs.config).password != password
 
@@ -206,7 +206,7 @@ def test_a_folder_of_before_keeps_the_login_of_the_settings(scripts: Scripts, tm
     server = scripts.start('local_couchdb.py', '--dir', str(folder))
     server.wait_for('embedded server, data in')
     assert 'its login is that of the settings; for one of its own' in server.output
-    assert scripts.run('upload_design.py').returncode == 0
+    assert scripts.call('upload_design.py').returncode == 0
     assert server.stop() == 0 and not (folder / '.netrc').exists()
 
 

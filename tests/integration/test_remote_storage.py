@@ -19,6 +19,8 @@ import requests
 
 from edw import files
 from edw.errors import StepError, TryLater, Unprocessable
+from edw.keeping import strays
+from edw.keeping.looking import Looker
 from edw.storage import remote
 from edw.storage.kinds import Absent, Storage
 from edw.storage.remote import S3, XRootD, storage_for
@@ -184,6 +186,26 @@ def test_what_is_in_a_folder(storage: Storage, source: Path) -> None:
     assert sorted(storage.names(f'{slash}l')) == ['m', 'x']
     with pytest.raises(Absent):
         storage.names(f'{slash}none')
+
+
+def test_what_a_move_left_there_is_found_once_it_is_old(storage: Storage, source: Path) -> None:
+    folder = '/left' if isinstance(storage, S3) else '//left'
+    storage.check_folder(folder)
+    part = f'{folder}/{files.temporary_name()}'
+    for path in (part, f'{folder}/x.root'):
+        storage.put(source, path, nothing)
+    looker = Looker()
+    url = storage._name(folder)  # type: ignore[attr-defined]
+    assert strays.Strays([url], looker).left(time.time()) == []  # it is being written, perhaps
+    later = time.time() + strays.LEFT_OVER + 60
+    (found,) = strays.Strays([url], looker).left(later)
+    assert (found.file, found.size, found.what) == (storage._name(part), len(CONTENT), strays.PART)  # type: ignore[attr-defined]
+    assert abs(found.changed - time.time()) < 3600
+    for there in (url, f'{url}/none'):
+        told = strays.Strays([there], looker)
+        told.left(later)
+        assert told.unread == {}
+    looker.close()
 
 
 def test_a_copy_to_here_goes_on_where_it_stopped(storage: Storage, large: Path, tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from detector.spectrum import groups
-from detector.spectrum_plot import figure
 from tests.unit.test_detector_spectrum import spectra
 
 
 @pytest.mark.parametrize(('events', 'transparent'), [(0, True), (100, False), (2000, True), (20_000, False)])
 def test_the_picture(events: int, transparent: bool) -> None:
+    # Here, where one of several processes of tests comes; at the top all of them would import Matplotlib.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from detector.spectrum_plot import figure
+
     seen = spectra(6, events, 2)
     made = figure(seen, 'ma22a000: 4 files', transparent)
     canvas = FigureCanvasAgg(made)

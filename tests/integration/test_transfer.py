@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from edw import files
-from edw.errors import StepError, TryLater, Unprocessable
+from edw.errors import NAME_IN_USE, StepError, TryLater, Unprocessable
 from edw.storage import local
-from edw.storage.local import MARKER, Local
+from edw.storage.local import MARKER
 from edw.storage.places import part_name
-from edw.transfer import Transfer, local_copy, make_new_folder, target_in, transfer
+from edw.transfer import Transfer, local_copy, make_new_folder, new_file, target_in, transfer
+from tests import disks
 from tests.integration import sshd
 from tests.programs import program
 from tests.scripts import ROOT
@@ -95,16 +96,54 @@ def test_what_cannot_be_replaced_is_not_set_aside(source: Path, sps: Path) -> No
     assert names(sps) == ['x.root'] and (sps / 'x.root').read_bytes() == b'of another document'
 
 
-def test_another_documents_file_is_not_set_aside_where_upper_and_lower_case_are_one(
-    source: Path, sps: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def caseless(tmp_path: Path) -> Iterator[Path]:
+    """A folder of a disk to which upper and lower case are one."""
+    folder = tmp_path / 'caseless'
+    folder.mkdir()
+    if reason := disks.mount_without_case(tmp_path / 'disk', folder):
+        pytest.skip(reason)
+    (folder / MARKER).touch()
+    yield folder
+    disks.unmount(folder)
+
+
+@pytest.mark.parametrize('other', [CONTENT, b'other'], ids=['the same bytes', 'other bytes'])
+def test_ids_that_differ_in_case_do_not_share_a_file_where_it_makes_no_difference(
+    source: Path, caseless: Path, other: bytes
 ) -> None:
-    """A model of it: the file is found by this name, and listed by another one."""
-    (sps / 'run1.root').write_bytes(b'of Run1')
-    listed = Local.names
-    monkeypatch.setattr(Local, 'names', lambda self, path: [name.replace('run', 'Run') for name in listed(self, path)])
+    moved = move(source, caseless, doc_id='Run1')
+    source.write_bytes(other)
     with pytest.raises(StepError, match='upper and lower case'):
-        move(source, sps, doc_id='run1')
-    assert names(sps) == ['run1.root'] and (sps / 'run1.root').read_bytes() == b'of Run1'
+        move(source, caseless, doc_id='run1')
+    with pytest.raises(StepError, match='upper and lower case'), new_file(str(caseless / 'run1.root')) as result:
+        result.write_bytes(other)
+    assert names(caseless) == ['Run1.root'] and Path(moved.file).read_bytes() == CONTENT
+    source.write_bytes(CONTENT)
+    assert not move(source, caseless, doc_id='Run1').copied
+
+
+@pytest.mark.parametrize('other', [CONTENT, b'other'], ids=['the same bytes', 'other bytes'])
+def test_of_two_at_once_whose_ids_differ_in_case_one_has_the_name(
+    source: Path, caseless: Path, tmp_path: Path, other: bytes
+) -> None:
+    (tmp_path / 'other.root').write_bytes(other)
+    sources = {'Run': source, 'run': tmp_path / 'other.root'}
+    for turn in range(10):
+
+        def act(doc_id: str, turn: int = turn) -> Transfer | StepError:
+            try:
+                return move(sources[doc_id], caseless, doc_id=f'{doc_id}{turn}')
+            except StepError as error:
+                return error
+
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(act, sources))
+        (moved,) = [one for one in done if isinstance(one, Transfer)]
+        (refused,) = [one for one in done if isinstance(one, StepError)]
+        assert refused.kind == NAME_IN_USE
+        assert Path(moved.file).name in names(caseless) and files.md5_of(moved.file) == moved.md5sum
+    assert len(names(caseless)) == 10
 
 
 def test_an_md5_in_capital_letters_is_the_same(source: Path, sps: Path) -> None:

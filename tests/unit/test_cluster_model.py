@@ -1,6 +1,7 @@
 """The protocol for claims in a cluster, on a model: three copies, messages in any order, workers that die.
 
 Copies accept a write whose parent is one of their leaves, as CouchDB does, and tell each other of leaves at any time.
+Compaction, which CouchDB starts by itself, takes the bodies of all other revisions from a copy.
 Hypothesis looks for an order of events that breaks the promise; with the rule weakened to `ok` alone it finds one.
 A second model has leaves with results of another site, which come by replication: none of them is ever lost.
 """
@@ -53,9 +54,11 @@ class Cluster(RuleBasedStateMachine):
         super().__init__()
         self.revisions: dict[str, Revision] = {'1-start': Revision(None, None)}
         self.copies: list[set[str]] = [{'1-start'} for _ in range(COPIES)]  # revisions that each copy knows
+        self.bodies: list[set[str]] = [{'1-start'} for _ in range(COPIES)]  # those that it can still show
         self.writes: list[Write] = []
         self.working: dict[str, str] = {}  # worker: the revision of its won claim
         self.disputed: dict[str, str] = {}
+        self.answered: dict[str, set[str]] = {worker: set() for worker in WORKERS}  # claims that were disputed at once
         self.dead: set[str] = {FAR}
         self.results: set[str] = set()  # revisions with results, which nobody may lose
 
@@ -104,6 +107,7 @@ class Cluster(RuleBasedStateMachine):
         # Also where another copy has told it of this very revision: then the parent is no leaf any more.
         if self.revisions[write.revision].parent in self.leaves(known):
             known.add(write.revision)
+            self.bodies[copy].add(write.revision)
             write.taken += 1
         self.answer(write)
 
@@ -118,6 +122,7 @@ class Cluster(RuleBasedStateMachine):
                 self.working[write.worker] = write.revision
             else:
                 self.disputed[write.worker] = write.revision
+                self.answered[write.worker].add(write.revision)
         if write.kind == 'result':
             del self.working[write.worker]
             if write.taken:
@@ -142,16 +147,25 @@ class Cluster(RuleBasedStateMachine):
         return found
 
     def adds_a_claim_alone(self, leaf: str, kept: str) -> bool:
+        if self.revisions[leaf].content == self.revisions[kept].content:
+            return True
         common = next(revision for revision in self.history(leaf) if revision in self.history(kept))
-        return self.revisions[leaf].content in (self.revisions[kept].content, self.revisions[common].content)
+        is_known = any(common in bodies for bodies in self.bodies)
+        return is_known and self.revisions[leaf].content == self.revisions[common].content
 
     @rule(data=st.data(), one=st.integers(0, COPIES - 1), other=st.integers(0, COPIES - 1))
     def tell(self, data: st.DataObject, one: int, other: int) -> None:
         """One copy tells another of one of its leaves, with its ancestors."""
         leaf = data.draw(st.sampled_from(sorted(self.leaves(self.copies[one]))))
+        if leaf not in self.copies[other]:
+            self.bodies[other].add(leaf)
         while leaf is not None:
             self.copies[other].add(leaf)
             leaf = self.revisions[leaf].parent
+
+    @rule(copy=st.integers(0, COPIES - 1))
+    def compact(self, copy: int) -> None:
+        self.bodies[copy] &= self.leaves(self.copies[copy])
 
     @rule(worker=st.sampled_from(WORKERS))
     def finish(self, worker: str) -> None:
@@ -171,7 +185,13 @@ class Cluster(RuleBasedStateMachine):
             return False
         alive = self.alive(self.everything())
         claims = {revision: node.claimer for revision, node in alive.items()}
-        decision = decide(own, claims, self.adds_a_claim_alone, lambda claimer: claimer in self.dead)
+
+        def adds_a_claim_alone(leaf: str, kept: str) -> bool:
+            if leaf == own and own in self.answered[worker] and self.revisions[own].parent in self.history(kept):
+                return True
+            return self.adds_a_claim_alone(leaf, kept)
+
+        decision = decide(own, claims, adds_a_claim_alone, lambda claimer: claimer in self.dead)
         if decision is None:
             return False
         for revision in decision.delete:
@@ -232,11 +252,14 @@ class Cluster(RuleBasedStateMachine):
                     write.pending.discard(copy)
                     if self.revisions[write.revision].parent in self.leaves(self.copies[copy]):
                         self.copies[copy].add(write.revision)
+                        self.bodies[copy].add(write.revision)
                         write.taken += 1
                 self.answer(write)
             everything = self.everything()
             for copy in self.copies:
                 copy |= everything
+            for bodies in self.bodies:
+                bodies |= self.leaves(everything)
             for worker in WORKERS:
                 self.finish(worker)
                 self.look_at_dispute(worker)

@@ -49,20 +49,20 @@ def policy(workers: int = 1, batch: int = 500, seconds: float | None = None, **o
         (4, 500, None, 4),
         (1, 500, 3600.0, 1),  # slow ones leave the rest to other machines
         (4, 500, 3600.0, 4),
-        (1, 500, 0.1, 10),  # about a second's work
-        (4, 500, 0.1, 40),
-        (1, 500, 0.01, 100),
+        (1, 500, 0.2, 10),  # about two seconds' work
+        (4, 500, 0.2, 40),
+        (1, 500, 0.02, 100),
         (1, 500, 0.0, 500),  # never more than a batch
         (8, 4, 0.0, 8),  # but one for each worker
     ],
 )
-def test_about_a_seconds_work_is_claimed(workers: int, batch: int, seconds: float | None, target: int) -> None:
+def test_about_two_seconds_work_is_claimed(workers: int, batch: int, seconds: float | None, target: int) -> None:
     made = policy(workers, batch, seconds)
     assert target <= made.target <= target * 1.01
 
 
 def test_without_workers_nothing_is_claimed_and_the_feed_is_not_polled() -> None:
-    made = policy(seconds=0.01)
+    made = policy(seconds=0.02)
     made.workers_are(0)
     assert made.room(Load()) == 0 and made.poll_due(Load()) == NEVER
     made.wait.place_away('disk full')
@@ -82,13 +82,13 @@ def test_three_fast_callbacks_are_enough_to_know_the_pace() -> None:
 @pytest.mark.parametrize(
     ('seconds', 'load', 'room'),
     [
-        (0.1, Load(), 10),
-        (0.1, Load(running=4), 6),
-        (0.1, Load(running=6), 0),  # not for a few at a time while the workers have enough
-        (0.1, Load(unwritten=9), 10),  # what is finished is written with the claims
-        (0.1, Load(resting=300), 10),  # those that rest take no place of the others
-        (0.1, Load(resting=495), 5),
-        (0.1, Load(resting=500), 0),  # but all together are no more than a batch
+        (0.2, Load(), 10),
+        (0.2, Load(running=4), 6),
+        (0.2, Load(running=6), 0),  # not for a few at a time while the workers have enough
+        (0.2, Load(unwritten=9), 10),  # what is finished is written with the claims
+        (0.2, Load(resting=300), 10),  # those that rest take no place of the others
+        (0.2, Load(resting=495), 5),
+        (0.2, Load(resting=500), 0),  # but all together are no more than a batch
         (3600.0, Load(), 1),
         (3600.0, Load(running=1), 0),
         (0.0, Load(running=100), 400),
@@ -101,7 +101,7 @@ def test_room(seconds: float, load: Load, room: int) -> None:
 
 
 def test_a_request_that_goes_anyway_claims_a_few_too() -> None:
-    made = policy(seconds=0.1)
+    made = policy(seconds=0.2)
     assert made.room(Load(running=6, unwritten=2)) == 0 and made.room(Load(running=6, unwritten=2), writes=True) == 4
     assert made.room(Load(running=10, unwritten=2), writes=True) == 0
 
@@ -127,7 +127,7 @@ def test_results_wait_for_others_but_not_long(load: Load, due: float) -> None:
 @pytest.mark.parametrize(
     ('seconds', 'running', 'delay'),
     [
-        (0.04, 50, LONGEST_WRITE_DELAY),
+        (0.04, 100, LONGEST_WRITE_DELAY),
         (0.04, 15, 0.15),  # half of the time until the workers have nothing to do
         (0.04, 1, WRITE_DELAY),
         (3.0, 2, WRITE_DELAY),  # nothing comes soon that could be written with it
@@ -148,7 +148,7 @@ def test_results_wait_longer_while_much_is_to_be_done(seconds: float, running: i
     ],
 )
 def test_after_lost_claims_listeners_get_out_of_step(won: int, lost: int, contended: bool, pause: float) -> None:
-    made = policy(seconds=0.1)
+    made = policy(seconds=0.2)
     made.claimed(won, lost)
     assert made.look(Load(), copies=1).in_own_order is contended
     assert made.claim_due == (1000.0 + pause if pause else NOW)
@@ -164,7 +164,7 @@ def test_after_lost_claims_listeners_get_out_of_step(won: int, lost: int, conten
     ],
 )
 def test_where_others_want_the_same_more_is_read_than_claimed(won: int, lost: int, copies: int, look: Look) -> None:
-    made = policy(seconds=0.1)
+    made = policy(seconds=0.2)
     made.claimed(won, lost)
     assert made.look(Load(), copies) == look
 
@@ -182,7 +182,7 @@ def test_one_that_backs_off_looks_at_a_single_document() -> None:
 
 
 def test_an_exchange_without_claims_says_nothing_of_others() -> None:
-    made = policy(seconds=0.1)
+    made = policy(seconds=0.2)
     made.claimed(0, 1)
     made.claimed(0, 0)
     assert made.look(Load(), copies=1).in_own_order
@@ -221,7 +221,7 @@ def test_when_to_poll(seconds: float, load: Load, due: float) -> None:
 
 
 def test_polling_waits_for_the_pause_after_lost_claims() -> None:
-    made = policy(seconds=0.1)
+    made = policy(seconds=0.2)
     made.claimed(0, 1)
     assert made.poll_due(Load()) == made.claim_due > 1000.0
 
