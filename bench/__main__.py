@@ -23,8 +23,9 @@ import local_couchdb
 from bench import analysis, chain, resources, runs, speed
 from bench.contenders import Contender
 from bench.contenders.task_queues import task_queues
+from bench.large import beside
 from bench.report import percentiles, rates, table, values
-from bench.store import Login
+from bench.store import Login, store
 from bench.transfers import local, over_ssh
 from edw import cli, config
 
@@ -82,10 +83,6 @@ class Bench:
                 )
                 rates(f'{number} documents at once, {listeners} listener(s) a step: documents/s', found)
                 yield {'documents': number, 'listeners': listeners, 'documents/s': found}
-        if 'suite' in self.names:
-            found = speed.throughput_beside(self.login, self.large, self.sizes[0], self.rounds)
-            rates(f'{self.sizes[0]} documents at once, beside {self.large} finished ones: documents/s', found)
-            yield {'documents': self.sizes[0], 'finished': self.large, 'documents/s': found}
 
     def latency(self) -> Iterator[Any]:
         """Time of a single document through both steps."""
@@ -103,12 +100,37 @@ class Bench:
         yield found
 
     def backlog(self) -> Iterator[Any]:
-        """Memory with a large backlog, and the start beside many finished documents."""
+        """Memory with a large backlog."""
         found = resources.backlog(self.login, self.large)
         values(f'memory (MB) of a listener with a backlog of {self.large}', found)
-        started = resources.start(self.login, self.large)
-        values(f'seconds from start to the first claim, empty and beside {self.large} finished ones', started)
-        yield {'documents': self.large, 'memory': found, 'start': started}
+        yield {'documents': self.large, 'memory': found}
+
+    def beside(self) -> Iterator[Any]:
+        """A database with a large catalogue beside an empty one."""
+        with store(*self.login) as full:
+            made = beside.fill(full, self.large)
+            values(f'{self.large} finished documents: seconds', made)
+            compared = beside.Beside(self.login, full)
+            asked = compared.questions(self.large, self.rounds)
+            for what, figures in asked.items():
+                rates(f'{what}: seconds (empty: one run)', figures)
+            rested = compared.rest()
+            table('at rest, a minute', rested)
+            seconds_of_one = compared.latency(LATENCY_DOCUMENTS, LATENCY_RATE)
+            percentiles(f'{LATENCY_RATE:g} documents a second: ms to the end', seconds_of_one)
+            burst = compared.throughput(self.sizes[0], self.rounds)
+            rates(f'{self.sizes[0]} documents at once: documents/s', burst)
+            started = compared.start(self.rounds)
+            rates('from the start of a listener to its first claim: seconds', started)
+        yield {
+            'finished': self.large,
+            'made': made,
+            'asked': asked,
+            'rest': rested,
+            'seconds': seconds_of_one,
+            'documents/s': burst,
+            'start': started,
+        }
 
     def analysis(self) -> Iterator[Any]:
         """The analysis of a data file."""
@@ -164,7 +186,7 @@ class Bench:
         yield {'seconds': single}
 
 
-WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'runs', 'transfer', 'farm')
+WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'beside', 'analysis', 'runs', 'transfer', 'farm')
 WITHOUT_SERVER = {'analysis', 'runs', 'transfer', 'farm'}
 EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
 COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}
@@ -176,6 +198,7 @@ def main() -> int:
     parser.add_argument('--server', metavar='URL', help='of a CouchDB (default: the embedded server)')
     parser.add_argument('--what', choices=WHAT, nargs='+', default=[*WHAT], help='some of the measurements')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='some of the contenders: suite, original, floor, ...')
+    parser.add_argument('--large', type=cli.count, metavar='N', help='documents of a large database, a large backlog')
     parser.add_argument('--rounds', type=cli.count, default=3, metavar='N', help='of which medians are taken (3)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
     arguments = parser.parse_args()
@@ -189,6 +212,8 @@ def main() -> int:
             queues = stack.enter_context(task_queues(Path(folder), arguments.only))
         names = [name for name in (*speed.ON_COUCHDB, *queues) if not arguments.only or name in arguments.only]
         scale = COUCHDB if arguments.server else EMBEDDED
+        if arguments.large:
+            scale |= {'large': arguments.large}
         bench = Bench(login, queues, names, arguments.rounds, **scale)
         for what in arguments.what:
             for found in getattr(bench, what)():
