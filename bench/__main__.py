@@ -54,6 +54,8 @@ class Bench:
     rounds: int
     sizes: tuple[int, ...]  # documents that are put in at once
     large: int  # documents in a large database, and in a large backlog
+    files: int  # of the chain
+    environment: Path  # a virtual one, which may have Celery and Snakemake
 
     def _those(self, listeners: int, number: int) -> list[str]:
         """Contenders that it makes sense for: several listeners of the original are in each other's way.
@@ -65,14 +67,14 @@ class Bench:
 
     def chain(self) -> Iterator[Any]:
         """Real files through the real steps."""
-        found, cpu = chain.measure(self.login, CHAIN_FILES, self.rounds)
-        rates(f'{CHAIN_FILES} files of 1 MB through both steps, {chain.WORKERS} workers: files/s', found)
+        found, cpu = chain.measure(self.login, self.files, self.rounds, self.environment)
+        rates(f'{self.files} files of 1 MB through both steps, {chain.WORKERS} workers: files/s', found)
         for name, of_it in cpu.items():
             values(f'{name}: CPU ms a file', of_it)
         with chain.chain(self.login, SINGLE_FILES) as made:
             single = made.latency(SINGLE_RATE)
         percentiles(f'{SINGLE_RATE:g} files a second, one by one: ms to the end', {'suite': single})
-        yield {'files': CHAIN_FILES, 'files/s': found, 'CPU ms': cpu, 'seconds': single}
+        yield {'files': self.files, 'files/s': found, 'CPU ms': cpu, 'seconds': single}
 
     def throughput(self) -> Iterator[Any]:
         """Documents a second through two steps."""
@@ -201,6 +203,16 @@ def main() -> int:
     parser.add_argument('--large', type=cli.count, metavar='N', help='documents of a large database, a large backlog')
     parser.add_argument('--rounds', type=cli.count, default=3, metavar='N', help='of which medians are taken (3)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
+    parser.add_argument(
+        '--files', type=cli.count, default=CHAIN_FILES, metavar='N', help=f'of the chain ({CHAIN_FILES})'
+    )
+    parser.add_argument(
+        '--peers',
+        type=Path,
+        default=Path(sys.prefix),
+        metavar='FOLDER',
+        help='virtual environment with Celery or Snakemake, for the chain (this one)',
+    )
     arguments = parser.parse_args()
     figures: dict[str, list[Any]] = {what: [] for what in arguments.what}
     with tempfile.TemporaryDirectory(prefix='edw-bench-') as folder, contextlib.ExitStack() as stack:
@@ -214,7 +226,9 @@ def main() -> int:
         scale = COUCHDB if arguments.server else EMBEDDED
         if arguments.large:
             scale |= {'large': arguments.large}
-        bench = Bench(login, queues, names, arguments.rounds, **scale)
+        bench = Bench(
+            login, queues, names, arguments.rounds, **scale, files=arguments.files, environment=arguments.peers
+        )
         for what in arguments.what:
             for found in getattr(bench, what)():
                 figures[what].append(found)
