@@ -61,7 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     app = application(databases, live, arguments.host, tuple(arguments.public_name))
     host = f'[{arguments.host}]' if ':' in arguments.host else arguments.host
     url = f'http://{host}:{listener.getsockname()[1]}/'
-    serving.serve(app, listener, on_ready=lambda: print(f'dashboard at {url}', flush=True), on_stop=live.end)
+
+    def stop() -> None:
+        log.info('stopping')
+        live.end()
+
+    serving.serve(app, listener, on_ready=lambda: print(f'dashboard at {url}', flush=True), on_stop=stop)
     return 0
 
 

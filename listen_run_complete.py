@@ -8,7 +8,6 @@ was done again or comes late, the run is complete anew, and its steps are done a
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import threading
@@ -22,6 +21,8 @@ from edw.database.retry import Outage, Retry
 from edw.errors import NoSuchStep
 
 STEP = 'signal_processing'  # that the files have to be past
+
+log = logging.getLogger('listener')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,13 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoSuchStep as error:
         if arguments.once:
             raise
-        logging.getLogger('listener').warning('%s', error)  # it may be the first of its database
+        if views.steps(database):
+            log.warning('%s', error)
+        else:  # the first of its database
+            log.info('waiting for the first document of %s', arguments.after)
     completer = Completer(database, arguments.after, Retry(threading.Event().wait, Outage()))
     if arguments.once:
         completer.check_all()
         return 0
-    with contextlib.suppress(KeyboardInterrupt):  # each run is written by one request: there is nothing to finish
+    try:
         completer.listen()
+    except KeyboardInterrupt:  # each run is written by one request: there is nothing to finish
+        log.info('stopping')
     return 0
 
 

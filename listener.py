@@ -477,9 +477,11 @@ class Listener:
         """Wait while the server is away. Raises NothingLeft when there is no use in it any more; never returns True."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
+            if self._end_due() <= time.monotonic():
+                self._take_nothing_new()
             if self._may_end():
                 raise NothingLeft
-            self._handle_events(left)
+            self._handle_events(min(left, self._end_due() - time.monotonic()))
         return False
 
     def _may_end(self) -> bool:

@@ -87,12 +87,10 @@ def prepare(settings: Settings, folder: Path, port: int | None, is_used: bool, a
             print(f'warning: not where {" and ".join(variables)} is set, which comes first: unset it', file=sys.stderr)
     elif given != wanted:
         print(f'the scripts use {settings.server} with another login or port; to have them use this: --use', flush=True)
-    elif not found.is_own:
-        print(
-            f'its login is that of the settings; for one of its own, take the password out of '
-            f'{settings_file.local_file(settings)} or {settings.file}, and start it with --use',
-            flush=True,
-        )
+    elif found.is_of_settings:
+        kept = folder / login.FILE
+        where = f'; for curl it is in {kept}' if kept.exists() else ', which curl asks for: it cannot stand in a .netrc'
+        print(f'its login is that of the settings{where}', flush=True)
     return Start(port, found.username, found.password)
 
 

@@ -49,7 +49,8 @@ progress_bar = partial(tqdm, unit=' files', disable=None)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     parser = cli.parser(__doc__)
-    parser.add_argument('number', nargs='?', type=_number, metavar='N', help='documents to make (default 1)')
+    # Its type is checked afterwards: else what follows a misspelt option is said to be no number.
+    parser.add_argument('number', nargs='?', metavar='N', help='documents to make (default 1)')
     parser.add_argument('--events', type=cli.count, metavar='N', help=f'simulated events of a file (default {EVENTS})')
     parser.add_argument('--seed', type=_seed, metavar='N', help='the same seed gives the same events')
     there = parser.add_mutually_exclusive_group()
@@ -103,6 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='JSON object that goes into conditions of each document',
     )
     arguments = parser.parse_args(argv)
+    try:
+        number = None if arguments.number is None else _number(arguments.number)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f'argument N: {error}')
     folder = arguments.folder or arguments.watch
     for option in ('settle', 'patterns', 'recursive', 'done_mark', 'update', 'run', 'run_pattern', 'conditions'):
         if folder is None and getattr(arguments, option) not in (None, False):
@@ -110,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f'--{name} goes with --from DIR and --watch DIR')
     if arguments.settle is not None and arguments.done_mark is not None:
         parser.error('--settle and --done-mark are two ways to tell that a file is finished: give one')
-    if (folder or arguments.close) and (arguments.number, arguments.events, arguments.seed) != (None, None, None):
+    if (folder or arguments.close) and (number, arguments.events, arguments.seed) != (None, None, None):
         parser.error('N, --events and --seed are for simulated files, not for --from DIR, --watch DIR or --close RUN')
     if arguments.close and arguments.condition is not None:
         parser.error('--condition goes not with --close RUN: the files of the run have it')
@@ -131,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return register(database, registrar, folder, selection, settle)
         return watch(Watcher(database, registrar, folder, selection, settle))
     events = arguments.events or EVENTS
-    return seed(database, arguments.number or 1, events, arguments.seed, arguments.condition)
+    return seed(database, number or 1, events, arguments.seed, arguments.condition)
 
 
 def seed(

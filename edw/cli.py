@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from edw import __version__
 from edw.config import LAST_PORT, LONGEST, MOST, MOST_WORKERS
-from edw.errors import EdwError, SettingsError
+from edw.errors import EdwError, SettingsError, Unavailable
 from edw.redact import redact
 
 LOOPBACK = '127.0.0.1'
@@ -145,6 +145,8 @@ def ending(work: Callable[[], int | None]) -> int:
     except EdwError as error:
         sys.stdout.flush()
         print(redact(f'error: {error}'), file=sys.stderr)
+        if isinstance(error, Unavailable) and error.way_out:
+            print(error.way_out, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -7,6 +7,7 @@ table in docs/settings.md follow from that; `python -m docs.generate` writes the
 from __future__ import annotations
 
 import configparser
+import contextlib
 import dataclasses
 import difflib
 import errno
@@ -15,7 +16,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -310,7 +310,7 @@ ENVIRONMENT = {option.variable: option for option in OPTIONS if option.variable}
 current: ContextVar[Settings] = ContextVar('current')
 
 
-@contextmanager
+@contextlib.contextmanager
 def using(settings: Settings) -> Iterator[None]:
     """A block that works with these settings, outside a callback."""
     token = current.set(settings)
@@ -350,6 +350,22 @@ def load(file: str | Path | None = None) -> Settings:
     if settings.server.startswith('http:') and settings.password and not is_loopback(settings.server):
         log.warning('%s: the password goes over the network in the clear; use https', settings.server)
     return settings
+
+
+def origin_of_password(settings: Settings) -> str | None:
+    """Where the password of these settings stands: in a variable of `ENVIRONMENT`, or in which file.
+
+    None where it stands nowhere any more.
+    """
+    place = ('Cloudant', 'password')
+    variable = next(name for name, declared in ENVIRONMENT.items() if (declared.section, declared.name) == place)
+    if os.environ.get(variable) == settings.password:
+        return variable
+    with contextlib.suppress(SettingsError):
+        for file in (settings.file.with_name(f'local.{settings.file.name}'), settings.file):
+            if ((_read(file) or {}).get(place) or (None,))[0] == settings.password:
+                return str(file)
+    return None
 
 
 def hide_secrets(settings: Settings) -> None:

@@ -80,12 +80,14 @@ class TooDeep(Unstorable):
 class Unavailable(DatabaseError):
     """A transient error: refused or reset connections, timeouts, 429, 5xx, half an answer. Waiting can mend it.
 
-    `retry_after` is what the server asked for, in seconds, or None.
+    `retry_after` is what the server asked for, in seconds, or None. `way_out` is a line for people who give up or begin
+    to wait; it is no part of the text, which others quote again and again.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, way_out: str = '') -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.way_out = way_out
 
 
 class NoSuchStep(EdwError):

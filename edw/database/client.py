@@ -38,6 +38,7 @@ READ_TIMEOUT = 90.0  # seconds; CouchDB itself gives up on a view that is being 
 FIND_TIMEOUT = 600.0  # seconds; CouchDB says nothing until a document matches, and looks at some 20,000 a second
 FEED_HEARTBEAT = 10.0  # seconds between the newlines of a quiet feed
 FEED_SILENCE = 2.5 * FEED_HEARTBEAT  # seconds without even a newline, after which the feed is dead
+START_IT = 'If it is the embedded server, start it: python local_couchdb.py'
 LISTS = ('rows', 'results', 'docs')  # fields of answers
 LONGEST_IN_PATH = 2000  # bytes of a quoted id; CouchDB's own limit for a whole line is 8,192
 LOCKED_OUT = 'temporarily locked'  # in CouchDB's reason, after five wrong passwords from one address
@@ -353,7 +354,9 @@ class Database:
                 'If it is of your own authority, set ca_bundle in local.edw.ini to its certificate.'
             ) from None
         except requests.RequestException as error:
-            raise Unavailable(f'{self.settings.server} cannot be reached: {_cause(error)}') from None
+            text = f'{self.settings.server} cannot be reached: {_cause(error)}'
+            nobody_listens = is_loopback(self.settings.server) and _is_refused(error)
+            raise Unavailable(text, way_out=START_IT if nobody_listens else '') from None
 
     def _refusal(self, response: requests.Response, url: str, answer: Any) -> DatabaseError:
         status = response.status_code
@@ -411,6 +414,13 @@ def _needs_body(doc_id: str) -> bool:
 def _is_text(doc_id: str) -> bool:
     """Whether an id can be sent: half a surrogate pair, as of a name that is not UTF-8, is no character."""
     return not any('\ud800' <= char <= '\udfff' for char in doc_id)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether a requests error is that nobody listens at the port, which stands behind those of urllib3."""
+    if isinstance(error, requests.RequestException):
+        error = getattr(error.args[0], 'reason', None) if error.args else None
+    return error is not None and isinstance(error.__cause__, ConnectionRefusedError)
 
 
 def _cause(error: Exception) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from edw.config import Settings, hide_secrets
+from edw.config import ENVIRONMENT, Settings, hide_secrets, origin_of_password
 from edw.database.retry import retry_after
 from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
@@ -146,12 +146,19 @@ def refusal(settings: Settings, says: str, folder: str | None = None) -> str:
         return f'{settings.server} refused the IAM API key: {says}\nSet iam_apikey in local.edw.ini, or EDW_IAM_APIKEY.'
     user = f'user {settings.username!r}' if settings.username else 'what ~/.netrc has for it, if anything'
     refused = f'{settings.server} refused {user}: {says}'
-    if folder is not None:
-        return (
-            f'{refused} It is the embedded server with its data in {folder}.\n'
-            'If you mean that one, stop it and start it with: python local_couchdb.py --use. If not, start yours.'
-        )
-    return f'{refused}\nSet username and password in local.{settings.file.name}, or EDW_USERNAME and EDW_PASSWORD.'
+    origin = origin_of_password(settings) if settings.username and settings.password else None
+    password = f'The password is that of {origin}. ' if origin else ''
+    if folder is None:
+        local = f'local.{settings.file.name}'
+        return f'{refused}\n{password}Set username and password in {local}, or EDW_USERNAME and EDW_PASSWORD.'
+    if origin in ENVIRONMENT:
+        way_out = f'unset {origin}, which comes first.'
+    else:
+        way_out = 'stop it and start it with: python local_couchdb.py --use.'
+    return (
+        f'{refused} It is the embedded server with its data in {folder}.\n'
+        f'{password}If you mean that one, {way_out} If not, start yours.'
+    )
 
 
 def verification(settings: Settings) -> str | bool:

@@ -65,7 +65,8 @@ class Outage:
             if self._since is not None:
                 return
             self._since = time.monotonic()
-            log.warning('%s; trying again until it answers', error)
+            way_out = f'\n{error.way_out}' if error.way_out else ''
+            log.warning('%s; trying again until it answers%s', error, way_out)
         self._on_begin()
 
     def end(self) -> None:

@@ -21,36 +21,39 @@ PASSWORD_BYTES = 12
 
 
 class Login(NamedTuple):
-    """A login, and whether it is the folder's own."""
+    """A login, and whether the folder has just taken it over from the settings."""
 
     username: str
     password: str
-    is_own: bool
+    is_of_settings: bool
 
 
 def login_of(folder: Path, settings: Settings) -> Login:
-    """The login of a folder: its own, which is made where there is none, but for one that the settings give.
+    """The login of a folder, which it keeps: where it has none, that of the settings, or else a new one.
 
-    That is how it was before folders had logins. What the settings have for another folder, or for a server elsewhere,
-    does not count.
+    So a folder of before there were logins goes on with its own, and so does one that is made anew. What the settings
+    have for another folder, or for a server elsewhere, does not count.
     """
     if (own := _read(folder / FILE)) is not None:
         return own
     written_for = settings_file.folder_of(settings)
-    if (
+    is_of_settings = bool(
         settings.username
         and settings.password
         and is_loopback(settings.server)
         and written_for in (None, str(folder.resolve()))
-    ):
-        return Login(settings.username, settings.password, False)
-    made = Login(USERNAME, secrets.token_urlsafe(PASSWORD_BYTES), True)
-    text = f'machine {cli.LOOPBACK} login {made.username} password {made.password}\n'
+    )
+    username, password = (
+        (settings.username, settings.password) if is_of_settings else (USERNAME, secrets.token_urlsafe(PASSWORD_BYTES))
+    )
+    if any(character in '"\'\\' or character.isspace() for character in username + password):
+        return Login(username, password, is_of_settings)  # readers of such files differ in what they make of these
+    text = f'machine {cli.LOOPBACK} login {username} password {password}\n'
     try:
         settings_file.write_secretly(folder / FILE, text)
     except OSError as error:
         raise EdwError(f'{folder / FILE}: cannot be written: {error.strerror}') from None
-    return made
+    return Login(username, password, is_of_settings)
 
 
 def _read(file: Path) -> Login | None:
@@ -64,4 +67,4 @@ def _read(file: Path) -> Login | None:
         found = None
     if found is None or not found[0] or not found[2]:
         raise EdwError(f'{file}: is no login of an embedded server. Delete it: the next start makes one.')
-    return Login(found[0], found[2], True)
+    return Login(found[0], found[2], False)

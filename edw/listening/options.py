@@ -61,7 +61,7 @@ def parser(step: Step, engine: str) -> argparse.ArgumentParser:
         default=[],
         metavar='STEP',
         help='this step replaces another one that was done on the same documents; without it two steps at one place in '
-        'the chain are refused',
+        'the chain are refused. With its own name: it was moved to a place behind its former one',
     )
     command.add_argument(
         '--order',

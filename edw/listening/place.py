@@ -20,13 +20,18 @@ def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> N
     """Refuse a place that another step has, unless this one comes instead of it; warn where no document was ever there.
 
     Two steps with the same `after` would share the documents between them, and each document would get one of the two.
-    A step that was done there before this one ever was has the place; so has one that is at work there now. Raises
-    SettingsError.
+    A step that was done there before this one ever was has the place; so has one that is at work there now. And a step
+    that is done again behind itself, as a copied script whose name was forgotten, would have documents go round for
+    ever; unless it is named as replaced itself, because it was moved. Raises SettingsError.
     """
     edges = views.counts(database, views.CHAIN, level=2, limit=GROUPS)
     steps = {name for _, name in edges}
     if step.after not in (0, documents.RUN_COMPLETE) and step.after not in steps:
-        log.warning('%s', chain.unheard_of(str(step.after), steps))
+        if steps:
+            log.warning('%s', chain.unheard_of(str(step.after), steps))
+        else:
+            log.info('%s: waiting for the first document of %s', step.name, step.after)
+    _check_own_places(step, edges, instead_of)
     others = {name for before, name in edges if before == step.after and type(before) is type(step.after)}
     if step.name in others:
         others = set()  # once it replaced them, or they shared the place by mistake: that is over
@@ -37,6 +42,26 @@ def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> N
             f'{step.name} would take {which}, and so does {", ".join(left)}: each document would get one of them.\n'
             f'Give {step.name} another `after`; or, if it replaces {left[0]}, start it with --instead-of {left[0]}.'
         )
+
+
+def _check_own_places(step: Step, edges: chain.Edges, instead_of: Collection[str]) -> None:
+    """Refuse a place behind the step itself, and warn of any other where the step was never done, but elsewhere."""
+    places = chain.places_of(edges, step.name)
+    if (step.after, step.name) in edges or not places or step.name in instead_of:
+        return  # it was done there already: if that was a mistake, it is over
+    if chain.is_behind(edges, step.after, step.name):
+        raise SettingsError(
+            f'{step.name} would take documents after {step.after}, which comes behind {step.name} here: they would go '
+            f'round.\nGive the step a name of its own; or, if {step.name} was moved there, start it with --instead-of '
+            f'{step.name}.'
+        )
+    before = ', '.join(sorted(str(place) if place else 'nothing' for place in places))
+    log.warning(
+        '%s was done after %s so far, and is to come after %s now: if it is another step, give it a name of its own',
+        step.name,
+        before,
+        step.after or 'nothing',
+    )
 
 
 def _at_work(database: Database, step: Step) -> set[str]:

@@ -64,6 +64,23 @@ def chain_of(edges: Edges, active: Collection[str] = ()) -> Chain:
     return Chain(steps, following, before)
 
 
+def places_of(edges: Edges, step: str) -> set[Place]:
+    """The places that a step was done at, odd ones disregarded."""
+    return {place for place, name in _without_odd(edges) if name == step}
+
+
+def is_behind(edges: Edges, place: Place, step: str) -> bool:
+    """Whether a place comes behind a step, however many steps lie between, odd edges disregarded."""
+    kept = _without_odd(edges)
+    seen: set[Place] = set()
+    left: set[Place] = {step}
+    while left:
+        seen |= left
+        following: set[Place] = {name for before, name in kept if before in left}
+        left = following - seen
+    return place in seen - {step}
+
+
 def lookalike(place: Place, others: Iterable[Place]) -> str | None:
     """Another place whose name looks the same as this one's, though it is written with other characters.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from edw.config import Settings
 from edw.database.client import Database
 from tests.scripts import ROOT, Scripts
 
@@ -49,6 +51,19 @@ def test_when_its_time_is_over_it_finishes_what_runs(scripts: Scripts, database:
     assert 'stopping, after the 1 that still run' in process.output
     assert len(database.get('x')['failures']) == 1 and 'claim' not in database.get('x')
     assert database.get('y')['process'] == []
+
+
+@pytest.mark.parametrize('options', [(), ('--once',)])
+def test_its_time_is_over_while_the_server_is_away(
+    scripts: Scripts, settings: Settings, options: tuple[str, ...]
+) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        nobody = f'http://127.0.0.1:{free.getsockname()[1]}'
+    scripts.config.write_text(scripts.config.read_text().replace(settings.server, nobody))
+    # As a process, which is ended if it never ends by itself.
+    process = scripts.start('listen_newfiles.py', '--for', '1', *options)
+    assert process.end(30) == 0, process.output
+    assert 'trying again until it answers' in process.output and 'stopping' in process.output
 
 
 @pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGXCPU])

@@ -112,11 +112,11 @@ def test_it_ends_in_order_and_takes_open_pages_with_it(database: Database, scrip
     url = address_of(dashboard)
     streams = [Stream(url) for _ in range(3)]
     assert requests.get(url, timeout=30).status_code == 200
-    assert dashboard.stop(signal.SIGINT) == 0
+    assert dashboard.stop(signal.SIGINT) == 0 and dashboard.output.endswith('stopping\n')
     for stream in streams:
         stream.close()
         assert stream.ended.is_set()
-    where, said = dashboard.output.splitlines()
+    where, said, _ = dashboard.output.splitlines()
     assert f' database {database.url}' in where and said == f'dashboard at {url}'
 
 

@@ -40,6 +40,7 @@ def test_wrong_login(scripts: Scripts, server: Server, script: str) -> None:
     change(scripts, f'username = {server.username}', 'username = nobody')
     done = scripts.call(script)
     assert done.returncode == 1
+    assert f'The password is that of {scripts.config}. ' in done.stderr
     assert "refused user 'nobody'" in done.stderr and server.password not in done.stderr + done.stdout
     one_or_two_lines(done.stderr)
 
@@ -79,6 +80,7 @@ def test_scripts_end_where_there_is_no_server(scripts: Scripts, server: Server, 
     change(scripts, server.url, f'http://127.0.0.1:{port}')
     done = scripts.call(script)
     assert done.returncode == 1 and 'cannot be reached' in done.stderr
+    assert done.stderr.splitlines()[-1] == 'If it is the embedded server, start it: python local_couchdb.py'
     one_or_two_lines(done.stderr)
 
 
@@ -102,6 +104,7 @@ def test_a_listener_waits_for_its_server_and_works_when_it_comes(
         wait_until(lambda: database.get('late')['status'] == 'failed move to sps')
         assert listener.stop() == 0
     assert listener.output.count('trying again until it answers') == 1
+    assert listener.output.count('start it: python local_couchdb.py') == 1
 
 
 @pytest.mark.parametrize('script', ('make_metadata.py', 'show_status.py', *LISTENERS))

@@ -279,6 +279,7 @@ def test_raw_files_of_the_acquisition_register_as_they_lie(scripts: Scripts, dat
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
+        (('--frmo', '/tmp'), 'unrecognized arguments: --frmo'),
         (('--pattern', 'x'), '--pattern goes with'),
         (('--recursive',), '--recursive goes with'),
         (('--update',), '--update goes with'),

@@ -257,12 +257,16 @@ def test_a_step_that_is_misspelt_is_an_error_that_names_the_others(scripts: Scri
 def test_watchers_and_listeners_wait_for_a_step_that_nobody_has_done_yet(scripts: Scripts, database: Database) -> None:
     seed(database, 1)
     (scripts.config.parent / 'raw').mkdir(exist_ok=True)
-    for arguments in (
-        ('delete_originals.py', '--after', 'copy', '--days', '1', '--yes', '--watch', '1'),
-        ('listen_run_complete.py', '--after', 'copy'),
-    ):
+    nobody = 'no document has ever been at step copy; steps that were done here: '
+    watching = ('delete_originals.py', '--after', 'copy', '--days', '1', '--yes', '--watch', '1')
+    completing = ('listen_run_complete.py', '--after', 'copy')
+    process = scripts.start(*completing)
+    process.wait_for('waiting for the first document of copy')
+    assert process.stop() == 0 and nobody not in process.output
+    database.put({'_id': 'other', 'run': 'r', 'status': 'good', 'process': [{'name': 'first'}]})
+    for arguments in (watching, completing):
         process = scripts.start(*arguments)
-        process.wait_for('no document has ever been at step copy; steps that were done here: none')
+        process.wait_for(f'{nobody}first')
         assert process.is_running() and process.stop() in (0, 130)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -185,6 +186,7 @@ def test_a_listener_wakes_when_the_last_file_is_past_the_step(scripts: Any, data
     with_feed.wait_for('listening for closed runs')
     once(lambda doc: {}, database.settings, **FIRST)
     with_feed.wait_for(f'run {RUN} is complete: 1 file')
+    assert with_feed.stop(signal.SIGINT) == 0 and with_feed.output.endswith('stopping\n')
 
 
 def test_closing_by_hand(database: Database, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,8 +77,15 @@ def test_retry_after_is_kept(settings: Settings) -> None:
 def test_nobody_listens(settings: Settings) -> None:
     with socket.create_server(('127.0.0.1', 0)) as listening:
         url = f'http://127.0.0.1:{listening.getsockname()[1]}'
-    with pytest.raises(Unavailable, match='refused'):
+    with pytest.raises(Unavailable, match='refused') as raised:
         at(settings, url).info()
+    assert raised.value.way_out.endswith('start it: python local_couchdb.py')
+
+
+def test_a_server_that_breaks_off_is_there(settings: Settings) -> None:
+    with answering(b'') as url, pytest.raises(Unavailable) as raised:
+        at(settings, url).info()
+    assert raised.value.way_out == ''
 
 
 def test_silence_is_failed_status(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import netrc
 import re
 import shlex
 import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import requests
 import local_couchdb
 from edw import config
 from edw.embedded import ports
+from edw.embedded.login import FILE, login_of
 from tests.scripts import Scripts
 from tests.socket_server import answering, http
 
@@ -149,6 +152,11 @@ def test_each_folder_has_a_login_of_its_own_and_nobody_works_on_the_wrong_one(tm
         refused = theirs.call('upload_design.py')
         assert refused.returncode == 1 and 'refused user' in refused.stderr and str(folders[0]) in refused.stderr
         assert len(refused.stderr.splitlines()) == 2
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv('EDW_PASSWORD', 'of-something-else')
+            refused = mine.call('upload_design.py')
+        assert refused.returncode == 1 and 'unset EDW_PASSWORD, which comes first' in refused.stderr
+        assert len(refused.stderr.splitlines()) == 2
         second = theirs.run('local_couchdb.py', '--dir', str(folders[1]))
         assert second.returncode == 1 and len(second.stderr.splitlines()) == 2
         assert f'already in use by an embedded server with its data in {folders[0]}' in second.stderr
@@ -205,9 +213,21 @@ def test_a_folder_of_before_keeps_the_login_of_the_settings(scripts: Scripts, tm
     scripts.config.write_text(re.sub('server = .*', f'server = http://127.0.0.1:{port}', scripts.config.read_text()))
     server = scripts.start('local_couchdb.py', '--dir', str(folder))
     server.wait_for('embedded server, data in')
-    assert 'its login is that of the settings; for one of its own' in server.output
+    own = folder / '.netrc'
+    assert f'its login is that of the settings; for curl it is in {own}' in server.output
     assert scripts.call('upload_design.py').returncode == 0
-    assert server.stop() == 0 and not (folder / '.netrc').exists()
+    settings = config.load(scripts.config)
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600
+    found = netrc.netrc(own).authenticators('127.0.0.1')
+    assert found is not None and (found[0], found[2]) == (settings.username, settings.password)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize('password', ['with space', 'with"quote', 'with\\backslash'])
+def test_a_login_that_readers_of_netrc_differ_about_is_not_written_there(scripts: Scripts, password: str) -> None:
+    folder, settings = scripts.config.parent, config.load(scripts.config)
+    assert login_of(folder, replace(settings, password=password)).password == password
+    assert not (folder / FILE).exists()
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,10 @@ def test_a_step_that_is_at_work_there_has_the_place_before_it_was_ever_done(data
 
 def test_a_step_before_that_nobody_has_ever_done_is_named(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     seed(database, 1)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         start(database, 'second', 'frist')
-    assert 'no document has ever been at step frist; steps that were done here: none' in caplog.text
+    assert 'second: waiting for the first document of frist' in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     once(callback, database.settings)
     caplog.clear()
     start(database, 'second', 'frist')
@@ -74,6 +75,33 @@ def test_a_step_before_that_nobody_has_ever_done_is_named(database: Database, ca
     start(database, 'second', 'first')
     start(database, 'summary', 'run_complete')
     assert 'no document has ever been' not in caplog.text
+
+
+def test_a_step_behind_itself_is_refused(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    seed(database, 1)
+    once(callback, database.settings)
+    start(database, 'second', 'first')
+    with pytest.raises(SettingsError, match=r'(?s)first would take documents after second.*--instead-of first'):
+        start(database, 'first', 'second')
+    assert names(database.get('doc0000')) == ['first', 'second']
+    start(database, 'first', 'second', 'first')
+    assert names(database.get('doc0000')) == ['first', 'second', 'first']
+    start(database, 'first', 0)  # where it was before, as ever
+
+
+def test_a_step_that_moves_is_named(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    seed(database, 1)
+    once(callback, database.settings)
+    start(database, 'third', 'first')
+    start(database, 'second', 'first', 'third')
+    assert 'so far' not in caplog.text
+    database.put({'_id': 'x', 'status': 'good', 'process': [{'name': 'first'}, {'name': 'second'}]})
+    start(database, 'third', 'second')
+    assert 'third was done after first so far, and is to come after second now' in caplog.text
+    assert names(database.get('x')) == ['first', 'second', 'third']
+    caplog.clear()
+    start(database, 'third', 'second')
+    assert 'so far' not in caplog.text
 
 
 def test_several_listeners_of_one_step_are_no_others(database: Database) -> None:

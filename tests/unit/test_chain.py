@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.model.chain import chain_of
+from edw.model.chain import chain_of, is_behind, places_of
 
 PLAIN: dict[Any, int] = {(0, 'a'): 1000, ('a', 'b'): 900, ('b', 'c'): 800}
 
@@ -37,6 +37,14 @@ def test_nothing_was_done_yet() -> None:
 )
 def test_odd_edges_do_not_turn_the_chain_round(odd: dict[Any, int]) -> None:
     assert chain_of({**PLAIN, **odd}) == chain_of(PLAIN)
+
+
+@pytest.mark.parametrize('odd', [{}, {('c', 'a'): 7}, {('b', 'a'): 7}, {('a', 'a'): 500}])
+def test_what_is_behind_a_step(odd: dict[Any, int]) -> None:
+    edges = {**PLAIN, **odd}
+    assert is_behind(edges, 'c', 'a') and is_behind(edges, 'b', 'a')
+    assert not any(is_behind(edges, place, 'b') for place in (0, 'a', 'b', 'x'))
+    assert places_of(edges, 'a') == {0}
 
 
 def test_a_step_between_two_others_on_one_document_takes_nothing_from_the_rest() -> None:

@@ -114,6 +114,16 @@ def test_local_file_and_environment_override(tmp_path: Path, monkeypatch: pytest
     assert (settings.server, settings.dbname, settings.username, settings.password) == ('https://h', 'd', 'u', 'p')
 
 
+def test_where_the_password_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, ORIGINAL)
+    assert config.origin_of_password(config.load(file)) == str(file)
+    assert config.origin_of_password(dataclasses.replace(config.load(file), password='of-before')) is None
+    local = write(tmp_path, '[Cloudant]\npassword = local\n', 'local.edw.ini')
+    assert config.origin_of_password(config.load(file)) == str(local)
+    monkeypatch.setenv('EDW_PASSWORD', 'here')
+    assert config.origin_of_password(config.load(file)) == 'EDW_PASSWORD'
+
+
 @pytest.mark.parametrize(
     ('old', 'new', 'names'),
     [
