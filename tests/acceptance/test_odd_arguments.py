@@ -139,6 +139,7 @@ OPTIONS: dict[str, dict[str, tuple[tuple[str | EllipsisType, ...], tuple[str, ..
         '--watch': (('--after', 'x', '--days', '1', '--watch', ...), NUMBER),
         '--yes': (('--after', 'x', '--days', '1', '--yes', ...), TEXT),
         '--dry-run': (('--after', 'x', '--days', '1', '--dry-run', ...), TEXT),
+        '--superseded': (('--days', '1', '--dry-run', '--superseded', ...), TEXT),
     },
     'delete_documents.py': {
         'RUN|ID': (('--yes', '--', ...), TEXT),
