@@ -23,8 +23,9 @@ import local_couchdb
 from bench import analysis, chain, resources, runs, speed
 from bench.contenders import Contender
 from bench.contenders.task_queues import task_queues
+from bench.large import beside
 from bench.report import percentiles, rates, table, values
-from bench.store import Login
+from bench.store import Login, store
 from bench.transfers import local, over_ssh
 from edw import cli, config
 
@@ -53,6 +54,8 @@ class Bench:
     rounds: int
     sizes: tuple[int, ...]  # documents that are put in at once
     large: int  # documents in a large database, and in a large backlog
+    files: int  # of the chain
+    environment: Path  # a virtual one, which may have Celery and Snakemake
 
     def _those(self, listeners: int, number: int) -> list[str]:
         """Contenders that it makes sense for: several listeners of the original are in each other's way.
@@ -64,14 +67,14 @@ class Bench:
 
     def chain(self) -> Iterator[Any]:
         """Real files through the real steps."""
-        found, cpu = chain.measure(self.login, CHAIN_FILES, self.rounds)
-        rates(f'{CHAIN_FILES} files of 1 MB through both steps, {chain.WORKERS} workers: files/s', found)
+        found, cpu = chain.measure(self.login, self.files, self.rounds, self.environment)
+        rates(f'{self.files} files of 1 MB through both steps, {chain.WORKERS} workers: files/s', found)
         for name, of_it in cpu.items():
             values(f'{name}: CPU ms a file', of_it)
         with chain.chain(self.login, SINGLE_FILES) as made:
             single = made.latency(SINGLE_RATE)
         percentiles(f'{SINGLE_RATE:g} files a second, one by one: ms to the end', {'suite': single})
-        yield {'files': CHAIN_FILES, 'files/s': found, 'CPU ms': cpu, 'seconds': single}
+        yield {'files': self.files, 'files/s': found, 'CPU ms': cpu, 'seconds': single}
 
     def throughput(self) -> Iterator[Any]:
         """Documents a second through two steps."""
@@ -82,10 +85,6 @@ class Bench:
                 )
                 rates(f'{number} documents at once, {listeners} listener(s) a step: documents/s', found)
                 yield {'documents': number, 'listeners': listeners, 'documents/s': found}
-        if 'suite' in self.names:
-            found = speed.throughput_beside(self.login, self.large, self.sizes[0], self.rounds)
-            rates(f'{self.sizes[0]} documents at once, beside {self.large} finished ones: documents/s', found)
-            yield {'documents': self.sizes[0], 'finished': self.large, 'documents/s': found}
 
     def latency(self) -> Iterator[Any]:
         """Time of a single document through both steps."""
@@ -103,12 +102,37 @@ class Bench:
         yield found
 
     def backlog(self) -> Iterator[Any]:
-        """Memory with a large backlog, and the start beside many finished documents."""
+        """Memory with a large backlog."""
         found = resources.backlog(self.login, self.large)
         values(f'memory (MB) of a listener with a backlog of {self.large}', found)
-        started = resources.start(self.login, self.large)
-        values(f'seconds from start to the first claim, empty and beside {self.large} finished ones', started)
-        yield {'documents': self.large, 'memory': found, 'start': started}
+        yield {'documents': self.large, 'memory': found}
+
+    def beside(self) -> Iterator[Any]:
+        """A database with a large catalogue beside an empty one."""
+        with store(*self.login) as full:
+            made = beside.fill(full, self.large)
+            values(f'{self.large} finished documents: seconds', made)
+            compared = beside.Beside(self.login, full)
+            asked = compared.questions(self.large, self.rounds)
+            for what, figures in asked.items():
+                rates(f'{what}: seconds (empty: one run)', figures)
+            rested = compared.rest()
+            table('at rest, a minute', rested)
+            seconds_of_one = compared.latency(LATENCY_DOCUMENTS, LATENCY_RATE)
+            percentiles(f'{LATENCY_RATE:g} documents a second: ms to the end', seconds_of_one)
+            burst = compared.throughput(self.sizes[0], self.rounds)
+            rates(f'{self.sizes[0]} documents at once: documents/s', burst)
+            started = compared.start(self.rounds)
+            rates('from the start of a listener to its first claim: seconds', started)
+        yield {
+            'finished': self.large,
+            'made': made,
+            'asked': asked,
+            'rest': rested,
+            'seconds': seconds_of_one,
+            'documents/s': burst,
+            'start': started,
+        }
 
     def analysis(self) -> Iterator[Any]:
         """The analysis of a data file."""
@@ -164,7 +188,7 @@ class Bench:
         yield {'seconds': single}
 
 
-WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'analysis', 'runs', 'transfer', 'farm')
+WHAT = ('chain', 'throughput', 'latency', 'rest', 'backlog', 'beside', 'analysis', 'runs', 'transfer', 'farm')
 WITHOUT_SERVER = {'analysis', 'runs', 'transfer', 'farm'}
 EMBEDDED: dict[str, Any] = {'sizes': (2000,), 'large': 5_000}
 COUCHDB: dict[str, Any] = {'sizes': (2000, 10_000), 'large': 100_000}
@@ -176,8 +200,19 @@ def main() -> int:
     parser.add_argument('--server', metavar='URL', help='of a CouchDB (default: the embedded server)')
     parser.add_argument('--what', choices=WHAT, nargs='+', default=[*WHAT], help='some of the measurements')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='some of the contenders: suite, original, floor, ...')
+    parser.add_argument('--large', type=cli.count, metavar='N', help='documents of a large database, a large backlog')
     parser.add_argument('--rounds', type=cli.count, default=3, metavar='N', help='of which medians are taken (3)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
+    parser.add_argument(
+        '--files', type=cli.count, default=CHAIN_FILES, metavar='N', help=f'of the chain ({CHAIN_FILES})'
+    )
+    parser.add_argument(
+        '--peers',
+        type=Path,
+        default=Path(sys.prefix),
+        metavar='FOLDER',
+        help='virtual environment with Celery or Snakemake, for the chain (this one)',
+    )
     arguments = parser.parse_args()
     figures: dict[str, list[Any]] = {what: [] for what in arguments.what}
     with tempfile.TemporaryDirectory(prefix='edw-bench-') as folder, contextlib.ExitStack() as stack:
@@ -189,7 +224,11 @@ def main() -> int:
             queues = stack.enter_context(task_queues(Path(folder), arguments.only))
         names = [name for name in (*speed.ON_COUCHDB, *queues) if not arguments.only or name in arguments.only]
         scale = COUCHDB if arguments.server else EMBEDDED
-        bench = Bench(login, queues, names, arguments.rounds, **scale)
+        if arguments.large:
+            scale |= {'large': arguments.large}
+        bench = Bench(
+            login, queues, names, arguments.rounds, **scale, files=arguments.files, environment=arguments.peers
+        )
         for what in arguments.what:
             for found in getattr(bench, what)():
                 figures[what].append(found)

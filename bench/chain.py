@@ -10,7 +10,6 @@ import itertools
 import multiprocessing
 import re
 import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -24,12 +23,13 @@ import psutil
 
 import listen_analysis1
 import listen_newfiles
+from bench.contenders import on_files
 from bench.contenders.on_couchdb import logged, settings_file
 from bench.processes import Processes
 from bench.speed import Figures, percentiles_of
 from bench.store import Login, Store, store
 from bench.usage import cpu_seconds, listening_on
-from bench.work import LIMIT, STEPS, Document, documents, paced
+from bench.work import LIMIT, STEPS, Document, documents, paced, step_on
 from detector import acquisition
 from edw import config, files
 from edw.transfer import make_new_folder
@@ -72,6 +72,11 @@ class Chain:
                 seconds = time.perf_counter() - started
                 cpu = cpu_seconds(psutil.Process().pid) - before
         return len(self._docs) / seconds, {'pool': 1000 * cpu / len(self._docs)}
+
+    def peer(self, way: on_files.Way) -> float:
+        """Files/s of another way to run the same functions."""
+        with self._sps() as sps:
+            return way(self._first, self._docs, sps, WORKERS)
 
     def suite(self) -> tuple[float, dict[str, float]]:
         """Files/s of the two listeners, and the CPU time (ms) for each file by who took it."""
@@ -132,9 +137,13 @@ class Chain:
         return found | ({'server': cpu_seconds(server)} if server else {})
 
 
-def measure(login: Login, number: int, rounds: int) -> tuple[Figures, dict[str, dict[str, float]]]:
-    """Files/s, and the medians of the CPU time (ms) for each file by who took it: of the pool and of the suite."""
-    rates: Figures = {'pool': [], 'suite': []}
+def measure(login: Login, number: int, rounds: int, environment: Path) -> tuple[Figures, dict[str, dict[str, float]]]:
+    """Files/s, and the medians of the CPU time (ms) for each file by who took it: of the pool and of the suite.
+
+    Files/s alone of Celery and Snakemake, where that virtual environment has them.
+    """
+    peers = on_files.ways(environment)
+    rates: Figures = {'pool': [], 'suite': [], **{name: [] for name in peers}}
     cpu: dict[str, list[dict[str, float]]] = {'pool': [], 'suite': []}
     with chain(login, number) as made:
         for _ in range(rounds):
@@ -142,6 +151,8 @@ def measure(login: Login, number: int, rounds: int) -> tuple[Figures, dict[str, 
                 rate, of_it = way()
                 rates[name].append(rate)
                 cpu[name].append(of_it)
+            for name, other in peers.items():
+                rates[name].append(made.peer(other))
     medians = {
         name: {part: statistics.median(of_it[part] for of_it in of_rounds) for part in of_rounds[0]}
         for name, of_rounds in cpu.items()
@@ -187,7 +198,6 @@ def _begin(settings: config.Settings) -> None:
 
 def _both(doc: Document) -> str:
     """Both steps on a file, and nothing else."""
-    doc = {**doc, 'process': []}
     for step, callback in zip(STEPS, (listen_newfiles.move_to_sps, listen_analysis1.signal_processing), strict=True):
-        doc['process'].append({'name': step, 'hostname': socket.gethostname(), **callback(doc)})
+        doc = step_on(doc, step, callback)
     return doc['_id']

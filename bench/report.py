@@ -11,7 +11,9 @@ def rates(title: str, figures: dict[str, list[float]]) -> None:
     _title(title)
     for name, median in medians.items():
         ratios = '  '.join(f'{median / other:6.2f} of {known}' for known, other in medians.items() if known != name)
-        print(f'{name:22} {median:9.1f} ({min(figures[name]):.1f} to {max(figures[name]):.1f})   {ratios}', flush=True)
+        digits = 1 if median >= 10 else 3
+        lowest, highest = (f'{end(figures[name]):.{digits}f}' for end in (min, max))
+        print(f'{name:22} {median:9.{digits}f} ({lowest} to {highest})   {ratios}', flush=True)
 
 
 def percentiles(title: str, figures: dict[str, dict[str, float]]) -> None:

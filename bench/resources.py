@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from bench.contenders.on_couchdb import logged, original, suite
-from bench.store import Login, store
+from bench.contenders.on_couchdb import OnCouchDB, logged, original, suite
+from bench.store import Login, Store, store
 from bench.usage import CountingProxy, cpu_seconds, listening_on, memory
 from bench.work import LIMIT, STEPS
 
@@ -18,18 +18,25 @@ def at_rest(login: Login) -> dict[str, dict[str, float]]:
     figures = {'no listener': {'server CPU s': _server_cpu(login[0])}}
     for name, kind in (('original', original), ('suite', suite)):
         with store(*login) as database:
-            proxy = CountingProxy(login[0])
-            with kind(database).running(1, steps=STEPS[1:], server=proxy.url) as processes:
-                time.sleep(WARM_UP)
-                (listener,) = processes.started
-                requests, cpu = proxy.requests, cpu_seconds(listener.pid)
-                server = _server_cpu(login[0])
-                figures[name] = {
-                    'requests': float(proxy.requests - requests),
-                    'CPU s': cpu_seconds(listener.pid) - cpu,
-                    'server CPU s': server,
-                }
-            proxy.close()
+            figures[name] = idle(kind(database))
+    return figures
+
+
+def idle(contender: OnCouchDB) -> dict[str, float]:
+    """Requests and CPU time (s) in a minute of an idle listener of the second step, and that of its server."""
+    server = contender.store.settings.server
+    proxy = CountingProxy(server)
+    with contender.running(1, steps=STEPS[1:], server=proxy.url) as processes:
+        time.sleep(WARM_UP)
+        (listener,) = processes.started
+        requests, cpu = proxy.requests, cpu_seconds(listener.pid)
+        of_server = _server_cpu(server)
+        figures = {
+            'requests': float(proxy.requests - requests),
+            'CPU s': cpu_seconds(listener.pid) - cpu,
+            'server CPU s': of_server,
+        }
+    proxy.close()
     return figures
 
 
@@ -49,19 +56,14 @@ def backlog(login: Login, number: int) -> dict[str, float]:
     return figures
 
 
-def start(login: Login, finished: int) -> dict[str, float]:
+def start(database: Store) -> float:
     """Seconds from the start of a listener's process until the first new document is claimed."""
-    figures = {}
-    for label, number in (('empty', 0), ('full', finished)):
-        with store(*login) as database:
-            database.fill_finished(number)
-            (doc,) = database.new(1)
-            database.put_in([doc])
-            begun = time.time()
-            with suite(database).running(1, steps=STEPS[:1]) as processes:
-                taken = processes.wait_for_times(logged('claimed'), {doc['_id']}, LIMIT)
-            figures[label] = taken[doc['_id']] - begun
-    return figures
+    (doc,) = database.new(1)
+    database.put_in([doc])
+    begun = time.time()
+    with suite(database).running(1, steps=STEPS[:1]) as processes:
+        taken = processes.wait_for_times(logged('claimed'), {doc['_id']}, LIMIT)
+    return taken[doc['_id']] - begun
 
 
 def _server_cpu(server: str) -> float:

@@ -29,18 +29,6 @@ def throughput(
     return rates
 
 
-def throughput_beside(login: Login, finished: int, number: int, rounds: int) -> Figures:
-    """The same for the suite alone, in an empty database and in one that holds so many finished documents."""
-    rates: Figures = {'empty': [], 'full': []}
-    with store(*login) as full:
-        full.fill_finished(finished)
-        for _ in range(rounds):
-            with store(*login) as empty:
-                rates['empty'].append(number / suite(empty).throughput(number, 1))
-            rates['full'].append(number / suite(full).throughput(number, 1))
-    return rates
-
-
 def latency(
     login: Login, queues: dict[str, Contender], names: list[str], number: int, rate: float, listeners: int
 ) -> dict[str, dict[str, float]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import requests
 
-from bench.work import STEPS, Document, documents, entry, wait_until
+from bench.large import catalogue
+from bench.work import STEPS, Document, documents, wait_until
 from edw import config
 from edw.database import design, warming
 from edw.database.client import Database, batches
@@ -63,12 +64,10 @@ class Store:
         for chunk in batches(docs, BULK):
             assert all('rev' in row for row in self.database.bulk_docs(chunk))
 
-    def fill_finished(self, number: int) -> None:
-        """Insert documents that are through both steps, and bring the views up to date."""
+    def fill(self, number: int) -> None:
+        """Insert a catalogue of so many documents that are through both steps; its views are not built yet."""
         for start in range(0, number, BULK):
-            docs = self.new(min(BULK, number - start))
-            self.put_in([{**doc, 'process': [entry(step, doc) for step in STEPS]} for doc in docs])
-        self.warm()
+            self.put_in(catalogue.documents(start, min(BULK, number - start)))
 
     def sequence(self) -> int:
         """How many writes the database has had.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,6 +53,12 @@ def entry(step: str, doc: Document) -> dict[str, Any]:
     """What a step appends to `process`, for contenders that make it themselves."""
     now = time.time()
     return {'name': step, 'hostname': 'bench', **callback(doc), 'started': now, 'finished': now}
+
+
+def step_on(doc: Document, step: str, run: Callable[[Document], dict[str, Any]]) -> Document:
+    """The document after a step by a function that does something."""
+    made = {'name': step, 'hostname': socket.gethostname(), **run(doc)}
+    return {**doc, 'process': [*doc['process'], made]}
 
 
 def wait_until(count: Callable[[], int], end: int) -> None:

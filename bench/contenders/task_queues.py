@@ -136,7 +136,7 @@ def task_queues(folder: Path, only: list[str] | None) -> Iterator[dict[str, Cont
     found: dict[str, Contender] = {}
     with contextlib.ExitStack() as stack:
         for name, kind, server, packages, program in (
-            ('celery', Celery, _redis, ('celery', 'redis'), shutil.which('redis-server')),
+            ('celery', Celery, redis, ('celery', 'redis'), shutil.which('redis-server')),
             ('procrastinate', Procrastinate, _postgres, ('procrastinate', 'psycopg'), _postgresql()),
         ):
             if only and name not in only:
@@ -152,7 +152,8 @@ def task_queues(folder: Path, only: list[str] | None) -> Iterator[dict[str, Cont
 
 
 @contextlib.contextmanager
-def _redis(folder: Path) -> Iterator[None]:
+def redis(folder: Path) -> Iterator[None]:
+    """A server on a free port, at the URL in BENCH_REDIS."""
     place, port = folder / 'redis', _free_port()
     place.mkdir()
     with Processes(place) as processes:

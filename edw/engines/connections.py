@@ -119,6 +119,8 @@ class Stream:
         try:
             if (pause := self._due - loop.time()) > 0:
                 await asyncio.sleep(pause)
+            else:
+                await asyncio.sleep(0)  # where a callback has ended, the begin of the next one goes with that
             while self._unsaid:
                 said, self._unsaid = self._unsaid, []
                 await self._comm.write(said)

@@ -2,9 +2,10 @@
 
 What Dask does with tasks contradicts what the suite promises: it runs one again, unseen, when the worker that ran it is
 gone, and begins it elsewhere while the old one still runs. And a task costs it milliseconds. So no document is one:
-Dask's scheduler tells which workers there are, and documents go over a stream to each of them, never more than that has
-threads. What becomes of a document whose stream is closed is decided here: an attempt where the callback had begun and
-the scheduler says that the worker is gone, else nobody's; and not before nothing can run there any more.
+Dask's scheduler tells which workers there are, and documents go over a stream to each of them: as many as it has
+threads, and as many again that wait there, while callbacks are short. What becomes of a document whose stream is closed
+is decided here: an attempt where the callback had begun and the scheduler says that the worker is gone, else nobody's;
+and not before nothing can run there any more.
 
 One thread with an event loop serves all that is in flight. Of the futures that it gives out, it alone sets results.
 """
@@ -197,6 +198,7 @@ class Farm:
                 except (OSError, TimeoutError, asyncio.TimeoutError) as error:
                     return f'it does not answer: {describe(error)}'
             self._give_up_overdue()
+            self._tasks.ask_back()
             await self._sleep(TICK)
         return ''
 
@@ -287,6 +289,8 @@ class Farm:
             self._tasks.begin(task)
         elif what == node.DONE:
             self._tasks.settle(task, *about[1:])
+        elif what == node.BACK:
+            self._tasks.take_back(task)
         else:
             self._mistrust(worker, about[1])
             self._tasks.give_back(task, about[1])

@@ -28,9 +28,10 @@ from edw.engines.connections import Stream
 from edw.engines.processes import KILL_PATIENCE, how_it_ended
 
 NAME = 'edw'  # of the plugin, and of what a listener asks the server for
-RUN, CANCEL, END = 'run', 'cancel', 'end'  # what a listener says: with number and document, with number, alone
-# What a node says: with its name and what is wrong there, number, number and outcome and lines, number and why.
-HELLO, BEGAN, DONE, NOT_RUN = 'hello', 'began', 'done', 'not run'
+# What a listener says: with number and document, with number, with number, alone.
+RUN, CANCEL, ASK_BACK, END = 'run', 'cancel', 'ask back', 'end'
+# What a node says: with its name and what is wrong there, number, number and outcome and lines, number and why, number.
+HELLO, BEGAN, DONE, NOT_RUN, BACK = 'hello', 'began', 'done', 'not run', 'back'
 MOST_LINES = 1000  # of the log of one callback, that its listener gets; the last ones
 START_PATIENCE = 300.0  # seconds for a child to import the step
 LARGEST_READ = 1 << 20  # bytes
@@ -82,6 +83,7 @@ class _Guest:
         self._timeout: float | None = json.loads(order)['timeout']
         self._idle: list[Child] = []
         self._running: dict[int, asyncio.Task[None]] = {}  # by number of the document
+        self._placed: set[int] = set()  # those of them that have a place
         self._ended = False
 
     async def serve(self) -> None:
@@ -97,6 +99,9 @@ class _Guest:
                     self._start(about[0], self._run(*about))
                 elif what == CANCEL and about[0] in self._running:
                     self._running[about[0]].cancel()
+                elif what == ASK_BACK and about[0] in self._running.keys() - self._placed:
+                    self._running[about[0]].cancel()
+                    self._stream.send(BACK, about[0])
                 elif what == END:
                     return
 
@@ -126,18 +131,25 @@ class _Guest:
     async def _run(self, number: int, document: bytes) -> None:
         """Run the callback on a document, as soon as there is a place."""
         async with self._places:
+            self._placed.add(number)
             try:
-                one = await self._take()
-            except child.WrongNode as error:
-                self._stream.send(NOT_RUN, number, str(error))
-                return
-            try:
-                # On its way before the callback can end this worker, or nobody would count the attempt.
-                await asyncio.shield(self._stream.send(BEGAN, number))
-                outcome = await one.run(document, self._timeout)
-                self._stream.send(DONE, number, outcome, one.lines[-MOST_LINES:])
+                await self._run_in_place(number, document)
             finally:
-                await self._give_back(one)
+                self._placed.discard(number)
+
+    async def _run_in_place(self, number: int, document: bytes) -> None:
+        try:
+            one = await self._take()
+        except child.WrongNode as error:
+            self._stream.send(NOT_RUN, number, str(error))
+            return
+        try:
+            # On its way before the callback can end this worker, or nobody would count the attempt.
+            await asyncio.shield(self._stream.send(BEGAN, number))
+            outcome = await one.run(document, self._timeout)
+            self._stream.send(DONE, number, outcome, one.lines[-MOST_LINES:])
+        finally:
+            await self._give_back(one)
 
     async def _take(self) -> Child:
         """A child that waits for a document. Raises WrongNode where there can be none."""

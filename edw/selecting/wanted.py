@@ -31,6 +31,10 @@ class Runs:
     last: str
     pattern: str | None = None
 
+    def __str__(self) -> str:
+        """As people write it."""
+        return self.pattern or (self.first if self.first == self.last else f'{self.first}..{self.last}')
+
     def has(self, run: str) -> bool:
         """Whether a run is one of them."""
         is_between = self.first <= run <= self.last

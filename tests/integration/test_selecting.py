@@ -125,7 +125,9 @@ def test_paths_with_their_md5_are_what_md5sum_reads(
     ('arguments', 'error'),
     [
         (['--step', 'signal_procesing'], 'here: move_to_sps, signal_processing. Did you mean signal_processing?'),
-        (['ma23a000'], 'no run'),
+        (['ma23a000'], 'has no run ma23a000$'),
+        (['mz*'], r'has no run mz\*$'),
+        (['ma23a000..ma23b000'], r'has no run ma23a000\.\.ma23b000$'),
         (['--where', 'conditions.nosuch = 3'], 'no document has a field conditions.nosuch$'),
         (['--where', 'extra < abc'], "extra is a text in no document: it cannot be compared with 'abc'"),
         (['--quality', 'terrible'], "'terrible' is no quality: good, bad, unknown"),

@@ -1,0 +1,1 @@
+"""A database with a large catalogue, beside an empty one."""
