@@ -23,7 +23,7 @@ from edw.database import design, views
 from edw.database.client import Database
 from edw.operating import annotations
 from edw.operating.annotations import QUALITIES, Said
-from edw.operating.display import number, safe
+from edw.operating.display import number, safe, show_place
 
 MOST_PRIORITY = 1e9
 
@@ -42,16 +42,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         priority=arguments.priority,
     )
     database = Database(config.load(arguments.config))
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     design.check(database, views=(views.RUNS,))
     outcome = annotations.annotate(database, annotations.ids_of(database, arguments.names), change)
     already = f', {len(outcome.unchanged)} as wanted already' if outcome.unchanged else ''
-    print(f'{number(len(outcome.done), "document")} changed{already}')
+    are = 'is' if len(outcome.done) == 1 else 'are'
+    print(f'{number(len(outcome.done), "document")} {are} now {_words(arguments)}{already}')
     for doc_id in outcome.conflicts:
         print(f'error: {safe(doc_id)}: others change it again and again; it is left alone', file=sys.stderr)
     for text in outcome.refused:
         print(f'error: {safe(text)}', file=sys.stderr)
     return 0 if outcome.is_complete else 1
+
+
+def _words(arguments: argparse.Namespace) -> str:
+    """What documents are that were changed so."""
+    words = ['held'] * (arguments.hold is not None) + ['released'] * arguments.release
+    words += [f'tagged {safe(tag)}' for tag in arguments.tag]
+    words += [f'without the tag {safe(tag)}' for tag in arguments.untag]
+    if arguments.quality is not None:
+        words.append(f'of quality {arguments.quality}')
+    if arguments.priority is not None:
+        words.append(f'of priority {arguments.priority:g}')
+    return ', '.join(words + ['commented'] * (arguments.comment is not None))
 
 
 def _number(text: str) -> float:

@@ -30,7 +30,7 @@ from edw.keeping.checking import Recorder, Report
 from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
 from edw.keeping.strays import ASIDE, PART, UNKNOWN, Stray, Strays
-from edw.operating.display import age_of, entries, number, safe, screen_width, size
+from edw.operating.display import age_of, entries, number, safe, screen_width, show_place, size
 
 MAX_LINES = 100  # of each table; --json has all
 STRAY = {PART: 'never finished', ASIDE: 'set aside', UNKNOWN: 'named by no document'}
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     database = Database(config.load(arguments.config))
     if not arguments.json:
-        print('database', database.place(), flush=True)
+        show_place(database.place())
     if arguments.runs:
         design.check(database, views=(views.RUNS,))
     found = look(database, arguments.runs, arguments.md5)

@@ -29,7 +29,7 @@ from edw.database.client import Database
 from edw.errors import EdwError, SettingsError, StepError
 from edw.keeping.deleting import GuardedFolder
 from edw.keeping.looking import Looker
-from edw.operating.display import columns, number, safe, size
+from edw.operating.display import columns, number, safe, show_place, size
 from edw.transfer import is_url
 
 MAX_GROUPS = 20  # lines of the table
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.with_files and is_url(settings.sps):
         raise SettingsError(f'{settings.sps}: files are deleted on the machine that has them; run it there.')
     database = Database(settings)
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     design.check(database, views=(views.RUNS,))
     plan = removing.plan(database, arguments.names, arguments.with_files)
     show(plan, arguments.with_files)
@@ -63,11 +63,11 @@ def show(plan: Plan, with_files: bool) -> None:
         lines = [(run, status, str(count)) for (run, status), count in sorted(groups.items())]
         print(*columns([('run', 'status', 'documents'), *lines[:MAX_GROUPS]]), sep='\n')
         if len(lines) > MAX_GROUPS:
-            print(f'and {len(lines) - MAX_GROUPS} more lines')
+            print(f'and {number(len(lines) - MAX_GROUPS, "more line")}')
         more = f' and {len(plan.candidates) - MAX_NAMED} more' if len(plan.candidates) > MAX_NAMED else ''
         named = ', '.join(safe(one.doc_id) for one in plan.candidates[:MAX_NAMED])
         print(f'{_counted(plan)} would be deleted: {named}{more}')
-        print('their originals stay' + ('' if with_files else ', and so do all other files'))
+        print('originals stay' + ('' if with_files else ', and so do all other files'))
     else:
         print('there is nothing to delete')
     _tell(plan.refused)

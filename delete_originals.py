@@ -42,7 +42,7 @@ from edw.keeping.looking import Looker
 from edw.keeping.pages import pages
 from edw.keeping.planning import DAY, Candidate, Terms
 from edw.model.documents import Document
-from edw.operating.display import age_of, columns, number, safe, size
+from edw.operating.display import age_of, columns, number, safe, show_place, size
 from edw.storage import space
 from edw.transfer import is_url
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _watch(settings, arguments)
     cli.check_asking(arguments, 'delete')
     database = Database(settings)
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     return (_once_superseded if arguments.superseded else _once)(database, arguments)
 
 
@@ -130,7 +130,7 @@ def _once_superseded(database: Database, arguments: argparse.Namespace) -> int:
             lines.append((run, str(count), size(freed), age_of(min(one.created for one in them), now)))
         print(*columns([('run', 'files', 'size', 'superseded'), *lines[:MAX_RUNS]]), sep='\n')
         if len(lines) > MAX_RUNS:
-            print(f'and {len(lines) - MAX_RUNS} more runs')
+            print(f'and {number(len(lines) - MAX_RUNS, "more run")}')
         print(f'{number(files, SUPERSEDED)} would be deleted, {size(total)}, if the newer ones are whole')
     else:
         print('there is nothing to delete')
@@ -197,7 +197,7 @@ def delete_superseded(database: Database, folder: str | None, before: float, pla
 
 def _documents(database: Database, what: str) -> Iterator[Document]:
     # Quiet where stderr is not a terminal.
-    with tqdm(desc=what, unit=' documents', disable=None) as bar:
+    with tqdm(desc=what, unit=' documents', disable=None, leave=False) as bar:
         for page in pages(database):
             for doc in page:
                 bar.update()
@@ -215,7 +215,7 @@ def _watch(settings: Settings, arguments: argparse.Namespace) -> int:
         signal.signal(name, stop)
     database = Database(settings, Retry(ended.wait, Outage()))
     with contextlib.suppress(Unavailable):  # it was told to end while the server was away
-        print('database', database.place(), flush=True)
+        show_place(database.place())
     aside: set[tuple[str, str]] = set()  # documents that are not looked at again before they change
     said = ''
     while not ended.is_set():
@@ -259,7 +259,7 @@ def look(
                 return plan
         left_overs = LeftOvers(time.time())
         # Quiet where stderr is not a terminal.
-        with tqdm(desc='looking', unit=' documents', disable=None) as bar:
+        with tqdm(desc='looking', unit=' documents', disable=None, leave=False) as bar:
             for page in pages(database):
                 for doc in page:
                     bar.update()
@@ -301,7 +301,7 @@ def show(plan: Plan, keep_free: float | None) -> None:
         ]
         print(*columns([('run', 'originals', 'size', 'oldest'), *lines[:MAX_RUNS]]), sep='\n')
         if len(lines) > MAX_RUNS:
-            print(f'and {len(lines) - MAX_RUNS} more runs')
+            print(f'and {number(len(lines) - MAX_RUNS, "more run")}')
         total = size(sum(one.size for one in chosen))
         of_all = f', of {len(plan.candidates)} that may be' if len(chosen) < len(plan.candidates) else ''
         print(f'{number(len(chosen), "original")} would be deleted{of_all}, {total}, if their copies are whole')

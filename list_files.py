@@ -87,7 +87,7 @@ def _table(rows: Iterable[Row], with_md5: bool) -> None:
         lines = [_cells(row, with_md5) for row in page]
         heading = ('document', 'status', 'time', *['md5'] * with_md5, 'condition', 'quality', 'tags', 'file')
         head = [] if count else [heading]
-        for shown in entries([*head, *lines], screen_width(), heads=len(head)):
+        for shown in entries([*head, *lines], screen_width()):
             print(*shown, sep='\n')
         count += len(page)
     if count:

@@ -27,7 +27,7 @@ def run_summary(doc: dict[str, Any]) -> dict[str, Any]:
     try:
         with new_file(target) as result, new_file(drawn) as picture:
             summary = summarise(sources, result)
-            summary.draw(picture, f'{doc["_id"]}: {summary.files} files')
+            summary.draw(picture, f'{doc["_id"]}: {summary.files} file{"s" * (summary.files != 1)}')
             md5sum, picture_md5sum = files.md5_of(result), files.md5_of(picture)
     except (StorageError, OSError) as error:
         raise StepError(str(error), UNREADABLE) from error

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Seed documents with their data files, or register data files that are already there.
 
-make_metadata.py [N]        a simulated acquisition writes N data files (default 1) of the next run into
-                            [data] raw of edw.ini, and each gets a document
-make_metadata.py --from DIR each data file in DIR that has no document gets one, if it does not change meanwhile
+make_metadata.py [N]          a simulated acquisition writes N data files (default 1) of the next run into
+                              [data] raw of edw.ini, and each gets a document
+make_metadata.py --from DIR   each data file in DIR that has no document gets one, if it does not change meanwhile
 make_metadata.py --watch DIR  the same, and from then on each data file as soon as it is finished, until Ctrl-C
 make_metadata.py --close RUN  no more files of this run are to come: its document is made
 """
@@ -29,6 +29,7 @@ from edw.database import design, storable, views
 from edw.database.client import Database
 from edw.errors import EdwError, NoSuchRun, SettingsError
 from edw.model.documents import Document
+from edw.operating.display import number, show_place
 from edw.registering import catalogue, folders, names, registration, runs
 from edw.registering.folders import Selection
 from edw.registering.names import ROOT_ENDING
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('--condition goes not with --close RUN: the files of the run have it')
     database = Database(config.load(arguments.config))
     if arguments.watch is None:
-        print('database', database.place(), flush=True)
+        show_place(database.place())
     if arguments.close is not None:
         return close(database, arguments.close)
     if folder is not None:
@@ -137,9 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def seed(
-    database: Database, number: int, events: int, random_seed: int | None = None, condition: str | None = None
+    database: Database, count: int, events: int, random_seed: int | None = None, condition: str | None = None
 ) -> int:
-    """Make `number` documents of the next run, with their data files."""
+    """Make `count` documents of the next run, with their data files."""
     if is_url(database.settings.raw):
         raise SettingsError('[data] raw: the simulated acquisition writes to a local folder, not to a URL.')
     raw = Path(database.settings.raw)
@@ -154,7 +155,7 @@ def seed(
     print('run', run)
     docs: list[Document] = []
     try:
-        for index in progress_bar(range(number), desc='writing data files'):
+        for index in progress_bar(range(count), desc='writing data files'):
             docs.append(_acquire(raw, run, index, events, random_seed, condition))
     except BaseException as error:
         # Nothing half done: neither files without documents, nor a run without files.
@@ -165,7 +166,7 @@ def seed(
             raise EdwError(f'{raw} cannot be written to: {error.strerror}. No document was made.') from None
         raise
     docs[0]['_rev'] = reserved['_rev']
-    print('uploading', number, 'documents to', database.url)
+    print('uploading', number(count, 'document'), 'to', database.url)
     uploaded = 0
 
     def on_batch(size: int) -> None:
@@ -173,15 +174,16 @@ def seed(
         uploaded += size  # the bar counts only where it is shown
         bar.update(size)
 
-    with progress_bar(total=number, desc='uploading', unit=' documents') as bar:
+    with progress_bar(total=count, desc='uploading', unit=' documents') as bar:
         try:
             refused = catalogue.insert(database, docs, on_batch)
         except EdwError as error:
             way_out = f'Register what is missing with: python make_metadata.py --from {raw} --settle 0'
-            raise EdwError(f'{error}\nAt least {uploaded} of {number} documents were uploaded. {way_out}') from None
+            of_all = f'{uploaded} of {number(count, "document")}'
+            raise EdwError(f'{error}\nUploaded were at least {of_all}. {way_out}') from None
     _complain(refused.values())
     catalogue.close_run(database, run, time.time(), condition)
-    print('uploaded', number - len(refused), 'documents of run', run)
+    print('uploaded', number(count - len(refused), 'document'), 'of run', run)
     _print_sequence(database)
     return 1 if refused else 0
 
@@ -214,10 +216,10 @@ def register(database: Database, registrar: Registrar, folder: Path, selection: 
         selection,
         settle,
         progress=partial(progress_bar, desc='registering'),
-        on_wait=lambda number: print(f'looking again at {number} files in {settle:g} s (--settle)', flush=True),
+        on_wait=lambda count: print(f'looking again at {number(count, "file")} in {settle:g} s (--settle)', flush=True),
     )
     _complain(done.complaints)
-    print(f'registered {len(done.new)} files, {len(done.known)} had a document already')
+    print(f'registered {number(len(done.new), "file")}, {len(done.known)} had a document already')
     if done.anew:
         print(f'registered {len(done.anew)} anew, which had changed')
     if done.redone:
@@ -228,13 +230,13 @@ def register(database: Database, registrar: Registrar, folder: Path, selection: 
         print(f'left {len(done.unsettled)} for the next call, which change')
     if done.unmarked:
         print(f'left {len(done.unmarked)} for the next call, which have no mark ({selection.done_mark})')
-    for number, what in (
+    for count, what in (
         (len(done.changed), 'changed since they were registered'),
         (len(done.refused), 'refused'),
         (len(done.failed), 'could not be registered'),
     ):
-        if number:
-            print(f'{number} {what}')
+        if count:
+            print(f'{count} {what}')
     if done.passed:
         print(f'passed over {folders.listed(done.passed)}')
     if not (done.new or done.anew or done.known or done.unsettled or done.unmarked or done.complaints):
@@ -247,12 +249,12 @@ def watch(watcher: Watcher) -> int:
     """Make documents for the data files of a folder, and for those that come, until a signal."""
     logs.set_up(logging.INFO)
 
-    def stop(number: int, frame: object) -> None:
+    def stop(signum: int, frame: object) -> None:
         watcher.stop()
-        signal.signal(number, signal.default_int_handler)  # the second time, without waiting for anything
+        signal.signal(signum, signal.default_int_handler)  # the second time, without waiting for anything
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
     watcher.run()
     return 0
 
@@ -307,10 +309,10 @@ def _print_sequence(database: Database) -> None:
 
 
 def _number(text: str) -> int:
-    number = cli.count(text)
-    if number > runs.MAX_FILES:
-        raise argparse.ArgumentTypeError(f'a run numbers {runs.MAX_FILES} files at most, not {number}')
-    return number
+    count = cli.count(text)
+    if count > runs.MAX_FILES:
+        raise argparse.ArgumentTypeError(f'a run numbers {runs.MAX_FILES} files at most, not {count}')
+    return count
 
 
 def _seed(text: str) -> int:

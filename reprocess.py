@@ -38,7 +38,7 @@ from edw.model.chain import meant
 from edw.model.documents import Document, entry_of, is_run, superseded_entries
 from edw.model.provenance import Made, can_be_compared, made_by
 from edw.operating import reprocessing
-from edw.operating.display import safe
+from edw.operating.display import number, safe, show_place
 from edw.operating.reprocessing import Change, Outcome, Selection
 
 MAX_EXAMPLES = 5  # documents whose changes are shown, and documents named in one line
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_intermixed_args(argv)
     selection, change = _selection(parser, arguments), _change(parser, arguments)
     database = Database(config.load(arguments.config))
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     if selection.viewname is not None:
         design.check(database, views=(selection.viewname,))
     if selection.step is not None:
@@ -90,11 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not plan.revisions:
         return 0 if plan.left.is_complete and not plan.missing else 1
-    if not (arguments.yes or cli.is_confirmed(f'Requeue {len(plan.revisions)} documents')):
+    if not (arguments.yes or cli.is_confirmed(f'Requeue {number(len(plan.revisions), "document")}')):
         print('nothing was changed')
         return 1
     done = write(database, plan, change, arguments.force)
-    print(f'requeued {len(done.done)} documents')
+    print(f'requeued {number(len(done.done), "document")}')
     return 0 if done.is_complete and plan.left.is_complete and not plan.missing else 1
 
 
@@ -107,7 +107,7 @@ def look(database: Database, selection: Selection, change: Change, force: bool) 
             is_there = reason != reprocessing.NO_DOCUMENT
             (plan.missed if is_there else plan.missing).append(f'{doc_id} {reason}' if is_there else doc_id)
 
-    with progress_bar(desc='looking') as bar:
+    with progress_bar(desc='looking', leave=False) as bar:
         for doc in reprocessing.select_documents(database, selection, note_missed):
             bar.update()
             if is_run(doc) and not selection.ids and change(doc) == doc:
@@ -130,28 +130,27 @@ def show(plan: Plan) -> None:
     if plan.revisions:
         head = ('run', 'status', 'documents')
         groups = sorted(plan.groups.items())
-        lines = [(run, status, str(number)) for (run, status), number in groups[:MAX_GROUPS]]
+        lines = [(run, status, str(count)) for (run, status), count in groups[:MAX_GROUPS]]
         widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
         for line in (head, *lines):
             print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         if len(groups) > MAX_GROUPS:
-            print(f'and {len(groups) - MAX_GROUPS} more lines')
+            print(f'and {number(len(groups) - MAX_GROUPS, "more line")}')
         if plan.made:
             print('made by', '; '.join(f'{safe(words)}: {count}' for words, count in plan.made.most_common(MAX_GROUPS)))
-        print(f'{len(plan.revisions)} documents would be requeued:')
+        print(f'{number(len(plan.revisions), "document")} would be requeued:')
         print(*(f'  {example}' for example in plan.examples), sep='\n')
         if len(plan.revisions) > len(plan.examples):
             print(f'  and {len(plan.revisions) - len(plan.examples)} more')
     else:
         print('there is nothing to requeue')
     if plan.left.unchanged:
-        print(f'{len(plan.left.unchanged)} documents are as wanted already: {_named(plan.left.unchanged)}')
+        print(f'{number(len(plan.left.unchanged), "document")} as wanted already: {_named(plan.left.unchanged)}')
     if plan.missed:
-        print(f'{len(plan.missed)} documents do not meet the conditions: {_named(plan.missed, "; ")}')
+        print(f'{number(len(plan.missed), "document")} outside the conditions: {_named(plan.missed, "; ")}')
     if plan.left.claimed:
-        print(
-            f'{len(plan.left.claimed)} are left alone, a listener is at them (see --force): {_named(plan.left.claimed)}'
-        )
+        alone, them = number(len(plan.left.claimed), 'document'), 'it' if len(plan.left.claimed) == 1 else 'them'
+        print(f'{alone} left alone, a listener is at {them} (see --force): {_named(plan.left.claimed)}')
     for text in [*plan.left.refused, *(f'{doc_id}: there is no such document' for doc_id in plan.missing)]:
         print(f'error: {text}', file=sys.stderr)
 
@@ -184,16 +183,16 @@ def write(database: Database, plan: Plan, change: Change, force: bool) -> Outcom
     gone_through = 0
     with progress_bar(total=len(plan.revisions), desc='requeuing') as bar:
 
-        def on_batch(number: int) -> None:
+        def on_batch(count: int) -> None:
             nonlocal gone_through
-            gone_through += number  # a bar that is quiet does not count
-            bar.update(number)
+            gone_through += count  # a bar that is quiet does not count
+            bar.update(count)
 
         try:
             result = reprocessing.requeue(database, as_shown(), change, force, on_batch)
         except EdwError as error:
             raise EdwError(
-                f'{error}\n{gone_through} of {len(plan.revisions)} documents were gone through before that. '
+                f'{error}\n{gone_through} of {number(len(plan.revisions), "document")} were gone through before that. '
                 'Run the same again for the others.'
             ) from None
     result.conflicts += deleted

@@ -205,9 +205,9 @@ def _show_conflicts(database: Database, as_json: bool) -> None:
         return
     console = tables.console()
     for conflict in found:
-        table = tables.conflict(conflict)
+        table = tables.conflict(conflict, console.width)
         if console.is_terminal:
-            console.print(table, '')
+            console.print(table, '', crop=False)
         else:
             print(f'{tables.plain(console, table)}\n', flush=True)
     if not found:

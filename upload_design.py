@@ -14,6 +14,7 @@ from pathlib import Path
 from edw import cli, config
 from edw.database import design, warming
 from edw.database.client import Database
+from edw.operating.display import show_place
 
 DESIGN_FILE = Path(__file__).resolve().parent / 'design.process.json'
 
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     database = Database(config.load(arguments.config))
     doc = design.read(DESIGN_FILE)
     design.check_viewname(database.settings, doc)
-    print('database', database.place(), flush=True)
+    show_place(database.place())
     if database.create():
         print('created the database')
     if warming.upload(database, doc):

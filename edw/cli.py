@@ -6,8 +6,11 @@ import argparse
 import io
 import math
 import os
+import re
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +22,8 @@ from edw.errors import EdwError, SettingsError
 from edw.redact import redact
 
 LOOPBACK = '127.0.0.1'
+BELOW = '    '  # of what stands below a command in a script's help
+COMMAND = re.compile(r'\w+\.py\b')
 INTERRUPTED = 130  # exit code of a script that Ctrl-C ended, as of a shell
 
 
@@ -26,12 +31,32 @@ def parser(description: str | None, *, reads_settings: bool = True) -> argparse.
     """A parser with the options that every script has; `--config` where it reads settings."""
     # An option is written out: what is the beginning of one only today would be that of two when another comes.
     made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=_fitted(description or '', shutil.get_terminal_size().columns),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     made.add_argument('--version', action='version', version=f'edw {__version__}')
     if reads_settings:
         made.add_argument('--config', metavar='FILE', help='settings file (default: edw.ini beside the scripts)')
     return made
+
+
+def _fitted(description: str, width: int) -> str:
+    """A script's docstring on lines of `width`; what a command does stands below it where there is no room beside."""
+    return '\n\n'.join(_fitted_block(block, width) for block in description.split('\n\n'))
+
+
+def _fitted_block(block: str, width: int) -> str:
+    if max(map(len, block.splitlines()), default=0) <= width:
+        return block
+    if not COMMAND.match(block):
+        return textwrap.fill(block, width, break_on_hyphens=False)
+    lines = []
+    for entry in re.split(r'\n(?=\S)', block):
+        command, _, said = entry.partition('  ')
+        said = ' '.join(said.split())
+        lines += [command, *textwrap.wrap(said, width, initial_indent=BELOW, subsequent_indent=BELOW)]
+    return '\n'.join(lines)
 
 
 def count(text: str) -> int:

@@ -74,7 +74,7 @@ def completed(doc: Document, found: Progress, step: str, now: float, hostname: s
     entry = {
         'name': RUN_COMPLETE,
         'hostname': hostname,
-        'log': f'{found.past} files are past {step}, {found.failed} failed',
+        'log': f'{found.past} {"file is" if found.past == 1 else "files are"} past {step}, {found.failed} failed',
         'after': step,
         'files': found.files,
         'past': found.past,

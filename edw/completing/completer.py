@@ -16,6 +16,7 @@ from edw.database.retry import Retry
 from edw.errors import Conflict
 from edw.logs import short_sequence
 from edw.model.documents import RUN_COMPLETE, is_run
+from edw.operating.display import number
 from edw.registering.runs import condition_of
 
 PAGE = 1000  # changes in one answer
@@ -84,5 +85,5 @@ class Completer:
         except Conflict:
             return 0  # that change is told by the feed
         failed = f', {found.failed} of them failed' if found.failed else ''
-        log.info('run %s is complete: %d files%s', run, found.files, failed)
+        log.info('run %s is complete: %s%s', run, number(found.files, 'file'), failed)
         return 1

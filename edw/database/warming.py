@@ -60,7 +60,7 @@ def _answers(query: Future[Any], look: Callable[[], int | None], bar: tqdm[NoRet
         # Raises Unavailable where the server is gone, rather than slow.
         pending = look()
         if pending is not None:
-            bar.set_postfix_str(f'{pending} documents to index')
+            bar.set_postfix_str(f'{pending} document{"s" * (pending != 1)} to index')
     try:
         query.result()
     except Unavailable:

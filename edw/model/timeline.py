@@ -15,6 +15,12 @@ from edw.redact import redact
 MADE, DONE, FAILED, SUPERSEDED, REQUEUED, CLAIMED = 'made', 'done', 'failed', 'superseded', 'requeued', 'claimed'
 SKIPPED, CHECKED, DELETED, FILE_DELETED = 'skipped', 'checked', 'original deleted', 'file deleted'
 
+# Fields of an entry that are shown as what they are, or that each entry of a step may have; the others are its own.
+USUAL = {'name', 'hostname', 'started', 'finished', 'software', 'job', 'pass', 'skipped', 'deleted'}
+USUAL |= {'file', 'md5sum', 'more_files', 'log', 'parameters'}
+LONGEST_VALUE = 40  # characters of a value that a step returned
+MOST_VALUES = 12  # of an entry
+
 
 @dataclass(frozen=True)
 class Event:
@@ -24,7 +30,8 @@ class Event:
     attempt), 'superseded' (an entry that was cut since), 'requeued' (the cut itself, to before `step`), 'file deleted'
     (that of a superseded entry), 'checked' (its files, the last time), 'original deleted' or 'claimed' (now). `time` is
     in seconds since the epoch, of the end where something took time; `duration` in seconds; `software` what made it,
-    `traceback` the end of one. None, or '', where the document does not tell.
+    `traceback` the end of one, `returned` the fields that only this step's entries have. None, or '', where the
+    document does not tell.
     """
 
     time: float | None
@@ -36,6 +43,7 @@ class Event:
     text: str
     software: str = ''
     traceback: str = ''
+    returned: str = ''
 
 
 def timeline(doc: Any) -> list[Event]:
@@ -75,7 +83,8 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
         log, skipped = _text(entry.get('log')), _text(entry.get('skipped')) if is_skipped(entry) else ''
         if skipped:
             log = skipped if what == DONE else f'skipped: {skipped}'
-        text = (f'pass {_text(entry["pass"])}: ' if entry.get('pass') is not None else '') + log
+        passed = f'pass {_text(entry["pass"])}' if entry.get('pass') is not None else ''
+        text = ': '.join(filter(None, (passed, log)))
         if duration is not None and duration < 0:
             duration, text = None, f'{text}  (its clock was set back meanwhile)'.strip()
         yield Event(
@@ -87,7 +96,23 @@ def _entries(entries: Any, what: str) -> Iterator[Event]:
             _text(entry.get('file')),
             text,
             _software(entry.get('software')),
+            returned=_returned(entry),
         )
+
+
+def _returned(entry: dict[str, Any]) -> str:
+    """`bytes=24601, quiet=true`: what a step returned besides the usual fields, long values cut."""
+    own = [(name, value) for name, value in entry.items() if name not in USUAL]
+    shown = [f'{_cut(_text(name))}={_cut(_value(value))}' for name, value in own[:MOST_VALUES]]
+    return ', '.join([*shown, *['…'] * (len(own) > MOST_VALUES)])
+
+
+def _value(value: Any) -> str:
+    return _text(value) or json.dumps(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f'{text[: LONGEST_VALUE - 1]}…'
 
 
 def _failures(doc: dict[str, Any]) -> Iterator[Event]:

@@ -101,22 +101,21 @@ def columns(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> list
 
 
 def entries(
-    lines: Sequence[Sequence[str]], width: int, *, below: int = 1, heads: int = 1, right: Collection[int] = ()
+    lines: Sequence[Sequence[str]], width: int, *, below: int = 1, right: Collection[int] = ()
 ) -> list[list[str]]:
     """As `columns`, a list of lines for each; where they are wider than `width`, the last cells stand below the others.
 
-    So a path or an error stays in one piece: it has lines of its own, which end between words. `below` is how many
-    cells they are, `heads` how many of the lines are headings, which have nothing below.
+    So a path or an error stays in one piece: it has lines of its own, which end between words; so has its heading.
+    `below` is how many cells they are.
     """
     whole = columns(lines, right)
     if max(map(len, whole), default=0) <= width:
         return [[line] for line in whole]
     above = columns([line[:-below] for line in lines], right)
-    found = []
-    for number, (head, line) in enumerate(zip(above, lines, strict=True)):
-        said = [] if number < heads else [part for cell in line[-below:] for part in wrapped(safe(cell), width)]
-        found.append([head, *said])
-    return found
+    return [
+        [head, *(part for cell in line[-below:] for part in wrapped(safe(cell), width))]
+        for head, line in zip(above, lines, strict=True)
+    ]
 
 
 def wrapped(text: str, width: int, indent: str = INDENT) -> list[str]:
@@ -129,6 +128,19 @@ def wrapped(text: str, width: int, indent: str = INDENT) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def place_lines(place: str, width: int, before: str = '', after: str = '') -> list[str]:
+    """A database, with words `before` and `after`; where there is no room, the folder of its data stands below."""
+    whole = f'{before}{place}{after}'
+    url, _, folder = place.partition(' ')
+    fits = len(whole) <= width or not folder
+    return [safe(line) for line in ([whole] if fits else [f'{before}{url}{after}', f'{INDENT}{folder}'])]
+
+
+def show_place(place: str) -> None:
+    """Say at a script's start which database it works on."""
+    print(*place_lines(place, screen_width(), before='database '), sep='\n', flush=True)
 
 
 def screen_width() -> int:

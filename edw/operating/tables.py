@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edw.database import views
 from edw.keeping.forecast import Disk
 from edw.model.documents import Document
 from edw.model.timeline import DONE, FAILED, Event, raised_at
+from edw.operating import display
 from edw.operating.annotations import notes
 from edw.operating.at_work import ListenerStatus
 from edw.operating.checks import is_left_alone, is_silent, nobody_listens, remarks
@@ -26,6 +26,7 @@ from edw.operating.display import (
     entries,
     moment,
     number,
+    place_lines,
     safe,
     shortened,
     size,
@@ -37,9 +38,14 @@ from edw.operating.status import FailureKind, RunStatus, Status
 from edw.telling.farms import FarmStatus
 
 RUNS_SHOWN = 5  # of those of the status
-ROOMY = 100  # columns from which on the steps' table has room for the listeners' names, which stand below as well
+LEFT_OUT = (
+    'for',
+    'last hour',
+    'oldest',
+)  # columns of the steps that a narrow terminal does not show: the first one first
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
+Row = tuple[tuple[Any, ...], str]  # cells, and the style of the line
 
 
 def console() -> Console:
@@ -60,24 +66,25 @@ def overview(status: Status, where: str, lease: float, width: int, may_break: bo
 
     `may_break`: paths that are longer than a line are broken, where the number of lines must be known.
     """
-    parts: list[RenderableType] = [Text(f'{safe(where)}  {moment(status.time)}'), Text(_sums(status))]
+    heading = place_lines(where, width, after=f'  {moment(status.time)}')
+    parts: list[RenderableType] = [*(_line(line, '', may_break) for line in heading), Text(_sums(status))]
     if status.steps:
-        parts += [Text(), _steps(status, width >= ROOMY)]
+        parts += [Text(), _steps(status, width, may_break)]
     found = [
         _line(line, 'bold red', may_break) for remark in remarks(status, lease) for line in wrapped(remark, width, '')
     ]
     if found:
         parts += [Text(), *found]
     if status.runs:
-        parts += [Text(), _runs(status.runs[:RUNS_SHOWN])]
+        parts += [Text(), _runs(status.runs[:RUNS_SHOWN], width, may_break)]
     if status.listeners:
-        parts += [Text(), _listeners(status.listeners, status.time, lease)]
+        parts += [Text(), _listeners(status, lease, width, may_break)]
     if status.farms:
-        parts += [Text(), _farms(status.farms, status.time)]
+        parts += [Text(), _farms(status.farms, status.time, width, may_break)]
     if status.failures:
         parts += [Text(), _failures(status.failures, status.time, width, may_break)]
     if status.disks:
-        parts += [Text(), _disks(status.disks)]
+        parts += [Text(), _disks(status.disks, width, may_break)]
     return Group(*parts)
 
 
@@ -86,7 +93,9 @@ def history(doc: Document, events: list[Event], width: int = WIDE) -> Group:
     columns = [('time', False), ('what', False), ('step', False), ('host', False), ('took', True), ('', False)]
     rows = []
     for event in events:
-        text = '  '.join(filter(None, (event.file, event.text, raised_at(event.traceback), event.software)))
+        text = '  '.join(
+            filter(None, (event.file, event.text, event.returned, raised_at(event.traceback), event.software))
+        )
         short = event.duration is not None and event.duration < MINUTE
         took = f'{event.duration:.3f} s' if short else age(event.duration)
         style = {DONE: 'green', FAILED: 'red'}.get(event.what, '')
@@ -120,19 +129,23 @@ def _said(doc: Document) -> list[str]:
     return lines + [f'{moment(time)} {safe(who)}: {safe(text)}' for time, who, text in found.comments]
 
 
-def conflict(found: Conflict) -> Group:
-    """A document in conflict: its versions side by side, and the commands that keep one of them."""
+def conflict(found: Conflict, width: int) -> Group:
+    """A document in conflict: its versions, side by side where there is room, and the commands that keep one."""
     seen, *hidden = found.revisions
-    table = _table(
-        [('', False), (f'{seen} (the one that is seen)', False), *((revision, False) for revision in hidden)]
-    )
-    for name, texts in found.rows:
-        _add(table, (name, *texts))
-    parts: list[RenderableType] = [Text(safe(found.doc_id), 'bold'), Text(), table]
+    versions = [f'{seen} (the one that is seen)', *hidden]
+    columns = [('', False), *((version, False) for version in versions)]
+    rows: list[Row] = [((name, *texts), '') for name, texts in found.rows]
+    parts: list[RenderableType] = [Text(safe(found.doc_id), 'bold')]
+    if _fits(columns, rows, width):
+        parts += [Text(), _lined(columns, rows, may_break=False)]
+    else:
+        for index, version in enumerate(versions):
+            said = [line for name, texts in found.rows for line in wrapped(safe(f'{name}: {texts[index]}'), width)]
+            parts += [Text(), *(_line(line, '', may_break=False) for line in (version, *said))]
     for kept in found.revisions:
         parts += [Text(), Text(f'to keep {kept}:')]
         others = zip(found.revisions, found.deletions, strict=True)
-        parts += [Text(safe(command)) for revision, command in others if revision != kept]
+        parts += [_line(command, '', may_break=False) for revision, command in others if revision != kept]
     return Group(*parts)
 
 
@@ -147,52 +160,73 @@ def _sums(status: Status) -> str:
     return f'{number(status.documents, "document")}: ' + ', '.join(f'{count} {what}' for what, count in parts.items())
 
 
-def _steps(status: Status, with_listeners: bool) -> Table:
+def _steps(status: Status, width: int, may_break: bool) -> Group:
+    """With the listeners' names, or else how many they are, or else without the columns LEFT_OUT, which is said."""
+    forms = [(True, 0), *((False, count) for count in range(len(LEFT_OUT) + 1))]
+    for with_names, count in forms:
+        left_out = LEFT_OUT[:count]
+        columns, rows = _step_rows(status, with_names, left_out)
+        if _fits(columns, rows, width):
+            break
+    said = [Text(f'(no room for: {", ".join(left_out)})')] if left_out else []
+    return Group(_lined(columns, rows, may_break), *said)
+
+
+def _step_rows(status: Status, with_names: bool, left_out: Collection[str]) -> tuple[list[Column], list[Row]]:
     columns = [('step', False), ('waiting', True), ('oldest', True), ('running', True), ('for', True)]
-    by_column = [('listeners', False)] if with_listeners else []
-    table = _table([*columns, *by_column, ('last hour', True), ('done', True), ('failed', True)])
+    columns += [('listeners', not with_names), ('last hour', True), ('done', True), ('failed', True)]
+    shown = [index for index, (heading, _) in enumerate(columns) if heading not in left_out]
+    rows = []
     for step in status.steps:
         names = [listener.name for listener in status.listeners if listener.step == step.name]
-        by = '-' if not names else names[0] if len(names) == 1 else number(len(names), 'listener')
+        how_many = number(len(names), 'listener') if with_names else len(names)
         cells = (
             step_name(step.name),
             step.waiting,
             age_of(step.waiting_since, status.time),
             step.running,
             age_of(step.running_since, status.time),
-            *([by] if with_listeners else []),
+            '-' if not names else names[0] if with_names and len(names) == 1 else how_many,
             step.done_last_hour,
             step.done,
             step.failed,
         )
-        _add(table, cells, 'yellow' if nobody_listens(step) or is_left_alone(step, status.time) else '')
-    return table
+        is_odd = nobody_listens(step) or is_left_alone(step, status.time)
+        rows.append((tuple(cells[index] for index in shown), 'yellow' if is_odd else ''))
+    return [columns[index] for index in shown], rows
 
 
-def _runs(runs: list[RunStatus]) -> Table:
-    table = _table([('run', False), ('state', False), ('files', True), ('failed', True), ('how far', False)])
+def _runs(runs: list[RunStatus], width: int, may_break: bool) -> Group:
+    columns = [('run', False), ('state', False), ('files', True), ('failed', True), ('how far', False)]
+    rows = []
     for run in runs:
         far = ', '.join(f'{count} {shortened(state)}' for state, count in sorted(run.by_state.items()))
-        _add(table, (run.run, shortened(run.state), run.documents, run.failed, far), 'red' if run.is_bad else '')
-    return table
+        cells = (run.run, shortened(run.state), run.documents, run.failed, far)
+        rows.append((cells, 'red' if run.is_bad else ''))
+    return _listed(columns, rows, width, may_break)
 
 
-def _listeners(listeners: list[ListenerStatus], now: float, lease: float) -> Table:
-    columns = [('listener', False), ('step', False), ('callbacks', False), ('version', False), ('there for', True)]
-    table = _table([*columns, ('documents', True), ('for', True), ('last heartbeat', True)])
-    for listener in listeners:
-        cells = (
-            listener.name,
+def _listeners(status: Status, lease: float, width: int, may_break: bool) -> Group:
+    """A line each, or where there is no room two, of which the second says what stays the same of a listener."""
+    name, at_work = [('listener', False)], [('documents', True), ('for', True), ('last heartbeat', True)]
+    lasting = [('step', False), ('callbacks', False), ('version', False), ('there for', True)]
+    rows, narrow = [], []
+    for listener in status.listeners:
+        what = (
             listener.step,
             listener.callbacks or '-',
             _version(listener) or '-',
-            age_of(listener.started, now),
-            listener.claims,
-            age_of(listener.since, now),
-            age_of(listener.heartbeat, now),
+            age_of(listener.started, status.time),
         )
-        _add(table, cells, 'red' if is_silent(listener, now, lease) else '')
-    return table
+        ages = (age_of(listener.since, status.time), age_of(listener.heartbeat, status.time))
+        style = 'red' if is_silent(listener, status.time, lease) else ''
+        rows.append(((listener.name, *what, listener.claims, *ages), style))
+        narrow.append(((listener.name, listener.claims, *ages, ', '.join(what)), style))
+    columns = [*name, *lasting, *at_work]
+    if _fits(columns, rows, width):
+        return _lined(columns, rows, may_break)
+    below = ', '.join(heading for heading, _ in lasting)
+    return _listed([*name, *at_work, (below, False)], narrow, width, may_break)
 
 
 def _version(listener: ListenerStatus) -> str:
@@ -200,13 +234,13 @@ def _version(listener: ListenerStatus) -> str:
     return f'{listener.version} (edw {listener.software})' if listener.software else listener.version
 
 
-def _farms(farms: list[FarmStatus], now: float) -> Table:
+def _farms(farms: list[FarmStatus], now: float, width: int, may_break: bool) -> Group:
     columns = [('farm of', False), ('nodes', True), ('room', True), ('running', True), ('since', True)]
-    table = _table([*columns, ('listener', False)])
+    rows: list[Row] = []
     for farm in farms:
         cells = (farm.step, farm.nodes, farm.room, farm.running, age_of(farm.since, now), farm.listener)
-        _add(table, cells, 'red' if farm.away else '')
-    return table
+        rows.append((cells, 'red' if farm.away else ''))
+    return _listed([*columns, ('listener', False)], rows, width, may_break)
 
 
 def _failures(failures: list[FailureKind], now: float, width: int, may_break: bool) -> Group:
@@ -220,46 +254,50 @@ def _failures(failures: list[FailureKind], now: float, width: int, may_break: bo
     return _listed([*columns, ('error', False)], rows, width, may_break)
 
 
-def _disks(disks: list[Disk]) -> Table:
-    table = _table([('disk', False), ('free', True), ('of', True), ('share', True), ('a day', True), ('full in', True)])
+def _disks(disks: list[Disk], width: int, may_break: bool) -> Group:
+    folders, room = ('disk', False), [('free', True), ('of', True), ('share', True), ('a day', True), ('full in', True)]
+    rows, narrow = [], []
     for disk in disks:
         share = f'{100 * disk.free / max(1, disk.total):.0f} %'
         a_day = '-' if disk.per_day is None else size(disk.per_day)
         full_in = '-' if disk.full_in is None else age(DAY * disk.full_in)
-        cells = (', '.join(disk.folders), size(disk.free), size(disk.total), share, a_day, full_in)
-        _add(table, cells, 'red' if disk.is_filling else '')
-    return table
+        cells = (size(disk.free), size(disk.total), share, a_day, full_in)
+        style = 'red' if disk.is_filling else ''
+        rows.append(((', '.join(disk.folders), *cells), style))
+        narrow.append(((*cells, ', '.join(disk.folders)), style))
+    if _fits([folders, *room], rows, width):
+        return _lined([folders, *room], rows, may_break)
+    return _listed([*room, folders], narrow, width, may_break)
 
 
-def _listed(
-    columns: list[Column], rows: list[tuple[tuple[Any, ...], str]], width: int, may_break: bool = False
-) -> Group:
-    """Rows with their styles, of which the last cell may be long: it stands below the others where there is no room."""
-    right = {index for index, (_, is_number) in enumerate(columns) if is_number}
-    lines = [[heading for heading, _ in columns], *([str(cell) for cell in cells] for cells, _ in rows)]
+def _listed(columns: list[Column], rows: Sequence[Row], width: int, may_break: bool = False) -> Group:
+    """A table of which the last column may be wide: it stands below the others where there is no room."""
+    shown = entries(_cells(columns, rows), width, right=_right(columns))
+    return _styled(shown, rows, may_break)
+
+
+def _lined(columns: list[Column], rows: Sequence[Row], may_break: bool) -> Group:
+    """A table of a line each, however wide."""
+    return _styled([[line] for line in display.columns(_cells(columns, rows), _right(columns))], rows, may_break)
+
+
+def _fits(columns: list[Column], rows: Sequence[Row], width: int) -> bool:
+    return max(map(len, display.columns(_cells(columns, rows), _right(columns)))) <= width
+
+
+def _cells(columns: list[Column], rows: Sequence[Row]) -> list[list[str]]:
+    return [[heading for heading, _ in columns], *([str(cell) for cell in cells] for cells, _ in rows)]
+
+
+def _right(columns: list[Column]) -> set[int]:
+    return {index for index, (_, is_number) in enumerate(columns) if is_number}
+
+
+def _styled(shown: list[list[str]], rows: Sequence[Row], may_break: bool) -> Group:
     styles = ['bold', *(style for _, style in rows)]
-    return Group(
-        *(
-            _line(line, style, may_break)
-            for shown, style in zip(entries(lines, width, right=right), styles, strict=True)
-            for line in shown
-        )
-    )
+    return Group(*(_line(line, style, may_break) for lines, style in zip(shown, styles, strict=True) for line in lines))
 
 
 def _line(text: str, style: str, may_break: bool) -> Text:
     # One that is longer than the screen is wide is left to the terminal, from which it is copied in one piece.
     return Text(safe(text), style, no_wrap=not may_break, overflow='fold' if may_break else 'ignore')
-
-
-def _table(columns: list[Column]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style='bold')
-    for heading, is_number in columns:
-        # Folded where the terminal is narrow, so that no part of a name is lost.
-        table.add_column(heading, justify='right' if is_number else 'left', overflow='fold')
-    return table
-
-
-def _add(table: Table, cells: Iterable[Any], style: str = '') -> None:
-    # As Text, in which no brackets are markup.
-    table.add_row(*(Text(safe(str(cell)), style) for cell in cells))

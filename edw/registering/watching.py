@@ -173,9 +173,10 @@ class Watcher:
                 return
         if first:
             log.info(
-                'watching %s: registered %d files, %d had a document already, %d may still change%s',
+                'watching %s: registered %d file%s, %d had a document already, %d may still change%s',
                 self._folder,
                 len(done.new),
+                's' * (len(done.new) != 1),
                 len(done.known),
                 left + len(found.unmarked) + len(done.unsettled),
                 f'; passed over {folders.listed(found.passed)}' if found.passed else '',

@@ -254,9 +254,13 @@ def test_a_signal_ends_an_idle_listener(scripts: Scripts, database: Database, nu
 
 
 @pytest.mark.parametrize('script', (*PLAIN, *LISTENERS, 'local_couchdb.py'))
-def test_help(scripts: Scripts, script: str) -> None:
-    done = scripts.call(script, '--help')
-    assert done.returncode == 0 and '--config' in done.stdout and len(done.stdout.splitlines()) > 5
+def test_help_fits_the_terminal(scripts: Scripts, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    for columns in (80, 132):
+        monkeypatch.setenv('COLUMNS', str(columns))
+        done = scripts.call(script, '--help')
+        lines = done.stdout.splitlines()
+        assert done.returncode == 0 and '--config' in done.stdout and len(lines) > 5
+        assert max(map(len, lines)) <= columns, done.stdout
 
 
 @pytest.mark.parametrize('script', sorted({path.name for path in ROOT.glob('*.py')} - {'listener.py'}))

@@ -76,7 +76,7 @@ def test_a_file_is_registered_whole_whatever_the_clock_of_its_writer(
         assert ids(database) == set()
         finish()
     done = scripts.call('make_metadata.py', '--from', str(folder), '--settle', '1')
-    assert done.returncode == 0 and 'registered 1 files' in done.stdout
+    assert done.returncode == 0 and 'registered 1 file' in done.stdout
     assert database.get('x')['size'] == 8192 and database.get('x')['md5sum'] == files.md5_of(file)
 
 
@@ -274,7 +274,7 @@ def test_what_is_no_data_file_is_refused_with_its_reason(scripts: Scripts, datab
     assert f'{folder}/text.root: is no ROOT file' in done.stderr and f'{folder}/empty.root: is empty' in done.stderr
     assert f'{folder}/raw_001: is empty' in done.stderr and 'control characters' in done.stderr
     assert 'warning' not in done.stderr
-    assert 'registered 1 files' in done.stdout and '4 refused' in done.stdout
+    assert 'registered 1 file' in done.stdout and '4 refused' in done.stdout
     assert 'passed over 1 device, FIFO or socket, 1 folder, 1 hidden file, 1 link that leads nowhere\n' in done.stdout
 
 
@@ -341,7 +341,7 @@ def test_copies_of_the_first_step_are_no_data_files(scripts: Scripts, database: 
         database.delete(database.get(doc_id))
     data = scripts.config.parent
     done = scripts.call('make_metadata.py', '--from', str(data), '--recursive', '--settle', '0')
-    assert done.returncode == 0 and 'registered 1 files, 0 had' in done.stdout, done.stderr
+    assert done.returncode == 0 and 'registered 1 file, 0 had' in done.stdout, done.stderr
     assert '1 folder of copies ([data] sps)' in done.stdout
     (sps,) = data.rglob('sps')
     done = scripts.call('make_metadata.py', '--from', str(sps), '--settle', '0')  # of those alone, if somebody asks

@@ -66,7 +66,7 @@ def test_failed_documents_are_mended_requeued_and_done(scripts: Scripts, databas
     told = scripts.call('show_status.py').stdout
     assert '1  move_to_sps        file missing' in told and '1  move_to_sps        md5 differs' in told
     one = scripts.call('reprocess.py', '--failed', '--kind', 'file missing', '--dry-run')
-    assert one.returncode == 0 and '1 documents would be requeued' in one.stdout and gone in one.stdout
+    assert one.returncode == 0 and '1 document would be requeued' in one.stdout and gone in one.stdout
     wrong_kind = scripts.call('reprocess.py', '--failed', '--kind', 'file mising', '--yes')
     assert wrong_kind.returncode == 1 and wrong_kind.stderr.endswith(
         'kinds that there are: file missing; md5 differs. Did you mean file missing?\n'
@@ -111,7 +111,7 @@ def test_a_run_is_cut_back_to_before_a_step(scripts: Scripts, database: Database
     assert done.returncode == 0 and 'requeued 2 documents' in done.stdout
     assert [names(database, doc_id) for doc_id in ids] == [STEPS, STEPS[:1], STEPS[:1]]
     again = scripts.call('reprocess.py', *arguments)
-    assert again.returncode == 0 and f'2 documents are as wanted already: {ids[1]}, {ids[2]}' in again.stdout
+    assert again.returncode == 0 and f'2 documents as wanted already: {ids[1]}, {ids[2]}' in again.stdout
 
 
 def test_a_document_that_is_worked_on_is_left_alone_unless_forced(
@@ -126,7 +126,7 @@ def test_a_document_that_is_worked_on_is_left_alone_unless_forced(
     first.send(signal.SIGSTOP)
     before = database.get('doc000')
     left = scripts.call('reprocess.py', 'doc000', '--from', 'waiting', '--yes')
-    assert left.returncode == 1 and '1 are left alone, a listener is at them (see --force): doc000' in left.stdout
+    assert left.returncode == 1 and '1 document left alone, a listener is at it (see --force): doc000' in left.stdout
     assert database.get('doc000') == before and before['claim']['process'] == 'waiting'
 
     forced = scripts.call('reprocess.py', 'doc000', '--from', 'waiting', '--yes', '--force')
@@ -167,14 +167,14 @@ def test_what_changed_between_question_and_answer_is_left_alone(scripts: Scripts
         database.put({**database.get(ids[4]), 'claim': {'process': 'x', 'worker': 'w', 'since': 1}})
         type_in('y\n')
         assert process.end() == 1
-    assert 'requeued 1 documents' in process.output
+    assert 'requeued 1 document' in process.output
     for doc_id in (ids[1], ids[3], ids[4]):
         assert f'error: {doc_id}: somebody else changed or deleted it meanwhile' in process.output
     docs = database.existing(ids)
     assert docs[ids[1]]['status'] == 'f' and docs[ids[1]]['note'] == 'wait for the calibration'
     assert docs[ids[0]]['status'] == docs[ids[2]]['status'] == 'good' and 'claim' in docs[ids[4]]
     again = scripts.call('reprocess.py', '--failed', '--yes')
-    assert again.returncode == 1 and 'requeued 1 documents' in again.stdout
+    assert again.returncode == 1 and 'requeued 1 document' in again.stdout
     assert database.get(ids[1])['status'] == 'good' and database.get(ids[4])['status'] == 'f'
 
 
@@ -217,7 +217,7 @@ def test_ids_that_are_not_there_or_not_meant(scripts: Scripts, database: Databas
     ids = seed(database, 2)
     database.put({**database.get(ids[0]), 'status': 'f'})
     done = scripts.call('reprocess.py', *ids, 'doc999', '_design/process', '--failed', '--yes')
-    assert done.returncode == 1 and 'requeued 1 documents' in done.stdout
+    assert done.returncode == 1 and 'requeued 1 document' in done.stdout
     assert 'error: doc999: there is no such document' in done.stderr
     assert f'{ids[1]} has not failed' in done.stdout
     assert database.get('_design/process')['_rev'].startswith('1-')
@@ -227,7 +227,7 @@ def test_ids_may_follow_the_option_that_takes_a_step(scripts: Scripts, database:
     ids = seed(database, 4, status='f')
     for arguments, number in ((ids[:1], 1), (ids[1:3], 2)):
         done = scripts.call('reprocess.py', '--failed', *arguments, '--yes')
-        assert done.returncode == 0 and f'requeued {number} documents' in done.stdout, done.stderr
+        assert done.returncode == 0 and f'requeued {number} document' in done.stdout, done.stderr
     assert [database.get(doc_id)['status'] for doc_id in ids] == ['good', 'good', 'good', 'f']
     neither = scripts.call('reprocess.py', '--failed', 'doc999', '--yes')
     assert neither.returncode == 1 and 'no document has ever been at step doc999' in neither.stderr
@@ -339,7 +339,7 @@ def test_only_what_an_older_version_made_is_done_again(scripts: Scripts, databas
         assert refused.returncode == 1 and says in refused.stderr and refused.stderr.count('\n') == 1, refused.stderr
         assert len(database.get('x0')['process']) == 1
     done = scripts.call('reprocess.py', '--from', 's', '--version-below', '2', '--yes')
-    assert done.returncode == 0 and 'made by version 1' in done.stdout and 'requeued 1 documents' in done.stdout
+    assert done.returncode == 0 and 'made by version 1' in done.stdout and 'requeued 1 document' in done.stdout
     assert once(step, database.settings, name='s', version='2') == 0
     (entry,) = database.get('x0')['process']
     assert (entry['software']['step'], entry['pass']) == ('2', 2)
@@ -354,10 +354,10 @@ def test_documents_of_runs_are_meant_by_their_names_alone(scripts: Scripts, data
     process = [{'name': 'run_complete'}, {'name': 'run_summary'}]
     database.put({'_id': 'doc', 'type': 'run', 'status': 'good', 'process': process})
     shown = scripts.call('reprocess.py', '--range', 'doc', 'doc999', '--from', 'signal_processing', '--dry-run')
-    assert shown.returncode == 0 and '1 documents would be requeued' in shown.stdout
+    assert shown.returncode == 0 and '1 document would be requeued' in shown.stdout
     assert 'as wanted already' not in shown.stdout
     shown = scripts.call('reprocess.py', 'doc', '--from', 'signal_processing', '--dry-run')
-    assert '1 documents are as wanted already: doc' in shown.stdout
+    assert '1 document as wanted already: doc' in shown.stdout
     shown = scripts.call('reprocess.py', 'doc', '--from', 'run_summary', '--dry-run')
     assert '\ndoc  good    1\n' in shown.stdout, shown.stdout  # its run is its own
 

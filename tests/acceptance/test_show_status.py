@@ -204,7 +204,7 @@ def test_nothing_of_a_document_is_obeyed_by_the_terminal(scripts: Scripts, datab
     nasty = f'\x1b[2J[bold]\r\n\u202e{server.password} http://me:hidden@host/'
     step = {'name': nasty, 'hostname': nasty, 'file': nasty, 'log': nasty, 'finished': 1e300}
     made_by = {'edw': nasty, 'commit': nasty, 'step': nasty, 'packages': {nasty: nasty}}
-    step['software'] = made_by
+    step |= {'software': made_by, nasty: nasty}
     failure = {'process': nasty, 'error': f'E: {nasty}', 'time': -1e300, 'software': made_by}
     failure['traceback'] = f'  File "{nasty}\n    {nasty}\nE: {nasty}'
     new_document(database, 'x[/bold]', process=[step], status=nasty, failures=[failure])
@@ -261,6 +261,24 @@ def test_what_is_long_stands_in_one_piece_on_a_narrow_terminal(scripts: Scripts,
         shown = re.sub(r'\x1b\[\d+m', '', on_a_terminal(scripts, *arguments))
         assert path in shown, arguments
         assert all(len(line) <= 80 for line in shown.splitlines() if path not in line), shown
+
+
+def test_no_word_of_a_table_is_broken_on_a_narrow_terminal(scripts: Scripts, database: Database) -> None:
+    names = ['vm:67550:26962d2f', 'node017.cluster.example.org:1:0c6a4c4b']
+    for name in names:
+        presence.Teller(database, Presence(name, 'signal_processing', 'move_to_sps', since=time.time() - 5000)).tell()
+    entry = {'name': 'move_to_sps', 'finished': time.time() - 5000}
+    claim = {'process': 'signal_processing', 'worker': names[0], 'since': time.time() - 700}
+    new_document(database, 'x', run='ma22a000', process=[entry], claim=claim)
+    new_document(database, 'y', run='ma22a000', status='signal processing failure', process=[entry])
+    new_document(database, 'z', run='ma22a000', status='held back by somebody', process=[entry])
+    shown = re.sub(r'\x1b\[[\d;]+m', '', on_a_terminal(scripts))
+    words = [*names, 'signal_processing', 'listeners', 'last heartbeat', 'signal processing failure', 'there for']
+    assert all(word in shown for word in words) and '(no room for: ' in shown, shown
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines()), shown
+    steps = [line.split() for line in shown.splitlines() if line.startswith('signal_processing')]
+    heading = next(line for line in shown.splitlines() if line.startswith('step ')).split()
+    assert steps[0][heading.index('listeners')] == '2', shown
 
 
 def test_lists_of_documents(scripts: Scripts, database: Database) -> None:

@@ -176,9 +176,11 @@ def test_the_step_of_the_readme(scripts: Scripts, database: Database) -> None:
     done = subprocess.run(command, env={'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (doc,) = documents(database)
-    entry = doc['process'][-1]
+    analysed, entry = doc['process'][-2:]
     assert entry['name'] == 'file_size'
-    assert entry['bytes'] == Path(entry['file']).stat().st_size > 0
+    assert entry['bytes'] == Path(analysed['file']).stat().st_size > 0
+    assert f'bytes={entry["bytes"]}' in scripts.call('show_status.py', '--doc', doc['_id']).stdout
+    assert json.loads(scripts.call('list_files.py', doc['run'], '--json').stdout)[0]['md5sum'] == analysed['md5sum']
 
 
 def test_the_demo(tmp_path: Path) -> None:

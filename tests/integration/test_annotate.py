@@ -60,8 +60,11 @@ def test_a_name_that_is_not_there(database: Database, name: str) -> None:
 def test_as_wanted_already(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     seed(database, 2)
     assert call(database, 'doc0000', '--tag', 'golden', '--quality', 'good') == 0
+    assert capsys.readouterr().out.splitlines()[-1] == '1 document is now tagged golden, of quality good'
     assert call(database, 'doc0000', 'doc0001', '--tag', 'golden') == 0
-    assert capsys.readouterr().out.splitlines()[-1] == '1 document changed, 1 as wanted already'
+    assert capsys.readouterr().out.splitlines()[-1] == '1 document is now tagged golden, 1 as wanted already'
+    assert call(database, 'doc0000', 'doc0001', '--hold', 'warm', '--priority', '10') == 0
+    assert capsys.readouterr().out.splitlines()[-1] == '2 documents are now held, of priority 10'
 
 
 def test_what_was_said_is_shown_with_the_document(database: Database, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,7 +184,7 @@ def test_a_listener_wakes_when_the_last_file_is_past_the_step(scripts: Any, data
     with_feed = scripts.start('listen_run_complete.py', '--after', 'first')
     with_feed.wait_for('listening for closed runs')
     once(lambda doc: {}, database.settings, **FIRST)
-    with_feed.wait_for(f'run {RUN} is complete: 1 files')
+    with_feed.wait_for(f'run {RUN} is complete: 1 file')
 
 
 def test_closing_by_hand(database: Database, capsys: pytest.CaptureFixture[str]) -> None:

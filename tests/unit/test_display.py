@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edw.operating.display import age, columns, entries, moment, safe, shortened, size
+from edw.operating.display import age, columns, entries, moment, place_lines, safe, shortened, size
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -64,8 +64,16 @@ def test_where_there_is_no_room_the_last_cells_stand_below_in_one_piece() -> Non
     lines = [('id', 'n', 'error'), ('x', '10', f'StepError: {path} is gone'), ('long', '2', 'short')]
     assert entries(lines, 200, right={1})[1] == [f'x     10  StepError: {path} is gone']
     assert entries(lines, 20, right={1}) == [
-        ['id     n'],
+        ['id     n', '    error'],
         ['x     10', '    StepError:', f'    {path}', '    is gone'],
         ['long   2', '    short'],
     ]
-    assert entries([('x', 'a', 'b c')], 4, below=2, heads=0) == [['x', '    a', '    b', '    c']]
+    assert entries([('x', 'a', 'b c')], 4, below=2) == [['x', '    a', '    b', '    c']]
+
+
+def test_the_folder_of_a_database_stands_below_in_one_piece_where_there_is_no_room() -> None:
+    url, folder = 'http://127.0.0.1:5984/x', '(embedded server, data in /srv/with blanks/couchdb)'
+    place = f'{url} {folder}'
+    assert place_lines(place, 200, 'database ') == [f'database {place}']
+    assert place_lines(place, 40, 'database ', '  now') == [f'database {url}  now', f'    {folder}']
+    assert place_lines(url, 10) == [url]

@@ -36,6 +36,7 @@ def test_any_json_has_a_timeline(doc: Any) -> None:
     assert bool(events) == isinstance(doc, dict)
     for event in events:
         texts = (event.what, event.step, event.hostname, event.file, event.text, event.software, event.traceback)
+        texts += (event.returned,)
         assert all(isinstance(part, str) for part in texts)
         assert '\n' not in raised_at(event.traceback)
         assert event.time is None or isinstance(event.time, float)
@@ -169,3 +170,29 @@ def test_what_was_cut_comes_before_what_replaced_it_at_the_same_moment() -> None
     cut = {'time': 2.0, 'from': 'run_complete', 'entries': [{'name': 'run_complete', 'finished': 1.0}]}
     doc = {'process': [{'name': 'run_complete', 'finished': 2.0}], 'superseded': [cut]}
     assert [event.what for event in timeline(doc)][1:] == ['superseded', 'requeued', 'done']
+
+
+def test_what_a_step_returned_is_told_short_and_without_secrets() -> None:
+    keep_secret('oh-so-secret')
+    entry = {
+        'name': 's',
+        'finished': 1,
+        'file': '/x',
+        'bytes': 24601,
+        'is_quiet': True,
+        'near': 'oh-so-secret',
+        'none': None,
+    }
+    _, done = timeline({'process': [entry]})
+    assert done.returned == 'bytes=24601, is_quiet=true, near=***, none=null'
+    _, done = timeline({'process': [{'name': 's', 'levels': [1.5] * 1000}]})
+    assert (
+        done.returned == 'levels=[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5…' and len(done.returned) == len('levels=') + 40
+    )
+    _, done = timeline({'process': [{'name': 's', **{f'x{index}': index for index in range(1000)}}]})
+    assert done.returned.endswith('x11=11, …')
+
+
+def test_a_pass_without_a_log_has_nothing_behind_it() -> None:
+    _, done = timeline({'process': [{'name': 's', 'pass': 2, 'file': '/x'}]})
+    assert done.text == 'pass 2'
