@@ -38,11 +38,8 @@ from edw.operating.status import FailureKind, RunStatus, Status
 from edw.telling.farms import FarmStatus
 
 RUNS_SHOWN = 5  # of those of the status
-LEFT_OUT = (
-    'for',
-    'last hour',
-    'oldest',
-)  # columns of the steps that a narrow terminal does not show: the first one first
+# Columns of the steps that a narrow terminal does not show: the first one first.
+LEFT_OUT = 'for', 'last hour', 'oldest'
 
 Column = tuple[str, bool]  # heading, whether it holds numbers
 Row = tuple[tuple[Any, ...], str]  # cells, and the style of the line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -13,22 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edw import config, files
-from edw.errors import (
-    MD5_DIFFERS,
-    NAME_IN_USE,
-    NAME_TOO_LONG,
-    SIZE_DIFFERS,
-    UNREADABLE,
-    StepError,
-    TryLater,
-    Unprocessable,
-)
+from edw.errors import MD5_DIFFERS, NAME_IN_USE, SIZE_DIFFERS, StepError, TryLater, Unprocessable
 from edw.redact import redact
-from edw.storage import local, places
-from edw.storage.kinds import Absent, Denied, Exists, NoFile, Storage, Unreadable
+from edw.storage import blame, local, places
+from edw.storage.kinds import Absent, Denied, Exists, Storage
 from edw.storage.local import Local
 from edw.storage.places import Place
 from edw.storage.remote import storage_for
@@ -38,7 +28,6 @@ STEPS = 10  # lines of it
 MOST_LOOKS = 10  # at a target that comes and goes
 SCRATCH = 'edw-copy-'  # how names of folders in [data] scratch begin
 SCRATCH_AGE = 60.0  # seconds; between its making and the lock on it a folder is nobody's
-NEIGHBOURS = 3  # other files that are read, to see whether one alone cannot be
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +67,7 @@ def transfer(source: str, target: str, md5sum: str) -> Transfer:
     source_place, target_place = places.parse(source), places.parse(target)
     md5sum = md5sum.strip().lower()  # as check_files.py takes it
     started = time.perf_counter()
-    with _said(f'{redact(source)} cannot be moved to {redact(target_place.beside("").location)}'):
+    with blame.said(f'{redact(source)} cannot be moved to {redact(target_place.beside("").location)}'):
         copied, size, aside = _bring(source_place, target_place, md5sum)
     seconds = time.perf_counter() - started
     return Transfer(target_place.location, target_place.hostname, md5sum, size, seconds, copied, aside)
@@ -93,18 +82,18 @@ def local_copy(location: str, md5sum: object = None) -> Iterator[Path]:
     """
     place = places.parse(location)
     with contextlib.ExitStack() as stack:
-        with _said(f'{redact(location)} cannot be read'), _while_disk_is_there(place):
+        with blame.said(f'{redact(location)} cannot be read'), blame.while_disk_is_there(place):
             path = Path(place.path) if place.is_local else _fetched(place, stack)
             found = md5sum
             if isinstance(md5sum, str):
                 md5sum = md5sum.strip().lower()
-                with _reading(Local(), Place('', '', str(path))):
+                with blame.reading(Local(), Place('', '', str(path))):
                     found = Local().md5(str(path))
         if found != md5sum:
             # A copy may have gone wrong on its way; a file that lies here is what it is.
             kind = Unprocessable if place.is_local else StepError
             raise kind(f'{redact(location)} has the md5 {found}, but the entry that left it says {md5sum}', MD5_DIFFERS)
-        with _away(f'{redact(location)} cannot be read'), _while_disk_is_there(place):
+        with blame.away(f'{redact(location)} cannot be read'), blame.while_disk_is_there(place):
             yield path
 
 
@@ -117,15 +106,15 @@ def new_file(target: str) -> Iterator[Path]:
     """
     place = places.parse(target)
     with contextlib.ExitStack() as stack:
-        with _said(f'{redact(target)} cannot be written'):
+        with blame.said(f'{redact(target)} cannot be written'):
             if place.is_local:
                 files.check_name(Path(place.path))
                 temporary = stack.enter_context(local.part(Path(place.path)))
             else:
                 temporary = _scratch(stack) / 'new'
-        with _away(f'{redact(target)} cannot be written'):
+        with blame.away(f'{redact(target)} cannot be written'):
             yield temporary
-        with _said(f'{redact(target)} cannot be written'), _while_folder_is_there(place):
+        with blame.said(f'{redact(target)} cannot be written'), blame.while_folder_is_there(place):
             md5sum = local.flushed_md5(temporary)
             if place.is_local:
                 _put_in_place(Local(), temporary.name, place, md5sum)
@@ -136,7 +125,7 @@ def new_file(target: str) -> Iterator[Path]:
 def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     """Whether the file was copied, its size in bytes, and where the file is that was in the way."""
     storage = _storage(target)
-    with _in_folder_of(target):
+    with blame.in_folder_of(target):
         size = storage.size_in_folder(target.path)
     if size is not None and _md5_there(storage, target) == md5sum:
         _check_case(storage, target)
@@ -145,7 +134,7 @@ def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
     if not target.is_local:
         temporary, size = _send(source, target.beside(part), storage, md5sum)
         return True, size, _put_in_place(storage, temporary.name, target, md5sum)
-    with _while_folder_is_there(target), local.part(Path(target.path), part) as path:
+    with blame.while_folder_is_there(target), local.part(Path(target.path), part) as path:
         size = _receive(source, path, md5sum)
         return True, size, _put_in_place(storage, path.name, target, md5sum)
 
@@ -153,12 +142,12 @@ def _bring(source: Place, target: Place, md5sum: str) -> tuple[bool, int, str]:
 def _receive(source: Place, temporary: Path, md5sum: str) -> int:
     """Copy a file to here, flush it, and check it; returns its size."""
     storage = _storage(source)
-    size = _size(storage, source)
+    size = blame.size_of(storage, source)
     if not source.is_local:
         local.check_room(temporary.parent, size - temporary.stat().st_size, redact(source.location))
     while True:
         begun = temporary.stat().st_size
-        with _reading(storage, source):
+        with blame.reading(storage, source):
             storage.get(source.path, temporary, _progress(source, size))
         arrived, found = temporary.stat().st_size, local.flushed_md5(temporary)
         if found == md5sum:
@@ -175,9 +164,9 @@ def _send(source: Place, temporary: Place, storage: Storage, md5sum: str) -> tup
     """Copy a file to another machine, and check it there; returns where it is there, and its size."""
     with contextlib.ExitStack() as stack:
         path = Path(source.path) if source.is_local else _fetched(source, stack)
-        size = _size(Local(), Place('', '', str(path)))
+        size = blame.size_of(Local(), Place('', '', str(path)))
         while True:
-            with _in_folder_of(temporary), _reading(Local(), Place('', '', str(path))):
+            with blame.in_folder_of(temporary), blame.reading(Local(), Place('', '', str(path))):
                 try:
                     begun = storage.put(path, temporary.path, _progress(source, size))
                 except Denied:
@@ -217,7 +206,7 @@ def _put_in_place(storage: Storage, part: str, target: Place, md5sum: str | None
                 return aside
             aside = _set_aside(storage, target, found) or aside
         try:
-            with _in_folder_of(target):
+            with blame.in_folder_of(target):
                 storage.rename(target.beside(part).path, target.path)
         except Exists:
             continue  # it came since it was looked for, and may be gone again
@@ -314,10 +303,10 @@ def _fetched(place: Place, stack: contextlib.ExitStack) -> Path:
     """A copy of a file of another machine, which is removed with the stack."""
     folder = _scratch(stack)
     storage = _storage(place)
-    size = _size(storage, place)
+    size = blame.size_of(storage, place)
     local.check_room(folder, size, redact(place.location))
     copy = folder / 'copy'  # its own name may be one that this file system does not take
-    with _reading(storage, place):
+    with blame.reading(storage, place):
         storage.get(place.path, copy, _progress(place, size))
     if copy.stat().st_size != size:
         raise StepError(f'{redact(place.location)} has {size} bytes, but {copy.stat().st_size} arrived', SIZE_DIFFERS)
@@ -362,89 +351,6 @@ def _sweep_scratch(scratch: str) -> None:
                 os.close(number)
 
 
-def _size(storage: Storage, place: Place) -> int:
-    size = storage.size(place.path)
-    if size is not None:
-        return size
-    if (empty := _empty_above(storage, place.folder)) is not None:
-        raise TryLater(f'{empty} is empty; is its disk mounted?')
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-def _empty_above(storage: Storage, folder: str) -> str | None:
-    """Of the folders above a file that is not there the lowest that is, if it is empty: as a disk's mount point is."""
-    while True:
-        try:
-            return None if storage.names(folder) else folder
-        except (Absent, FileNotFoundError, NotADirectoryError):
-            if folder == '/':
-                return None
-            folder = str(PurePosixPath(folder).parent)
-        except (StepError, OSError):
-            return None
-
-
-@contextmanager
-def _reading(storage: Storage, place: Place) -> Iterator[None]:
-    """The block reads a file: where others beside it can be read, it is that file's fault, and not its disk's."""
-    try:
-        yield
-    except Unreadable as error:
-        if not _can_read_another(storage, place):
-            raise
-        raise StepError(f'{error}; other files of its folder can be read', UNREADABLE) from None
-
-
-def _can_read_another(storage: Storage, place: Place) -> bool:
-    looked_at = 0
-    with contextlib.suppress(StepError, OSError):
-        for name in storage.names(place.folder):
-            if name == place.name or name.startswith('.'):
-                continue
-            with contextlib.suppress(StepError, OSError):
-                if storage.size(place.beside(name).path):  # of an empty one nothing is read from a disk
-                    looked_at += 1
-                    if storage.begin(place.beside(name).path):
-                        return True
-            if looked_at >= NEIGHBOURS:
-                break
-    return False
-
-
-@contextmanager
-def _in_folder_of(target: Place) -> Iterator[None]:
-    """What this user may not do in the folder that files are put into is no fault of one of them."""
-    try:
-        yield
-    except (Denied, PermissionError) as error:
-        raise TryLater(f'the folder {redact(target.beside("").location)} cannot be used: Permission denied') from error
-    except Absent as error:
-        raise TryLater(f'{error}: its folder was removed meanwhile') from error
-
-
-@contextmanager
-def _while_disk_is_there(source: Place) -> Iterator[None]:
-    """That a file here is missing is not its fault where its disk is: unmounted before the block, or in it."""
-    try:
-        yield
-    except Exception as error:
-        if source.is_local and places.is_missing(error):
-            with contextlib.suppress(FileNotFoundError, NoFile):
-                _size(Local(), source)
-        raise
-
-
-@contextmanager
-def _while_folder_is_there(target: Place) -> Iterator[None]:
-    """What cannot be found any more because the folder that files are put into was removed is no fault of theirs."""
-    try:
-        yield
-    except FileNotFoundError:
-        if target.is_local:
-            local.check_folder(Path(target.folder))
-        raise
-
-
 def _progress(source: Place, size: int) -> Callable[[int], None]:
     """What is told of bytes that have been copied; logs a line for each tenth of a large file."""
     done = lines = 0
@@ -457,34 +363,3 @@ def _progress(source: Place, size: int) -> Callable[[int], None]:
             log.debug('%s: %d of %d MB', redact(source.location), done // 1_000_000, size // 1_000_000)
 
     return progress
-
-
-@contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Makes the errors of a block those that a listener knows."""
-    try:
-        yield
-    except StepError:
-        raise
-    # Storage is other people's packages: each has errors of its own, and none of them is a bug of ours.
-    except Exception as error:
-        file = getattr(error, 'filename', None)
-        if (reason := places.is_away(error)) is not None:
-            raise TryLater(f'{what}: {f"{file}: " if file else ""}{reason}') from error
-        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-        if getattr(error, 'errno', None) == errno.ENAMETOOLONG:
-            size = f', {files.name_size(PurePosixPath(os.fsdecode(file)))}' if file else ''
-            raise Unprocessable(f'{what}: {reason}{size}', NAME_TOO_LONG) from error
-        raise StepError(f'{what}: {reason}', places.kind_of(error)) from error
-
-
-@contextmanager
-def _away(what: str) -> Iterator[None]:
-    """Makes a TryLater of what a block of somebody else raises because a place is away, and leaves all else."""
-    try:
-        yield
-    except Exception as error:
-        reason = None if isinstance(error, StepError) else places.is_away(error)
-        if reason is None:
-            raise
-        raise TryLater(f'{what}: {reason}') from error
