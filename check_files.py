@@ -5,8 +5,9 @@ check_files.py            all documents: is each file there, with the right size
 check_files.py --md5      the same, and every byte is read again
 check_files.py RUN...     documents of some runs; no strays
 
-What is wrong with the files of a document is written into its field `checked`. Exit code 1: something is wrong, or
-could not be looked at.
+A file that no document names is a stray when it is an hour old, and one that was never finished when it is a day old:
+before that it is too new to tell. What is wrong with the files of a document is written into its field `checked`. Exit
+code 1: something is wrong, or could not be looked at.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Found(Report):
     """All that was found, of documents and of folders."""
 
     strays: list[Stray] = field(default_factory=list)
+    young: int = 0  # files that may be strays, but are too new to tell
     unread: dict[str, str] = field(default_factory=dict)
     bytes_read: int = 0
 
@@ -85,7 +87,7 @@ def look(database: Database, runs: Sequence[str], with_md5: bool) -> Found:
                     looks.append((doc, looked))
                     bar.update()
                 found.unwritten |= recorder.record(looks)
-            found.strays, found.unread = strays.left(time.time()), strays.unread
+            found.strays, found.unread, found.young = strays.left(time.time()), strays.unread, strays.young
         finally:
             looker.close()
     found.unwritten |= recorder.finish()
@@ -110,9 +112,10 @@ def show(found: Found) -> None:
     read = f', {size(found.bytes_read)} read' if found.bytes_read else ''
     wrong = f'{number(len(found.wrong), "file")} wrong' if found.wrong else 'none wrong'
     away = f', {sum(found.away.values())} not looked at' if found.away else ''
+    young = f', {number(found.young, "file")} too new to tell' if found.young else ''
     print(
         f'{number(found.documents, "document")}, {number(found.files, "file")}{read}: {wrong}{away}, '
-        f'{number(len(found.strays), "stray")}'
+        f'{number(len(found.strays), "stray")}{young}'
     )
 
 
@@ -127,6 +130,7 @@ def as_json(found: Found) -> str:
             'wrong': [{name: safe(value) for name, value in asdict(one).items()} for one in found.wrong],
             'away': {safe(place): count for place, count in found.away.items()},
             'strays': [{**asdict(one), 'file': safe(one.file), 'doc_id': safe(one.doc_id)} for one in found.strays],
+            'young': found.young,
             'unread': {safe(folder): safe(reason) for folder, reason in found.unread.items()},
             'unwritten': {safe(doc_id): safe(reason) for doc_id, reason in found.unwritten.items()},
         }

@@ -27,6 +27,7 @@ from edw.errors import EdwError
 from edw.model import documents
 from edw.operating.display import entries, moment, number, screen_width
 from edw.selecting import conditions, wanted
+from edw.selecting.conditions import Condition
 from edw.selecting.finding import find
 from edw.selecting.rows import Row, row_of
 from edw.selecting.wanted import ANY, Wanted
@@ -38,7 +39,10 @@ Show = Callable[[Iterable[Row]], None]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.null and not arguments.paths:
+        parser.error('-0 goes with --paths')
     asked = _wanted(arguments)
     database = Database(config.load(arguments.config))
     design.check(database, views=(views.RUNS,))
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(database: Database, asked: Wanted) -> None:
-    """Raise EdwError where nothing can be found, because a name is wrong."""
+    """Raise EdwError where nothing can be found, because a name or the kind of a value is wrong."""
     if asked.step is not None:
         design.check_step(database, asked.step)
     for runs in asked.runs:
@@ -60,7 +64,21 @@ def _explain(database: Database, asked: Wanted) -> None:
         known = views.rows(database, views.RUNS, group_level=1, **ends)
         if not any(runs.has(row['key'][0]) for row in known):
             raise EdwError(f'{database.url} has no run {runs}')
+    for condition in asked.where:
+        _check_field(database, condition)
     print('no file is like that', file=sys.stderr)
+
+
+def _check_field(database: Database, condition: Condition) -> None:
+    """Raise EdwError where no document at all has a field that can be compared so."""
+    of_kind = condition.selector_of_kind
+    if of_kind is None or database.find(of_kind, fields=['_id'], limit=1):
+        return
+    if database.find({condition.field: {'$exists': True}}, fields=['_id'], limit=1):
+        raise EdwError(
+            f'{condition.field} is {condition.kind} in no document: it cannot be compared with {condition.value!r}'
+        )
+    raise EdwError(f'no document has a field {condition.field}')
 
 
 def _table(rows: Iterable[Row], with_md5: bool) -> None:

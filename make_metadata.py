@@ -80,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='a file is finished when there is a file of this name beside it, with {file}, {id} or {run} for its own',
     )
     parser.add_argument(
-        '--update', action='store_true', help='register files anew that have changed, if no step has begun on them'
+        '--update',
+        action='store_true',
+        help='register files anew that have changed; with --from all steps are done again, with --watch it is only if '
+        'no step has begun on them',
     )
     parser.add_argument(
         '--condition',
@@ -131,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         naming = arguments.run, arguments.run_pattern
         selection = Selection(patterns, arguments.recursive, arguments.done_mark, *naming, copies)
         read_header = partial(_header, arguments.conditions or {})
-        registrar = Registrar(database, read_header, arguments.update, arguments.condition)
+        registrar = Registrar(database, read_header, arguments.update, arguments.condition, redo=not arguments.watch)
         if arguments.folder:
             return register(database, registrar, folder, selection, settle)
         return watch(Watcher(database, registrar, folder, selection, settle))
@@ -224,6 +227,8 @@ def register(database: Database, registrar: Registrar, folder: Path, selection: 
     print(f'registered {number(len(done.new), "file")}, {len(done.known)} had a document already')
     if done.anew:
         print(f'registered {len(done.anew)} anew, which had changed')
+    if done.redone:
+        print('all steps are done again on', *done.redone)
     if done.to_requeue:
         print('failed before, so requeue: python reprocess.py', *done.to_requeue, '--failed')
     if done.unsettled:

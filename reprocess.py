@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from tqdm import tqdm
 
@@ -34,8 +35,8 @@ from edw.database import design, views
 from edw.database.client import Database
 from edw.errors import EdwError, NoSuchRun, NoSuchStep, SettingsError
 from edw.model.chain import meant
-from edw.model.documents import Document, entry_of, superseded_entries
-from edw.model.provenance import Made, made_by
+from edw.model.documents import Document, entry_of, is_run, superseded_entries
+from edw.model.provenance import Made, can_be_compared, made_by
 from edw.operating import reprocessing
 from edw.operating.display import number, safe, show_place
 from edw.operating.reprocessing import Change, Outcome, Selection
@@ -66,13 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_intermixed_args(argv)
     selection, change = _selection(parser, arguments), _change(parser, arguments)
-    cli.check_asking(arguments, 'requeue')
     database = Database(config.load(arguments.config))
     show_place(database.place())
     if selection.viewname is not None:
         design.check(database, views=(selection.viewname,))
     if selection.step is not None:
         selection = _step_or_id(database, selection, selection.step)
+    if selection.made is not None:
+        _check_version(database, selection.made)
     plan = look(database, selection, change, arguments.force)
     if arguments.step is not None:
         design.check_step(database, arguments.step, plan.superseded)
@@ -80,7 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_kind(database, arguments.kind)
     if arguments.run is not None and not plan.revisions:
         _check_run(database, arguments.run)
+    if selection.made is not None and not plan.revisions:
+        _check_commit(database, selection.made)
     show(plan)
+    cli.check_asking(arguments, 'requeue')
     if arguments.dry_run:
         return 0
     if not plan.revisions:
@@ -105,12 +110,14 @@ def look(database: Database, selection: Selection, change: Change, force: bool) 
     with progress_bar(desc='looking', leave=False) as bar:
         for doc in reprocessing.select_documents(database, selection, note_missed):
             bar.update()
+            if is_run(doc) and not selection.ids and change(doc) == doc:
+                continue  # whoever asks for files by their ids or status does not mean it
             plan.superseded.update(str(entry.get('name')) for entry in superseded_entries(doc))
             version = reprocessing.wanted(doc, change, force, plan.left)
             if version is None:
                 continue
             plan.revisions[doc['_id']] = doc['_rev']
-            plan.groups[str(doc.get('run', '-')), doc['status']] += 1
+            plan.groups[str(doc.get('run', doc['_id'] if is_run(doc) else '-')), doc['status']] += 1
             if selection.made is not None:
                 plan.made[made_by(entry_of(doc, selection.made.step))] += 1
             if len(plan.examples) < MAX_EXAMPLES:
@@ -265,6 +272,37 @@ def _check_kind(database: Database, kind: str) -> None:
     if kind not in kinds:
         there = '; '.join(map(safe, kinds[:MAX_GROUPS])) or 'none'
         raise EdwError(f'nothing has failed with the kind {kind!r}; kinds that there are: {there}{meant(kind, kinds)}')
+
+
+def _check_version(database: Database, made: Made) -> None:
+    """Raise EdwError where the version asked for is none like those there, so that all or none would be older."""
+    if made.version_below is None:
+        return
+    versions = sorted({version for version, _ in _software(database, made) if isinstance(version, str)})
+    if not can_be_compared(made.version_below, versions):
+        there = ', '.join(map(safe, versions[:MAX_GROUPS]))
+        raise EdwError(
+            f'version {made.version_below!r} cannot be compared with those of {made.step}, which are numbers: {there}'
+        )
+
+
+def _check_commit(database: Database, made: Made) -> None:
+    """Raise EdwError where no entry of the step is by the commit asked for."""
+    if made.commit is None:
+        return
+    commits = sorted({commit for _, commit in _software(database, made) if isinstance(commit, str)})
+    by_commit = replace(made, version_below=None)
+    if not any(by_commit.is_by(None, commit) for commit in commits):
+        there = ', '.join(map(safe, commits[:MAX_GROUPS])) or 'none'
+        raise EdwError(f'nothing that {made.step} has left is by commit {made.commit}; commits that there are: {there}')
+
+
+def _software(database: Database, made: Made) -> list[tuple[Any, Any]]:
+    """By which versions and commits the entries of a step are."""
+    design.check(database, views=(views.SOFTWARE,))
+    ends = {'startkey': [made.step], 'endkey': [made.step, views.LAST]}
+    found = views.counts(database, views.SOFTWARE, level=3, **ends)
+    return [(version, commit) for _, version, commit in found]
 
 
 def _check_run(database: Database, run: str) -> None:

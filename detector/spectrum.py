@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from detector.pulses import DETECTORS, FloatArray
 from detector.traces import DataFileError, check_start, no_branch, opened_root, reading, tree_of, type_of
 
 TREE = 'amplitudes'
+FILES = 'files'  # object of the summary of a run: names of its files, as JSON, in the order of their numbers
 KNOWN_LINES = tuple(sorted((GERMANIUM_LINE, *(energy for energy, _ in BARIUM_LINES))))  # keV
 LOWEST, HIGHEST = 2.0, 400.0  # keV, ends of the histogram; below are the events that left the detector alone
 BIN_WIDTHS = 0.5, 1.0, 2.0  # keV; the finest is about half a line's width
@@ -58,6 +60,21 @@ def read_energies(path: Path) -> dict[str, FloatArray]:
     if not tree.num_entries:
         raise DataFileError(f'{path}: no events')
     return {name: np.asarray(columns[branch], dtype=float) for name, branch in branches.items()}
+
+
+def files_in(path: Path) -> list[str]:
+    """Names of the files whose events the summary of a run holds; none for a file that is no summary.
+
+    Raises DataFileError as `read_energies` does where it cannot be read.
+    """
+    check_start(path)
+    with reading(path), opened_root(path) as file:
+        names = file.get(FILES)
+    try:
+        found = json.loads(str(names))
+    except ValueError:
+        return []  # somebody else's object, or none
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def pooled_spectra(paths: Iterable[Path]) -> list[Spectrum]:

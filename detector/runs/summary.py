@@ -19,11 +19,10 @@ from detector.calibration import SIGMA_TO_FWHM, Gain
 from detector.optimum_filter import FREQUENCIES, OptimumFilter, amplitudes_without_search, fit_pulses, make_filter
 from detector.pulses import DETECTORS, DetectorModel, FloatArray
 from detector.runs.gains import run_gains
-from detector.spectrum import TREE, Spectrum, spectrum_of
+from detector.spectrum import FILES, TREE, Spectrum, spectrum_of
 from detector.template import PulseSum, Template, baselines, sum_pulses, template_of
 from detector.traces import DataFileError, event_steps, opened, random_triggers
 
-FILES = 'files'  # object of the result with the names of the files, in the order of their numbers
 COLUMNS = 'amplitude', 'uncertainty', 'chi2', 'baseline'  # of each detector
 DIGITS = 6  # that numbers are rounded to for `findings`
 

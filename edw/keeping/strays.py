@@ -54,6 +54,7 @@ class Strays:
         self._looker = looker
         self._parts: set[str] = set()
         self._far: dict[Place, list[str]] = {}  # what moves left in folders on other machines
+        self.young = 0  # files that no document names, but so new that one may yet; known when `left` was asked
         self.unread: dict[str, str] = {}  # folders that cannot be looked through, and why
         self._found: dict[tuple[int, int], str] = {}
         self._owners: dict[str, str] = {}  # ids of documents by the names of parts
@@ -84,6 +85,7 @@ class Strays:
     def left(self, now: float) -> list[Stray]:
         """The strays, by name; `now` in seconds since the epoch."""
         strays = []
+        self.young = 0
         for path in sorted(self._found.values()):
             try:
                 found = os.lstat(path)
@@ -100,6 +102,8 @@ class Strays:
             if now - changed >= (LEFT_OVER if what == PART else YOUNG):
                 doc_id = self._owners.get(name, '') if owner is None else owner
                 strays.append(Stray(path, found.st_size, changed, what, doc_id))
+            else:
+                self.young += 1
         for folder, names in self._far.items():
             strays += filter(None, (self._far_stray(folder.beside(name), now) for name in names))
         return strays
@@ -111,7 +115,10 @@ class Strays:
             self.unread[redact(place.location)] = str(error)
             return None
         owner = places.owner_of_aside(place.name)
-        if found is None or found[1] < (LEFT_OVER if owner is None else YOUNG):
+        if found is None:
+            return None
+        if found[1] < (LEFT_OVER if owner is None else YOUNG):
+            self.young += 1
             return None
         what, doc_id = (PART, self._owners.get(place.name, '')) if owner is None else (ASIDE, owner)
         return Stray(redact(place.location), found[0], now - found[1], what, doc_id)

@@ -204,6 +204,21 @@ def entry_that_left(doc: Document, step: str | None) -> dict[str, Any] | None:
     return None if entry is None or is_skipped(entry) else entry
 
 
+def cut_back(doc: Document, step: str, now: float, hostname: str) -> Document:
+    """The document with `process` cut back to before the first entry of a step, whatever its status.
+
+    The cut entries go to the list `superseded`, with `now` (seconds since the epoch) and the `hostname`. A document
+    without such an entry, or whose `process` is no list, is returned as it is.
+    """
+    process = doc.get('process')
+    names = [entry.get('name') if isinstance(entry, dict) else None for entry in listed(doc, 'process')]
+    if not isinstance(process, list) or step not in names:
+        return doc
+    first = names.index(step)
+    cut = {'time': now, 'hostname': hostname, 'from': step, 'entries': process[first:]}
+    return {**doc, 'process': process[:first], 'superseded': [*listed(doc, 'superseded'), cut]}
+
+
 def superseded_entries(doc: Document) -> list[dict[str, Any]]:
     """The entries that were cut from `process`, oldest first."""
     superseded = doc.get('superseded')

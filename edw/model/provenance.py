@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,14 +86,28 @@ def version_key(version: str) -> VersionKey:
 
     1.9 is older than 1.10, 2 is the same as 2.0 and older than 2.0.1, and numbers are older than text.
     """
-    # No number of thousands of digits, which Python refuses to read.
-    parts = [
-        (0, int(part), '') if part.isascii() and part.isdecimal() and len(part) < 1000 else (1, 0, part)
-        for part in version.split('.')
-    ]
+    parts = _parts(version)
     while len(parts) > 1 and parts[-1] == (0, 0, ''):
         parts.pop()
     return tuple(parts)
+
+
+def can_be_compared(version: str, others: Iterable[str]) -> bool:
+    """Whether a version is like others: False where it has a text, as `v3` is one, in whose place all have numbers."""
+    there = [_parts(other) for other in others]
+    for place, (is_text, _, _) in enumerate(_parts(version)):
+        beside = [parts[place] for parts in there if place < len(parts)]
+        if is_text and beside and not any(is_text for is_text, _, _ in beside):
+            return False
+    return True
+
+
+def _parts(version: str) -> list[tuple[int, int, str]]:
+    # No number of thousands of digits, which Python refuses to read.
+    return [
+        (0, int(part), '') if part.isascii() and part.isdecimal() and len(part) < 1000 else (1, 0, part)
+        for part in version.split('.')
+    ]
 
 
 def _software(entry: dict[str, Any] | None, field: str) -> str | None:

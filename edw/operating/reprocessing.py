@@ -37,21 +37,13 @@ def requeued(doc: Document) -> Document:
 
 
 def cut_before(doc: Document, step: str, now: float, hostname: str) -> Document:
-    """The document, requeued, with `process` cut back to before the first entry of a step.
+    """The document, requeued, and `cut_back`: that step and all behind it are done again.
 
-    That step and all behind it are done again. The cut entries go to the list `superseded`, with `now` (seconds
-    since the epoch) and the `hostname`. A document whose `process` is no list is returned as it is.
+    A document whose `process` is no list is returned as it is.
     """
-    process = doc.get('process')
-    if not isinstance(process, list):
+    if not isinstance(doc.get('process'), list):
         return doc
-    good = requeued(doc)
-    names = [entry.get('name') if isinstance(entry, dict) else None for entry in process]
-    if step not in names:
-        return good
-    first = names.index(step)
-    cut = {'time': now, 'hostname': hostname, 'from': step, 'entries': process[first:]}
-    return {**good, 'process': process[:first], 'superseded': [*documents.listed(doc, 'superseded'), cut]}
+    return documents.cut_back(requeued(doc), step, now, hostname)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import shlex
+import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edw.database.client import Database, batches
-from edw.model.documents import ACQUIRING, GOOD, Document, number
+from edw.model.documents import ACQUIRING, Document, cut_back, is_failed_status, number
 from edw.registering import catalogue, contents, folders, names
 from edw.registering.contents import NoData, StillWritten, Verdict
 from edw.registering.folders import DataFile, Kind, Selection
@@ -32,6 +35,7 @@ class Registered:
     changed: dict[Path, str] = field(default_factory=dict)  # are not what their documents were made of, and may not be
     refused: dict[Path, str] = field(default_factory=dict)  # until the file changes, or a document is deleted
     failed: dict[Path, str] = field(default_factory=dict)  # another attempt may succeed
+    redone: list[str] = field(default_factory=list)  # ids of those that all steps are done again on
     to_requeue: list[str] = field(default_factory=list)  # ids of documents that were made anew and had failed before
     passed: Counter[Kind] = field(default_factory=Counter)
 
@@ -45,6 +49,7 @@ class Registered:
         self.changed |= other.changed
         self.refused |= other.refused
         self.failed |= other.failed
+        self.redone += other.redone
         self.to_requeue += other.to_requeue
         self.passed += other.passed
 
@@ -57,17 +62,24 @@ class Registered:
 class Registrar:
     """Makes documents for data files.
 
-    With `update`, a document is made anew where its file has changed and no step has begun on what it was. `condition`
-    is the kind of run of all of them, whose headers may say the same or nothing.
+    With `update`, a document is made anew where its file has changed and no step has begun on what it was; with `redo`
+    also where steps were done, which are done again then. `condition` is the kind of run of all of them, whose headers
+    may say the same or nothing.
     """
 
     def __init__(
-        self, database: Database, read_header: ReadHeader, update: bool = False, condition: str | None = None
+        self,
+        database: Database,
+        read_header: ReadHeader,
+        update: bool = False,
+        condition: str | None = None,
+        redo: bool = False,
     ) -> None:
         self._database = database
         self._read_header = read_header
         self._update = update
         self._condition = condition
+        self._redo = redo
 
     def sift(self, looked_at: Sequence[DataFile]) -> tuple[Registered, list[DataFile]]:
         """What there is to say of files before anybody waits for them, and those that are to be registered.
@@ -95,7 +107,9 @@ class Registrar:
                     done.new.append(file.path)
                 else:
                     done.anew.append(file.path)
-                    if doc.get('status') != GOOD:
+                    if there is not None and _first_done(there) is not None:
+                        done.redone.append(doc_id)
+                    if is_failed_status(doc.get('status')):
                         done.to_requeue.append(doc_id)
         return done
 
@@ -148,7 +162,7 @@ class Registrar:
                     f'{file.path}: document {file.doc_id} is that of another file of this name, '
                     f'{there.get("original_file")}; rename one'
                 )
-            elif verdict is Verdict.CHANGED and not (self._update and _begun_with(there) is None):
+            elif verdict is Verdict.CHANGED and not self._may_be_made_anew(there):
                 done.changed[file.path] = _changed(file, there)
             elif verdict is Verdict.CHANGED:
                 waiting[file.path] = file, there
@@ -157,6 +171,9 @@ class Registrar:
                 # So that it is not read again at each look. A listener that is at it would have to write twice.
                 if verdict is Verdict.TOUCHED and self._update and there.get('claim') is None:
                     touched.append({**there, 'modified': file.mtime})
+
+    def _may_be_made_anew(self, there: Document) -> bool:
+        return self._update and (_begun_with(there) is None or (self._redo and _first_done(there) is not None))
 
     def _document(self, file: DataFile, there: Document | None, done: Registered) -> Document | None:
         """The document of a file, new or made anew; None where it can have none, which `done` says then."""
@@ -192,7 +209,10 @@ class Registrar:
         if _is_without_file(there):
             return {**doc, '_rev': there['_rev']}
         of_the_file = ('size', 'modified', 'md5sum', 'condition', *(['conditions'] if conditions else []))
-        return {**there, **{name: doc[name] for name in of_the_file if name in doc}}
+        # In one write: requeued before, it would go through the steps with what it was; after, none would be cut.
+        first = _first_done(there)
+        cut = there if first is None else cut_back(there, first, time.time(), socket.gethostname())
+        return {**cut, **{name: doc[name] for name in of_the_file if name in doc}}
 
     def _condition_of(self, file: DataFile, in_header: str | None) -> str | None:
         """The kind of run of a file, by its header or as it was given. Raises NoData where the two differ."""
@@ -276,10 +296,19 @@ def _begun_with(doc: Document) -> str | None:
     process, claim = doc.get('process', []), doc.get('claim')
     if claim is not None:
         return str(claim.get('process')) if isinstance(claim, dict) else str(claim)
-    if not process:
-        return None
-    first = process[0] if isinstance(process, list) else None
-    return str(first.get('name')) if isinstance(first, dict) else 'a step'
+    return (_first_done(doc) or 'a step') if process else None
+
+
+def _first_done(doc: Document) -> str | None:
+    """The first of the steps that can be done again on other bytes; None where there is none.
+
+    Not under a listener, and not where the original was deleted as others have it: then the file is none of its own.
+    """
+    process = doc.get('process')
+    first = process[0] if isinstance(process, list) and process else None
+    name = first.get('name') if isinstance(first, dict) else None
+    is_free = doc.get('claim') is None and doc.get('original_deleted') is None
+    return name if is_free and isinstance(name, str) else None
 
 
 def _changed(file: DataFile, doc: Document) -> str:
@@ -289,4 +318,12 @@ def _changed(file: DataFile, doc: Document) -> str:
     step = _begun_with(doc)
     if step is None:
         return f'{said}; --update registers it anew'
-    return f'{said}, and {step} has begun on that: python reprocess.py {file.doc_id} --from {step}, then --update'
+    if doc.get('original_deleted') is not None:
+        return f'{said}, whose original was deleted as there are copies of it; rename this one'
+    folder, name = shlex.quote(str(file.path.parent)), shlex.quote(glob.escape(file.path.name))
+    again = f'python make_metadata.py --from {folder} --pattern {name} --update'
+    if doc.get('claim') is not None:
+        return f'{said}, and {step} is at that; when it is done: {again}'
+    if _first_done(doc) is None:
+        return f'{said}, and its process names no step; correct the document by hand'
+    return f'{said}, and {step} has begun on that. To register it anew and have all steps done again: {again}'

@@ -27,6 +27,9 @@ _MANGO = {'<': '$lt', '<=': '$lte', '>': '$gt', '>=': '$gte', '=': '$eq', '==': 
 _CONDITION = re.compile(
     r'\s*(?P<field>[^<>=!\s][^<>=!]*?)\s*(?P<operator><=|>=|==|!=|<|>|=)\s*(?P<value>.*?)\s*', re.DOTALL
 )
+# https://docs.couchdb.org/en/stable/api/database/find.html#condition-operators
+_TYPES = {float: 'number', str: 'string', bool: 'boolean', type(None): 'null'}
+_WORDS = {float: 'a number', str: 'a text', bool: 'true or false', type(None): 'null'}
 _PLAIN = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*')  # a path that Mango reads as it is read here
 _MISSING = object()
 
@@ -55,11 +58,21 @@ class Condition:
             return None
         return {self.field: {_MANGO[self.operator]: self.value}}
 
+    @property
+    def kind(self) -> str:
+        """What a field must be to be compared with the value, in words."""
+        return _WORDS[kind_of(self.value)]
+
+    @property
+    def selector_of_kind(self) -> dict[str, Any] | None:
+        """A Mango selector of documents whose field can be compared with the value; None where Mango cannot say it."""
+        return {self.field: {'$type': _TYPES[kind_of(self.value)]}} if _PLAIN.fullmatch(self.field) else None
+
 
 def parse(text: str) -> Condition:
     """`FIELD OPERATOR VALUE`; the value is JSON, else taken as text. Raises SettingsError."""
     match = _CONDITION.fullmatch(text)
-    if match is None:
+    if match is None or not match['value']:
         raise SettingsError(f"{text!r} is no condition like 'conditions.temperature < 0.0155'")
     try:
         value = json.loads(match['value'])

@@ -11,7 +11,7 @@ from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.documents import Document, entry_that_left
 from edw.model.provenance import version_of
-from edw.operating.annotations import quality_of, tags_of
+from edw.operating.annotations import QUALITIES, quality_of, tags_of
 from edw.selecting.conditions import Condition
 
 ANY = 'any'
@@ -55,6 +55,10 @@ class Wanted:
     since: float | None = None
     until: float | None = None
     where: tuple[Condition, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and self.quality not in QUALITIES:
+            raise SettingsError(f'{self.quality!r} is no quality: {", ".join(QUALITIES)}')
 
     def matches(self, doc: Document) -> bool:
         """Whether a document is wanted."""

@@ -124,10 +124,13 @@ def test_strays_and_files_that_were_never_finished(
     part.write_bytes(b'xx')
     (tmp_path / 'sps' / '.hidden').touch()
     (tmp_path / 'sps' / 'link').symlink_to(tmp_path / 'raw' / f'{ids[0]}.root')
-    assert found(scripts)[0] == 0  # all of it is young: it may be registered, or finished, soon
+    code, told = found(scripts)
+    assert code == 0 and told['young'] == 2  # all of it is young: it may be registered, or finished, soon
+    assert 'none wrong, 0 strays, 2 files too new to tell\n' in scripts.call('check_files.py').stdout
     monkeypatch.setattr(strays, 'YOUNG', 0.0)
     code, told = found(scripts)
     assert code == 1 and [one['file'] for one in told['strays']] == [str(tmp_path / 'raw' / 'unknown.root')]
+    assert told['young'] == 1
     monkeypatch.setattr(strays, 'LEFT_OVER', 0.0)
     assert [one['what'] for one in found(scripts)[1]['strays']] == ['unknown', 'part']
     assert found(scripts, 'ma22a000')[1]['strays'] == []

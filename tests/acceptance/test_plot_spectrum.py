@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from detector.acquisition import write_file
 from detector.analysis import analyse
+from detector.runs.summary import summarise
 from edw.database.client import Database
 from tests.scripts import ANALYSIS, Scripts
 
@@ -101,11 +103,40 @@ def test_files_need_no_database(
     assert done.returncode == 0 and 'detector_a: 1200 events' in done.stdout
     assert is_png(tmp_path / 'ma22a000_000.spectrum.png')
     done = scripts.call('plot_spectrum.py', str(analysed[0]), '-o', '/no/such/folder/x.png')
-    assert done.returncode == 1 and '/no/such/folder/x.png cannot be written: No such file' in done.stderr
+    assert done.returncode == 1 and done.stdout == ''  # nothing was fitted for it
+    assert '/no/such/folder/x.png cannot be written: there is no folder /no/such/folder' in done.stderr
     raw = analysed[0].with_name('ma22a000_000.root')
     done = scripts.call('plot_spectrum.py', str(analysed[0]), str(raw))
     assert done.returncode == 1 and f'{raw}: not a file of amplitudes' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_events_are_not_counted_twice(
+    scripts: Scripts, analysed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sps = tmp_path / 'sps'
+    sps.mkdir()
+    for file in analysed:
+        (sps / file.name).write_bytes(file.read_bytes())
+    again = sps / 'ma22a000_001.2.amp.root'
+    again.write_bytes(analysed[1].read_bytes())
+    done = scripts.call('plot_spectrum.py', *map(str, sorted(sps.glob('*.amp.root'))))
+    assert done.returncode == 1 and done.stderr.count('\n') == 2, done.stderr
+    assert f'{again} and {sps}/ma22a000_001.amp.root: passes of one document, ma22a000_001' in done.stderr
+    assert 'python list_files.py --step signal_processing --paths -0 | xargs -0 python plot_spectrum.py' in done.stderr
+    again.unlink()
+    # One of the files has failed, and is not in the summary.
+    summarise(
+        {'ma22a000_001': lambda: nullcontext(analysed[1].with_name('ma22a000_001.root'))}, sps / 'ma22a000.amp.root'
+    )
+    done = scripts.call('plot_spectrum.py', *map(str, sorted(sps.glob('*.amp.root'))))
+    assert done.returncode == 1 and 'list_files.py' in done.stderr
+    assert f'{sps}/ma22a000.amp.root: the summary of a run, which has the events of {sps}/ma22a000_001' in done.stderr
+    beside = str(sps / 'ma22a000.amp.root'), str(sps / 'ma22a000_000.amp.root')
+    done = scripts.call('plot_spectrum.py', *beside)
+    assert done.returncode == 0 and 'detector_a: 1200 events' in done.stdout
+    assert [file.name for file in tmp_path.glob('*.png')] == ['ma22a000.spectrum.png']
 
 
 def test_unknown_ending(scripts: Scripts, tmp_path: Path) -> None:

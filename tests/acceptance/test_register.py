@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edw import files
 from edw.database.client import Database
+from edw.transfer import make_new_folder
 from tests.scripts import Process, Scripts, wait_until
 
 DAY = 86_400.0  # seconds
@@ -179,34 +182,70 @@ def test_a_file_that_was_rewritten_with_the_same_size(scripts: Scripts, database
     assert doc['modified'] == file.stat().st_mtime and doc['_rev'].startswith('2-')
 
 
-def test_a_file_that_changed_when_a_step_had_begun_is_left_to_people(
+def test_a_file_that_changed_when_steps_were_done_goes_through_them_again(
     scripts: Scripts, database: Database, folder: Path
 ) -> None:
-    for name in ('claimed', 'done', 'failed'):
-        (folder / f'{name}.root').write_bytes(b'root1')
-    arguments = 'make_metadata.py', '--from', str(folder), '--settle', '0', '--update'
-    assert scripts.call(*arguments).returncode == 0
-    changes = {
+    done = [{'name': 'move_to_sps', 'file': '/sps/x.root'}, {'name': 'signal_processing'}]
+    changes: dict[str, dict[str, Any]] = {
         'claimed': {'claim': {'process': 'move_to_sps', 'worker': 'w', 'since': time.time()}},
-        'done': {'process': [{'name': 'move_to_sps'}]},
+        'done': {'process': done},
         'failed': {'status': 'failed move to sps', 'failures': [{'process': 'move_to_sps', 'error': 'md5'}]},
+        'gone': {'process': done, 'original_deleted': {'time': 1.0}},
+        'held': {'process': done, 'status': 'held', 'hold': {'reason': 'why not', 'status': 'good'}},
+        'odd': {'process': 'nonsense'},
     }
-    before = {}
+    for name in changes:
+        (folder / f'{name}.root').write_bytes(b'root1')
+    arguments = 'make_metadata.py', '--from', str(folder), '--settle', '0'
+    assert scripts.call(*arguments).returncode == 0
     for name, change in changes.items():
         database.put({**database.get(name), **change})
-        before[name] = database.get(name)
         (folder / f'{name}.root').write_bytes(b'root22')
-    done = scripts.call(*arguments)
-    assert done.returncode == 1 and 'registered 1 anew' in done.stdout
-    assert 'requeue: python reprocess.py failed --failed' in done.stdout
-    assert 'move_to_sps has begun on that: python reprocess.py done --from move_to_sps, then --update' in done.stderr
-    assert 'claimed.root' in done.stderr and database.get('claimed') == before['claimed']
-    assert database.get('done') == before['done'] and database.get('failed')['size'] == 6
-    # As the messages say.
+    before = database.existing(changes)
+    told = scripts.call(*arguments)
+    assert told.returncode == 1 and database.existing(changes) == before  # not unless it is said
+    way_out = f'python make_metadata.py --from {folder} --pattern done.root --update'
+    assert (
+        f'move_to_sps has begun on that. To register it anew and have all steps done again: {way_out}\n' in told.stderr
+    )
+
+    told = scripts.call(*arguments[:3], '--pattern', 'done.root', '--update', '--settle', '0')  # as the message says
+    assert told.returncode == 0 and 'registered 1 anew' in told.stdout and 'failed before' not in told.stdout
+    assert 'all steps are done again on done\n' in told.stdout
+    told = scripts.call(*arguments, '--update')
+    assert told.returncode == 1 and 'registered 2 anew' in told.stdout and '3 changed since' in told.stdout
+    assert 'requeue: python reprocess.py failed --failed\n' in told.stdout and 'again on held\n' in told.stdout
+    assert 'move_to_sps is at that; when it is done: ' in told.stderr
+    assert 'whose original was deleted as there are copies of it; rename this one' in told.stderr
+    assert 'its process names no step; correct the document by hand' in told.stderr
+    now = database.existing(changes)
+    assert all(now[name] == before[name] for name in ('claimed', 'gone', 'odd'))
+    for name in ('done', 'held'):
+        # In one write, so that no listener could have had it with the bytes of before.
+        assert now[name]['_rev'].startswith('3-') and now[name]['status'] == before[name]['status']
+        assert (now[name]['size'], now[name]['process']) == (6, [])
+        (cut,) = now[name]['superseded']
+        assert cut['entries'] == done and cut['from'] == 'move_to_sps' and cut['hostname'] == socket.gethostname()
+    assert (now['failed']['size'], now['failed']['status']) == (6, 'failed move to sps')
     assert scripts.call('reprocess.py', 'failed', '--failed', '--yes').returncode == 0
-    assert scripts.call('reprocess.py', 'done', '--from', 'move_to_sps', '--yes').returncode == 0
-    assert 'registered 1 anew' in scripts.call(*arguments).stdout
-    assert {database.get(name)['status'] for name in ('done', 'failed')} == {'good'}
+    assert database.get('failed')['status'] == 'good'
+
+
+def test_a_changed_file_is_done_anew_beside_a_listener(scripts: Scripts, database: Database, folder: Path) -> None:
+    file = folder / 'x.root'
+    file.write_bytes(b'root1')
+    make_new_folder(Path(database.settings.sps))
+    arguments = 'make_metadata.py', '--from', str(folder), '--settle', '0', '--update'
+    assert scripts.call(*arguments).returncode == 0
+    listener = scripts.listen('listen_newfiles.py')
+    wait_until(lambda: len(database.get('x')['process']) == 1)
+    file.write_bytes(b'root22')
+    assert 'all steps are done again on x\n' in scripts.call(*arguments).stdout
+    wait_until(lambda: len(database.get('x')['process']) == 1)
+    assert listener.stop() == 0
+    (entry,) = database.get('x')['process']
+    assert entry['pass'] == 2 and entry['md5sum'] == files.md5_of(file) == files.md5_of(entry['file'])
+    assert '1 had a document already' in scripts.call(*arguments).stdout
 
 
 def test_documents_of_before_the_date_was_kept_are_as_good(scripts: Scripts, database: Database, folder: Path) -> None:

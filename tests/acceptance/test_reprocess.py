@@ -191,7 +191,9 @@ def test_without_a_terminal_nothing_is_done_unasked(scripts: Scripts, database: 
     before = sequence(database)
     done = scripts.call('reprocess.py', '--failed')
     assert done.returncode == 2 and '--yes' in done.stderr and len(done.stderr.splitlines()) == 1
-    assert sequence(database) == before
+    done = scripts.call('reprocess.py', 'doc999', '--failed')
+    assert done.returncode == 2 and done.stderr.startswith('error: doc999: there is no such document\n')
+    assert 'There is no terminal to ask at' in done.stderr and sequence(database) == before
 
 
 def test_documents_of_the_original_scripts(scripts: Scripts, database: Database) -> None:
@@ -329,11 +331,17 @@ def test_only_what_an_older_version_made_is_done_again(scripts: Scripts, databas
         (('--version-below', '2', '--run', 'other'), []),
         (('--before', '2020-01-01'), []),
         (('--before', '2120-01-01'), ['x0', 'x1']),
-        (('--commit', 'ffff'), []),
     ):
         shown = scripts.call('reprocess.py', '--from', 's', *arguments, '--dry-run')
         assert shown.returncode == 0, shown.stderr
         assert [doc_id for doc_id in ('x0', 'x1') if f'{doc_id}: s cut' in shown.stdout] == ids, arguments
+    for arguments, says in (
+        (('--version-below', 'v2'), "version 'v2' cannot be compared with those of s, which are numbers: 1, 2"),
+        (('--commit', 'ffff'), 'nothing that s has left is by commit ffff; commits that there are: '),
+    ):
+        refused = scripts.call('reprocess.py', '--from', 's', *arguments, '--yes')
+        assert refused.returncode == 1 and says in refused.stderr and refused.stderr.count('\n') == 1, refused.stderr
+        assert len(database.get('x0')['process']) == 1
     done = scripts.call('reprocess.py', '--from', 's', '--version-below', '2', '--yes')
     assert done.returncode == 0 and 'made by version 1' in done.stdout and 'requeued 1 document' in done.stdout
     assert once(step, database.settings, name='s', version='2') == 0
@@ -343,6 +351,19 @@ def test_only_what_an_older_version_made_is_done_again(scripts: Scripts, databas
         'there is nothing to requeue'
         in scripts.call('reprocess.py', '--from', 's', '--version-below', '2', '--yes').stdout
     )
+
+
+def test_documents_of_runs_are_meant_by_their_names_alone(scripts: Scripts, database: Database) -> None:
+    seed(database, 1, process=[{'name': 'move_to_sps'}, {'name': 'signal_processing'}])
+    process = [{'name': 'run_complete'}, {'name': 'run_summary'}]
+    database.put({'_id': 'doc', 'type': 'run', 'status': 'good', 'process': process})
+    shown = scripts.call('reprocess.py', '--range', 'doc', 'doc999', '--from', 'signal_processing', '--dry-run')
+    assert shown.returncode == 0 and '1 document would be requeued' in shown.stdout
+    assert 'as wanted already' not in shown.stdout
+    shown = scripts.call('reprocess.py', 'doc', '--from', 'signal_processing', '--dry-run')
+    assert '1 document as wanted already: doc' in shown.stdout
+    shown = scripts.call('reprocess.py', 'doc', '--from', 'run_summary', '--dry-run')
+    assert '\ndoc  good    1\n' in shown.stdout, shown.stdout  # its run is its own
 
 
 def test_help(scripts: Scripts) -> None:

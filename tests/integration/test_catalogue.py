@@ -287,4 +287,4 @@ def test_a_listener_that_claims_while_a_file_is_registered_anew(database: Databa
     assert list(done.failed) == [file] and 'conflict' in done.failed[file]
     assert database.get('x')['size'] == 8 and database.get('x')['claim']
     done = registrar.register([looked_at])
-    assert 's has begun on that' in done.changed[file]
+    assert 's is at that; when it is done: python make_metadata.py' in done.changed[file]

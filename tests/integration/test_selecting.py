@@ -128,6 +128,9 @@ def test_paths_with_their_md5_are_what_md5sum_reads(
         (['ma23a000'], 'has no run ma23a000$'),
         (['mz*'], r'has no run mz\*$'),
         (['ma23a000..ma23b000'], r'has no run ma23a000\.\.ma23b000$'),
+        (['--where', 'conditions.nosuch = 3'], 'no document has a field conditions.nosuch$'),
+        (['--where', 'extra < abc'], "extra is a text in no document: it cannot be compared with 'abc'"),
+        (['--quality', 'terrible'], "'terrible' is no quality: good, bad, unknown"),
     ],
 )
 def test_a_name_that_is_not_there_is_an_error(
@@ -135,6 +138,19 @@ def test_a_name_that_is_not_there_is_an_error(
 ) -> None:
     with pytest.raises(EdwError, match=error):
         list_files.main([*arguments, '--config', str(database.settings.file)])
+
+
+@pytest.mark.parametrize('where', ['conditions.temperature > warm', 'conditions.volts.detector_a.9 = 8', 'extra = 4'])
+def test_that_nothing_fits_is_no_error(
+    database: Database, catalogue: list[Document], capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    assert lines(capsys, '--where', where, '--paths', config=str(database.settings.file)) == []
+
+
+def test_nul_goes_with_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        list_files.main(['-0', '--csv'])
+    assert '-0 goes with --paths' in capsys.readouterr().err
 
 
 def test_a_data_frame(database: Database, catalogue: list[Document]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edw.errors import SettingsError
-from edw.model.provenance import Made, version_key
+from edw.model.provenance import Made, can_be_compared, version_key
 
 ORDER = ['0', '1', '1.2', '1.9', '1.10', '1.x', '2', '2.0.1', '10', '2024.11', 'a', 'a.1', 'b']
 
@@ -27,6 +27,22 @@ def test_zeros_at_the_end_say_nothing() -> None:
 def test_any_two_versions_can_be_compared(one: str, other: str) -> None:
     assert (version_key(one) < version_key(other)) + (version_key(one) > version_key(other)) <= 1
     version_key('9' * 10_000)
+
+
+@pytest.mark.parametrize(
+    ('version', 'others', 'can_be'),
+    [
+        ('3', ['1', '2'], True),
+        ('v3', ['1', '2'], False),
+        ('x', ['1', 'v2'], True),  # somebody counts so
+        ('2.x', ['2.0', '3'], False),
+        ('2.rc', ['1', '2'], True),  # nothing is in its place
+        ('3', ['v1', 'v2'], True),  # is older than all
+        ('x', [], True),
+    ],
+)
+def test_a_text_is_not_compared_where_all_have_numbers(version: str, others: list[str], can_be: bool) -> None:
+    assert can_be_compared(version, others) is can_be
 
 
 def document(version: Any = None, commit: Any = None, finished: Any = None, name: str = 's') -> dict[str, Any]:

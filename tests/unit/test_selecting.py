@@ -55,7 +55,8 @@ def test_conditions(text: str, holds: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    'text', ['', 'temperature', '< 3', 'x < [1]', 'x < true', 'x = {}', 'x < null', 'x < 1e400', 'x = NaN']
+    'text',
+    ['', 'temperature', '< 3', 'x <', 'x = ', 'x < [1]', 'x < true', 'x = {}', 'x < null', 'x < 1e400', 'x = NaN'],
 )
 def test_what_is_no_condition_is_refused_by_name(text: str) -> None:
     with pytest.raises(SettingsError, match=r'condition|compared|less'):
