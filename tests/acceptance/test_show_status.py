@@ -33,6 +33,7 @@ from upload_design import DESIGN_FILE
 
 SCRIPT = 'show_status.py'
 STEP = ROOT / 'tests' / 'acceptance' / 'waiting_step.py'
+SERVER = '(embedded server, data in '  # begins a line of one long path
 
 
 def as_json(scripts: Scripts, *arguments: str) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def test_what_is_long_stands_in_one_piece_on_a_narrow_terminal(scripts: Scripts,
     for arguments in ((), ('--failed',), ('--run', 'r'), ('--doc', 'x')):
         shown = re.sub(r'\x1b\[\d+m', '', on_a_terminal(scripts, *arguments))
         assert path in shown, arguments
-        assert all(len(line) <= 80 for line in shown.splitlines() if path not in line), shown
+        assert all(len(line) <= 80 for line in shown.splitlines() if path not in line and SERVER not in line), shown
 
 
 def test_no_word_of_a_table_is_broken_on_a_narrow_terminal(scripts: Scripts, database: Database) -> None:
@@ -275,7 +276,7 @@ def test_no_word_of_a_table_is_broken_on_a_narrow_terminal(scripts: Scripts, dat
     shown = re.sub(r'\x1b\[[\d;]+m', '', on_a_terminal(scripts))
     words = [*names, 'signal_processing', 'listeners', 'last heartbeat', 'signal processing failure', 'there for']
     assert all(word in shown for word in words) and '(no room for: ' in shown, shown
-    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines()), shown
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines() if SERVER not in line), shown
     steps = [line.split() for line in shown.splitlines() if line.startswith('signal_processing')]
     heading = next(line for line in shown.splitlines() if line.startswith('step ')).split()
     assert steps[0][heading.index('listeners')] == '2', shown

@@ -232,7 +232,7 @@ def test_the_versions_are_shown_side_by_side(database: Database) -> None:
     assert rows['status'] == ['good', 'good'] and rows['last step'] == ['first', 'other']
     assert rows['last event'][0].endswith('done first on here') and 'md5sum' not in rows
     assert '"far"' in rows['process 1'][1] and rows['comment'][1] == '-'
-    shown = tables.plain(tables.console(), tables.conflict(found)) + str(found)
+    shown = tables.plain(tables.console(), tables.conflict(found, width=200)) + str(found)
     assert 'hush-hush' not in shown and database.settings.password not in shown
     assert conflicts.conflict(database, 'z') is None
 
