@@ -34,24 +34,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up(logging.INFO)
     database = Database(config.load(arguments.config))
     design.check(database, views=(views.PAST, views.CLOSED, views.RUNS))
-    try:
-        design.check_step(database, arguments.after)
-    except NoSuchStep as error:
-        if arguments.once:
-            raise
-        if views.steps(database):
-            log.warning('%s', error)
-        else:  # the first of its database
-            log.info('waiting for the first document of %s', arguments.after)
     completer = Completer(database, arguments.after, Retry(threading.Event().wait, Outage()))
     if arguments.once:
+        design.check_step(database, arguments.after)
         completer.check_all()
         return 0
     try:
+        _greet(database, arguments.after)
         completer.listen()
     except KeyboardInterrupt:  # each run is written by one request: there is nothing to finish
         log.info('stopping')
     return 0
+
+
+def _greet(database: Database, step: str) -> None:
+    """Say that no document has been at the step yet, which may be the first of its database, or a slip."""
+    try:
+        design.check_step(database, step)
+    except NoSuchStep as error:
+        if views.steps(database):
+            log.warning('%s', error)
+        else:
+            log.info('waiting for the first document of %s', step)
 
 
 if __name__ == '__main__':
