@@ -18,7 +18,8 @@ from edw.completing.completer import Completer
 from edw.database import design, views
 from edw.database.client import Database
 from edw.database.retry import Outage, Retry
-from edw.errors import NoSuchStep
+from edw.listening.place import tell_of_unheard
+from edw.model.documents import RUN_COMPLETE
 
 STEP = 'signal_processing'  # that the files have to be past
 
@@ -40,22 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         completer.check_all()
         return 0
     try:
-        _greet(database, arguments.after)
+        tell_of_unheard(RUN_COMPLETE, arguments.after, views.steps(database))
         completer.listen()
     except KeyboardInterrupt:  # each run is written by one request: there is nothing to finish
         log.info('stopping')
     return 0
-
-
-def _greet(database: Database, step: str) -> None:
-    """Say that no document has been at the step yet, which may be the first of its database, or a slip."""
-    try:
-        design.check_step(database, step)
-    except NoSuchStep as error:
-        if views.steps(database):
-            log.warning('%s', error)
-        else:
-            log.info('waiting for the first document of %s', step)
 
 
 if __name__ == '__main__':

@@ -68,8 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """For `-n auto`: one process more than there are processors, because tests with a server often wait for it."""
-    return (os.cpu_count() or 1) + 1 if config.getoption('numprocesses') == 'auto' else None
+    """For `-n auto`: two processes more than there are processors, because tests with a server often wait for it."""
+    return (os.cpu_count() or 1) + 2 if config.getoption('numprocesses') == 'auto' else None
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:

@@ -26,11 +26,8 @@ def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> N
     """
     edges = views.counts(database, views.CHAIN, level=2, limit=GROUPS)
     steps = {name for _, name in edges}
-    if step.after not in (0, documents.RUN_COMPLETE) and step.after not in steps:
-        if steps:
-            log.warning('%s', chain.unheard_of(str(step.after), steps))
-        else:
-            log.info('%s: waiting for the first document of %s', step.name, step.after)
+    if step.after not in (0, documents.RUN_COMPLETE):
+        tell_of_unheard(step.name, str(step.after), steps)
     _check_own_places(step, edges, instead_of)
     others = {name for before, name in edges if before == step.after and type(before) is type(step.after)}
     if step.name in others:
@@ -42,6 +39,14 @@ def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> N
             f'{step.name} would take {which}, and so does {", ".join(left)}: each document would get one of them.\n'
             f'Give {step.name} another `after`; or, if it replaces {left[0]}, start it with --instead-of {left[0]}.'
         )
+
+
+def tell_of_unheard(listener: str, step: str, steps: Collection[str]) -> None:
+    """Say of a step that it is none of those that were ever done: a slip, or the first one of its database."""
+    if steps and step not in steps:
+        log.warning('%s', chain.unheard_of(step, steps))
+    elif not steps:
+        log.info('%s: waiting for the first document of %s', listener, step)
 
 
 def _check_own_places(step: Step, edges: chain.Edges, instead_of: Collection[str]) -> None:
