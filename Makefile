@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Threads of the linear algebra in each of them would only wait for each other.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --max-worker-restart 0
 
-.PHONY: demo run check unit test test-long style bench bench-peers chaos clean
+.PHONY: demo run check unit test quick test-long style bench bench-peers chaos clean
 
 demo: $(VENV)/ready
 	@$(BIN)/python demo.py
@@ -33,7 +33,10 @@ check: $(VENV)/ready-dev
 unit: $(VENV)/ready-dev
 	@$(PYTEST) -n logical --dist loadfile -m 'not slow' --hypothesis-profile check tests/unit
 
-test: style
+test: $(VENV)/ready-dev
+	@$(MAKE) --no-print-directory --jobs 2 style quick
+
+quick: $(VENV)/ready-dev
 	@$(PYTEST) -m 'not long'
 
 test-long: $(VENV)/ready-long
