@@ -52,10 +52,12 @@ def counts(database: Database, view: str, level: int = 1, **query: Any) -> Count
     """How many rows there are by the first `level` parts of their keys; by the first alone where that is 1.
 
     CouchDB's order has keys that only look the same in one place (ICU collation), and their groups may alternate.
+    A list or an object, which no name is, counts as its JSON in a tuple.
     """
     counted: Counter[Any] = Counter()
     for row in rows(database, view, group_level=level, **query):
-        counted[row['key'][0] if level == 1 else tuple(row['key'])] += row['value']
+        parts = tuple((json.dumps(part),) if isinstance(part, (list, dict)) else part for part in row['key'])
+        counted[parts[0] if level == 1 else parts] += row['value']
     return counted
 
 

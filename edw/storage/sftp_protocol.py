@@ -311,6 +311,8 @@ class Client:
             self._channel.sendall(packet + data)
         except TimeoutError:
             raise ConnectionLost('nothing can be sent: the server does not read') from None
+        except EOFError:  # paramiko's word, where its own thread has not seen the end of the connection yet
+            raise ConnectionLost('the connection was closed') from None
         except OSError as error:
             raise ConnectionLost(error.strerror or str(error)) from None
 

@@ -130,3 +130,11 @@ def test_a_row_that_is_older_than_its_document_is_no_step_at_work(database: Data
 
     database.put({'_id': 'x', 'status': 'good', 'process': [{'name': 'first'}]})
     place.check(Older(database.settings), Step('second', 'first', 'second failed'))
+
+
+@pytest.mark.parametrize('odd', [['first'], {'a': 1}, None, 1])
+def test_a_claim_of_somebody_else_that_names_no_step_holds_nobody_up(database: Database, odd: Any) -> None:
+    database.put({'_id': 'odd', 'status': 'good', 'process': [], 'claim': {'process': odd, 'worker': odd}})
+    seed(database, 1)
+    start(database, 'first', 0)
+    assert names(database.get('doc0000')) == ['first']
