@@ -430,16 +430,12 @@ class Listener:
         self._teller.tell_of_wait(self._policy.wait.reason, self._policy.wait.try_due)
         self._metrics.waits(self._teller.waits_since)
 
-    def _farm(self) -> FarmStatus | None:
-        farm = self._engine.farm
-        return None if farm is None else FarmStatus(self._claimant.name, self._step.name, **asdict(farm))
-
     def _farm_due(self) -> float:
-        return self._teller.farm_due(self._farm())
+        return self._teller.farm_due(self._engine.farm)
 
     def _tell_of_farm(self) -> None:
-        if (farm := self._farm()) is not None:
-            self._teller.tell_of_farm(farm)
+        if (farm := self._engine.farm) is not None:
+            self._teller.tell_of_farm(farm, FarmStatus(self._claimant.name, self._step.name, **asdict(farm)))
 
     def _notice_a_pause(self) -> None:
         """See whether this process has not run for a lease's time, as when it was stopped or its machine slept."""

@@ -231,9 +231,11 @@ class Database:
     def find(self, selector: dict[str, Any], *, fields: list[str], limit: int) -> list[Document]:
         """Those fields of the first documents, by their ids, that a Mango selector lets through.
 
-        The selector has a condition on `_id`. The server may have to look at all documents: it is waited for.
+        The server may have to look at all documents: it is waited for.
         """
-        body = {'selector': selector, 'fields': fields, 'limit': limit, 'sort': [{'_id': 'asc'}]}
+        # CouchDB sorts by `_id` only what is selected by it, too. It looks between the ends that the selector has.
+        body = {'selector': {'_id': {'$gt': None}, **selector}, 'fields': fields, 'limit': limit}
+        body['sort'] = [{'_id': 'asc'}]
         found = self._request_with('docs', 'POST', '_find', None, body, read_timeout=FIND_TIMEOUT)['docs']
         return [doc for doc in found if isinstance(doc, dict) and '_id' in doc]
 

@@ -71,11 +71,6 @@ class Attributes(NamedTuple):
     modified: int | None  # seconds since the epoch; None where it does not say
 
     @property
-    def is_folder(self) -> bool:
-        """Whether it is known to be one."""
-        return stat.S_ISDIR(self.mode)
-
-    @property
     def may_be_file(self) -> bool:
         """Whether it is not known to be anything else."""
         return not self.mode or stat.S_ISREG(self.mode)

@@ -32,7 +32,7 @@ class Teller:
         self._after = after
         self._wait: Wait | None = None
         self._told_of_wait: tuple[str | None, float] = (None, -math.inf)  # reason, and when a document tries again
-        self._farm: FarmStatus | None = None
+        self._farm: object = None  # its state as it was told last
         self._told_of_farm = -math.inf
 
     @property
@@ -59,17 +59,17 @@ class Teller:
             self._wait = None
             self._retry(waits.withdraw, self._database, self._listener)
 
-    def farm_due(self, farm: FarmStatus | None) -> float:
-        """When to tell of a farm as it is now: after a heartbeat where that is news."""
-        if farm is None:
+    def farm_due(self, state: object) -> float:
+        """When to tell of a farm in a state, None: there is none; after a heartbeat where that is another one."""
+        if state is None:
             return math.inf
-        interval = FARM_INTERVAL if farm == self._farm else self._database.settings.heartbeat
+        interval = FARM_INTERVAL if state == self._farm else self._database.settings.heartbeat
         return self._told_of_farm + interval
 
-    def tell_of_farm(self, farm: FarmStatus) -> None:
-        """Say how it is there. Raises EdwError."""
-        self._farm, self._told_of_farm = farm, time.monotonic()
-        self._retry(farms.tell, self._database, farm, FARM_INTERVAL)
+    def tell_of_farm(self, state: object, told: FarmStatus) -> None:
+        """Say how it is there in a state, in words for people. Raises EdwError."""
+        self._farm, self._told_of_farm = state, time.monotonic()
+        self._retry(farms.tell, self._database, told, FARM_INTERVAL)
 
     def withdraw(self) -> None:
         """Have nothing more to say. Without an answer, what was said is taken for gone a minute after its time."""

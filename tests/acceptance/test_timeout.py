@@ -17,7 +17,7 @@ from edw.database.client import Database
 from edw.errors import SettingsError
 from tests.integration import sshd
 from tests.programs import program
-from tests.scripts import ROOT, Scripts, wait_until
+from tests.scripts import ROOT, Process, Scripts, wait_until
 
 DEADLY = ('hang', 'segfault', 'kill', 'leave a child', 'exit', 'raise')
 STEP = ROOT / 'tests' / 'acceptance' / 'dangerous_step.py'
@@ -26,6 +26,11 @@ STEP = ROOT / 'tests' / 'acceptance' / 'dangerous_step.py'
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
+
+
+def callback_processes(process: Process) -> list[str]:
+    """Ids of the processes that the callbacks of a listener run in."""
+    return [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
 
 
 def test_hanging_and_dying_callbacks_cost_their_attempts_only(scripts: Scripts, database: Database) -> None:
@@ -70,7 +75,7 @@ def test_processes_end_with_a_killed_listener(scripts: Scripts, database: Databa
     process = scripts.start(STEP, '--timeout', '600')
     process.wait_for('hanging')
     wait_until(lambda: 'multiprocessing.spawn' in children(process.pid))
-    pids = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
+    pids = callback_processes(process)
     process.kill()
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
@@ -89,21 +94,26 @@ def frozen() -> Iterator[Path]:
     group.rmdir()
 
 
+def check_left_behind(database: Database, process: Process, pid: str, limit: int) -> None:
+    """The attempt at x is recorded after its time limit, another process does y, and the listener ends."""
+    process.wait_for(f'process {pid} cannot be killed')
+    wait_until(lambda: 'failures' in database.get('x'))
+    assert database.get('x')['failures'][0]['error'] == f'TimeoutError: no result after {limit} s'
+    database.put({'_id': 'y', 'do': 'work', 'status': 'good', 'process': []})
+    wait_until(lambda: database.get('y')['process'])
+    process.send(signal.SIGTERM)
+    wait_until(lambda: not process.is_running())  # though its child is there, and holds its output open
+    assert is_running(pid)
+
+
 def test_a_callback_that_cannot_be_killed_is_left_behind(scripts: Scripts, database: Database, frozen: Path) -> None:
     database.put({'_id': 'x', 'do': 'hang', 'status': 'good', 'process': []})
     process = scripts.start(STEP, '--timeout', '3', '--workers', '1')
     process.wait_for('hanging')
-    (pid,) = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
+    (pid,) = callback_processes(process)
     (frozen / 'cgroup.procs').write_text(pid)
     (frozen / 'freezer.state').write_text('FROZEN')
-    process.wait_for(f'process {pid} cannot be killed')
-    wait_until(lambda: 'failures' in database.get('x'))
-    assert database.get('x')['failures'][0]['error'] == 'TimeoutError: no result after 3 s'
-    database.put({'_id': 'y', 'do': 'work', 'status': 'good', 'process': []})
-    wait_until(lambda: database.get('y')['process'])  # by another process
-    process.send(signal.SIGTERM)
-    wait_until(lambda: not process.is_running())  # though its child is there, and holds its output open
-    assert is_running(pid)
+    check_left_behind(database, process, pid, 3)
     (frozen / 'freezer.state').write_text('THAWED')
     assert process.end() == 0
 
@@ -141,16 +151,10 @@ def test_a_callback_that_reads_from_a_mount_that_hangs_is_left_behind(
         database.put({'_id': 'x', 'do': 'read', 'file': f'{folder}/x.root', 'status': 'good', 'process': []})
         process = scripts.start(STEP, '--timeout', '2', '--workers', '1')
         process.wait_for('hanging')
-        (pid,) = [line.split()[0] for line in children(process.pid).splitlines() if 'spawn' in line]
+        (pid,) = callback_processes(process)
         wait_until(lambda: psutil.Process(int(pid)).status() == psutil.STATUS_DISK_SLEEP)
-        process.wait_for(f'process {pid} cannot be killed')
-        wait_until(lambda: 'failures' in database.get('x'))
-        assert database.get('x')['failures'][0]['error'] == 'TimeoutError: no result after 2 s'
-        database.put({'_id': 'y', 'do': 'work', 'status': 'good', 'process': []})
-        wait_until(lambda: database.get('y')['process'])  # by another process
-        process.send(signal.SIGTERM)
-        wait_until(lambda: not process.is_running())
-        assert is_running(pid) and 'claim' not in database.get('x')
+        check_left_behind(database, process, pid, 2)
+        assert 'claim' not in database.get('x')
     finally:
         for session in sessions:
             session.resume()
