@@ -193,6 +193,7 @@ class InFlight:
         updated = [doc for doc in written if isinstance(doc, dict)]
         if updated:
             self._accepted_at = now
+            self._policy.results_written(self.load)
         _say('updated', updated)
         refused: list[Document] = []
         for item, doc in zip(settled, written, strict=True):

@@ -22,6 +22,7 @@ WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written wi
 # The same while much is to be done yet: a request costs the server 8 ms of CPU time, whether it writes one result or
 # twenty, and on a machine of a few cores those are missing to the callbacks.
 LONGEST_WRITE_DELAY = 1.0  # seconds
+LONGER = 2.0  # times as long as before, at most: the first results are what the next step waits for, with idle workers
 WRITE_PART = 0.5  # of the time that the workers have work for
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
 SOON = 0.02  # seconds of work whose end polling the feed waits for
@@ -81,6 +82,7 @@ class Policy:
         self._backs_off = False
         self._seconds_each = WORK_AHEAD  # that a callback takes, by the last ones
         self._knows_pace = False
+        self._longest_delay = WRITE_DELAY  # that a result may wait for others, by how long the work goes on already
         self._claimed_at = NOW
         self._claim_due = NOW
         self.wait = StepWait(clock, may_wait=may_back_off)
@@ -109,6 +111,11 @@ class Policy:
         self._backs_off = was_outrun and self._is_fast and self._may_back_off
         if was_outrun:
             self._pause()
+
+    def results_written(self, load: Load) -> None:
+        """Results were written, and this is what is left."""
+        longer = min(LONGER * self._longest_delay, LONGEST_WRITE_DELAY)
+        self._longest_delay = longer if load.running else WRITE_DELAY
 
     def page_came(self) -> None:
         """The feed brought changes."""
@@ -161,7 +168,7 @@ class Policy:
         if not load.running or load.unwritten >= self._batch:
             return NOW
         pause = self._seconds_each / max(self._workers, 1)  # between two results
-        delay = min(WRITE_PART * load.running * pause, LONGEST_WRITE_DELAY) if pause < WRITE_DELAY else WRITE_DELAY
+        delay = min(WRITE_PART * load.running * pause, self._longest_delay) if pause < WRITE_DELAY else WRITE_DELAY
         return since + max(delay, WRITE_DELAY)
 
     def look(self, load: Load, copies: int) -> Look:

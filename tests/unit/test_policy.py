@@ -135,7 +135,21 @@ def test_results_wait_for_others_but_not_long(load: Load, due: float) -> None:
 )
 def test_results_wait_longer_while_much_is_to_be_done(seconds: float, running: int, delay: float) -> None:
     made = policy(workers=2, seconds=seconds)
+    for _ in range(4):
+        made.results_written(Load(running=200))
     assert made.write_due(Load(running=running, unwritten=1), since=990.0) == pytest.approx(990.0 + delay)
+
+
+def test_the_first_results_of_a_burst_do_not_wait_long_because_the_next_step_waits_for_them() -> None:
+    made = policy(workers=2, seconds=0.04)
+    much = Load(running=200, unwritten=1)
+    delays = []
+    for _ in range(6):
+        delays.append(made.write_due(much, since=990.0) - 990.0)
+        made.results_written(Load(running=200))
+    assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+    made.results_written(Load())  # all is done
+    assert made.write_due(much, since=990.0) == pytest.approx(990.0 + WRITE_DELAY)
 
 
 @pytest.mark.parametrize(
