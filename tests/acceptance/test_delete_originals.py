@@ -19,7 +19,7 @@ import requests
 
 from edw import files
 from edw.database.client import Database
-from edw.keeping import deleting, leftovers
+from edw.keeping import deleting, guarding, leftovers
 from edw.keeping.looking import Looker
 from edw.storage import space
 from edw.storage.places import part_name
@@ -246,10 +246,10 @@ def test_no_link_leads_out_of_the_folder(scripts: Scripts, archive: Archive, tmp
     archive.add('a')
     shutil.move(archive.original('a'), outside / 'a.root')
     archive.original('a').symlink_to(outside / 'a.root')
-    assert_kept(scripts, archive, deleting.LINK, code=0)
+    assert_kept(scripts, archive, guarding.LINK, code=0)
     (archive.raw / 'sub').symlink_to(outside)
     archive.edit('a', original_file=str(archive.raw / 'sub' / 'a.root'))
-    assert_kept(scripts, archive, deleting.LINK, code=0)
+    assert_kept(scripts, archive, guarding.LINK, code=0)
     archive.edit('a', original_file=f'{archive.raw}/../outside/a.root')
     assert run(scripts).returncode == 0
     archive.edit('a', original_file=str(outside / 'a.root'))
@@ -303,7 +303,7 @@ def test_a_document_that_changes_meanwhile_keeps_its_original(
         return real(self, *arguments)
 
     monkeypatch.setattr(owner, at, edited)
-    assert_kept(scripts, archive, deleting.CHANGED)
+    assert_kept(scripts, archive, guarding.CHANGED)
 
 
 @pytest.mark.parametrize('which', ['original', 'copy'])
