@@ -100,6 +100,17 @@ def number_of(what: str, most: float) -> Callable[[str], float]:
     return checked
 
 
+def text_without(problem_of: Callable[[str], str | None]) -> Callable[[str], str]:
+    """Type of an option that is a text, but for one with a problem."""
+
+    def checked(text: str) -> str:
+        if problem := problem_of(text):
+            raise argparse.ArgumentTypeError(problem)
+        return text
+
+    return checked
+
+
 def moment(text: str) -> float:
     """Type of an option that is a time here, as seconds since the epoch."""
     try:
