@@ -27,7 +27,7 @@ from edw.database.client import Database
 from edw.errors import EdwError, SettingsError, StepError
 from edw.keeping.guarding import GuardedFolder
 from edw.keeping.looking import Looker
-from edw.operating.display import first, number, safe, show_first, show_place, size
+from edw.operating.display import first, number, safe, show_groups, show_place, size
 from edw.transfer import is_url
 
 MAX_NAMED = 10  # documents that are named
@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(plan, arguments.with_files)
     if arguments.dry_run or not plan.candidates:
         return 1 if plan.refused else 0
-    if not (arguments.yes or cli.is_confirmed(f'Delete {_counted(plan)}')):
-        print('nothing was deleted')
+    if not cli.is_confirmed(arguments, f'Delete {_counted(plan)}', 'deleted'):
         return 1
     return 0 if delete(database, plan, arguments.with_files) and not plan.refused else 1
 
@@ -56,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def show(plan: Plan, with_files: bool) -> None:
     """Print what would be deleted, and what would not."""
     if plan.candidates:
-        groups = Counter((one.run, one.status) for one in plan.candidates)
-        lines = [(run, status, str(count)) for (run, status), count in sorted(groups.items())]
-        show_first([('run', 'status', 'documents'), *lines], 'more line')
+        show_groups(Counter((one.run, one.status) for one in plan.candidates))
         print(f'{_counted(plan)} would be deleted: {first([one.doc_id for one in plan.candidates], MAX_NAMED)}')
         print('originals stay' + ('' if with_files else ', and so do all other files'))
     else:

@@ -64,19 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _once(database: Database, folder: str, arguments: argparse.Namespace) -> int:
     design.check_step(database, arguments.after)
-    terms = _terms(database.settings, arguments)
-    plan = deleting.plan(_documents(database, 'looking'), folder, terms)
-    _show(plan, terms.keep_free)
+    plan = deleting.plan(_documents(database, 'looking'), folder, _terms(database.settings, arguments))
+    _show(plan)
     if arguments.dry_run or not (plan.chosen or plan.parts):
         return 0
-    until = '' if terms.keep_free is None else f', or others where copies are bad, until {_free(terms.keep_free)}'
+    until = '' if plan.lacking is None else f', or others where copies are bad, until {_free(plan)} are free'
     parts = f', and {number(len(plan.parts), PARTS)}' if plan.parts else ''
-    if not (arguments.yes or cli.is_confirmed(f'Delete {number(len(plan.chosen), ORIGINAL)}{until}{parts}')):
-        print('nothing was deleted')
+    if not cli.is_confirmed(arguments, f'Delete {number(len(plan.chosen), ORIGINAL)}{until}{parts}', 'deleted'):
         return 1
     done = deleting.Done()
     try:
-        _delete(database, folder, terms, plan, done, threading.Event())
+        _delete(database, folder, plan, done, threading.Event())
     except EdwError as error:
         raise EdwError(f'{error}\nRun the same again for the others.') from None
     return 1 if done.kept else 0
@@ -88,7 +86,7 @@ def _once_superseded(database: Database, folder: str, arguments: argparse.Namesp
     if plan.candidates:
         plan.leave_named(_documents(database, 'who names them'))
     count = sum(len(one.files) for one in plan.candidates)
-    if plan.candidates:
+    if count:
         _show_runs(('run', 'files', 'size', 'superseded'), plan.candidates, lambda one: len(one.files))
         total = size(sum(one.size for one in plan.candidates))
         print(f'{number(count, SUPERSEDED)} would be deleted, {total}, if the newer ones are whole')
@@ -97,8 +95,7 @@ def _once_superseded(database: Database, folder: str, arguments: argparse.Namesp
     _show_kept(plan.kept)
     if arguments.dry_run or not count:
         return 0
-    if not (arguments.yes or cli.is_confirmed(f'Delete {number(count, SUPERSEDED)}')):
-        print('nothing was deleted')
+    if not cli.is_confirmed(arguments, f'Delete {number(count, SUPERSEDED)}', 'deleted'):
         return 1
     done = superseded.Done()
     try:
@@ -121,12 +118,11 @@ def _watch(settings: Settings, folder: str, arguments: argparse.Namespace) -> in
     while not ended.is_set():
         try:
             design.check_step(database, arguments.after)
-            terms = _terms(settings, arguments)
-            plan = deleting.plan(_documents(database, 'looking'), folder, terms, aside)
+            plan = deleting.plan(_documents(database, 'looking'), folder, _terms(settings, arguments), aside)
             if plan.chosen or plan.parts:
                 done = deleting.Done()
                 try:
-                    _delete(database, folder, terms, plan, done, ended)
+                    _delete(database, folder, plan, done, ended)
                 finally:
                     aside |= done.for_good
             said = ''
@@ -154,20 +150,20 @@ def _documents(database: Database, what: str) -> Iterator[Document]:
                 yield doc
 
 
-def _show(plan: Plan, keep_free: float | None) -> None:
+def _show(plan: Plan) -> None:
     """Print what would be deleted, by run, and what is kept."""
-    chosen = plan.chosen
+    chosen, free = plan.chosen, _free(plan)
     freed = sum(one.size for one in chosen)
     if chosen:
         _show_runs(('run', 'originals', 'size', 'oldest'), chosen, lambda one: 1)
         of_all = f', of {len(plan.candidates)} that may be' if len(chosen) < len(plan.candidates) else ''
         print(f'{number(len(chosen), ORIGINAL)} would be deleted{of_all}, {size(freed)}, if their copies are whole')
-    elif keep_free is not None and plan.lacking is not None and plan.lacking <= 0:
-        print(f'more than {_free(keep_free)}: there is nothing to delete')
+    elif plan.lacking is not None and plan.lacking <= 0:
+        print(f'more than {free} are free: there is nothing to delete')
     else:
         print('there is nothing to delete')
-    if keep_free is not None and plan.lacking is not None and freed < plan.lacking:
-        print(f'that is not enough: for {100 * keep_free:g} % to be free, {size(plan.lacking)} are lacking')
+    if plan.lacking is not None and freed < plan.lacking:
+        print(f'that is not enough: for {free} to be free, {size(plan.lacking)} are lacking')
     if plan.parts:
         total = size(sum(one.size for one in plan.parts))
         print(f'{number(len(plan.parts), PARTS)} would be removed, {total}: their documents have the copy')
@@ -195,17 +191,15 @@ def _show_kept(kept: Counter[str]) -> None:
         print(f'kept: {count}, {safe(reason)}')
 
 
-def _free(share: float) -> str:
-    return f'{100 * share:g} % are free'
+def _free(plan: Plan) -> str:
+    return f'{100 * (plan.terms.keep_free or 0.0):g} %'
 
 
-def _delete(
-    database: Database, folder: str, terms: Terms, plan: Plan, done: deleting.Done, ended: threading.Event
-) -> None:
+def _delete(database: Database, folder: str, plan: Plan, done: deleting.Done, ended: threading.Event) -> None:
     """Delete what was shown, and say what was deleted, whatever comes between."""
     try:
         with tqdm(total=len(plan.chosen), desc='deleting', unit=' originals', disable=None) as bar:
-            deleting.delete(database, folder, terms, plan, done, bar.update, ended.is_set)
+            deleting.delete(database, folder, plan, done, bar.update, ended.is_set)
     finally:
         _tell_kept(done.kept)
         print(f'deleted {number(done.files, ORIGINAL)}, {size(done.bytes)}')

@@ -33,7 +33,7 @@ from edw.database.client import Database
 from edw.errors import SettingsError
 from edw.model.provenance import Made
 from edw.operating import reprocessing
-from edw.operating.display import first, number, safe, show_first, show_place
+from edw.operating.display import first, number, safe, show_groups, show_place
 from edw.operating.reprocessing import Change, Outcome, Plan, Selection
 
 MAX_NAMED = 5  # documents named in one line
@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not plan.revisions:
         return 0 if plan.left.is_complete and not plan.missing else 1
-    if not (arguments.yes or cli.is_confirmed(f'Requeue {number(len(plan.revisions), "document")}')):
-        print('nothing was changed')
+    if not cli.is_confirmed(arguments, f'Requeue {number(len(plan.revisions), "document")}', 'changed'):
         return 1
     with progress_bar(total=len(plan.revisions), desc='requeuing') as bar:
         done = reprocessing.write(database, plan, change, arguments.force, bar.update)
@@ -75,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(plan: Plan) -> None:
     """Print what would be changed, and what would not."""
     if plan.revisions:
-        lines = [(run, status, str(count)) for (run, status), count in sorted(plan.groups.items())]
-        show_first([('run', 'status', 'documents'), *lines], 'more line')
+        show_groups(plan.groups)
         if plan.made:
             print('made by', '; '.join(f'{safe(words)}: {count}' for words, count in plan.made.most_common(MAX_MADE)))
         print(f'{number(len(plan.revisions), "document")} would be requeued:')

@@ -151,10 +151,15 @@ def check_asking(arguments: argparse.Namespace, to: str) -> None:
         raise SettingsError(f'There is no terminal to ask at. Give --yes to {to}, or --dry-run to look only.')
 
 
-def is_confirmed(question: str) -> bool:
-    """Whether somebody at the terminal says yes."""
+def is_confirmed(arguments: argparse.Namespace, question: str, done: str) -> bool:
+    """Whether `--yes` was given, or somebody at the terminal says so; else it is said that nothing was `done`."""
+    if arguments.yes:
+        return True
     print(f'{question}? [y/N] ', end='', flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+    if sys.stdin.readline().strip().lower() in ('y', 'yes'):
+        return True
+    print(f'nothing was {done}')
+    return False
 
 
 def on_stop(stop: Callable[[], object]) -> None:

@@ -59,6 +59,7 @@ class Candidate:
 class Plan:
     """The originals that may be deleted, oldest first, of which `lacking` bytes are needed (None: all of them)."""
 
+    terms: Terms
     candidates: list[Candidate] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)  # by the reason
     lacking: float | None = None
@@ -120,7 +121,7 @@ def plan(docs: Iterable[Document], folder: str, terms: Terms, aside: Collection[
 
     Those of `aside`, ids and revisions of documents, are left out. Raises TryLater where the folder is away.
     """
-    found = Plan()
+    found = Plan(terms)
     with closing(GuardedFolder(folder)) as originals:
         if terms.keep_free is not None:
             found.lacking = _lacking(originals, terms.keep_free)
@@ -147,7 +148,6 @@ def plan(docs: Iterable[Document], folder: str, terms: Terms, aside: Collection[
 def delete(
     database: Database,
     folder: str,
-    terms: Terms,
     plan: Plan,
     done: Done,
     on_deleted: Callable[[], object],
@@ -164,10 +164,10 @@ def delete(
                 done.parts += 1
             except StepError as error:
                 done.kept[str(error)].append(part.doc_id)
-        deleter = Deleter(database, originals, terms, looker)
+        deleter = Deleter(database, originals, plan.terms, looker)
         for candidate in plan.candidates:
             is_enough = plan.lacking is not None and (
-                done.bytes >= plan.lacking or _lacking(originals, terms.keep_free or 0.0) <= 0
+                done.bytes >= plan.lacking or _lacking(originals, plan.terms.keep_free or 0.0) <= 0
             )
             if is_ended() or is_enough:
                 break

@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from edw.redact import redact
@@ -112,6 +113,12 @@ def show_first(lines: Sequence[Sequence[str]], noun: str) -> None:
     print(*columns(lines[: LONGEST_TABLE + 1]), sep='\n')
     if (more := len(lines) - 1 - LONGEST_TABLE) > 0:
         print(f'and {number(more, noun)}')
+
+
+def show_groups(groups: Counter[tuple[str, str]]) -> None:
+    """Print how many documents there are, by run and status."""
+    lines = [(run, status, str(count)) for (run, status), count in sorted(groups.items())]
+    show_first([('run', 'status', 'documents'), *lines], 'more line')
 
 
 def entries(

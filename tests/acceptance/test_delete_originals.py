@@ -350,6 +350,25 @@ def test_an_answer_that_was_lost_is_recognised(
     assert not archive.original('a').exists() and archive.is_marked('a')
 
 
+def test_an_answer_that_was_lost_until_the_document_was_changed_keeps_its_original(
+    scripts: Scripts, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add('a')
+    real = Database.bulk_docs
+
+    def lost(self: Database, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        real(self, docs)
+        archive.edit('a', **EDITS['a listener claims'])
+        return real(self, docs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, 'bulk_docs', lost)
+        done = run(scripts)
+    assert done.returncode == 1 and guarding.CHANGED in done.stderr and archive.original('a').exists()
+    archive.edit('a', claim=None)
+    assert run(scripts).returncode == 0 and not archive.original('a').exists()
+
+
 def test_a_document_in_conflict_keeps_its_original(scripts: Scripts, archive: Archive) -> None:
     archive.add('a')
     doc = archive.database.get('a')
