@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -33,7 +33,8 @@ from edw.database.client import Database
 from edw.database.retry import Outage, Retry
 from edw.errors import EdwError, NoSuchStep, SettingsError, TryLater, Unavailable
 from edw.keeping import deleting, superseded
-from edw.keeping.deleting import Plan, Terms
+from edw.keeping.deleting import OriginalsDone, Plan, Terms
+from edw.keeping.guarding import Done
 from edw.keeping.pages import pages
 from edw.model.documents import Document
 from edw.operating.display import DAY, age_of, first, number, safe, show_first, show_place, size
@@ -72,7 +73,7 @@ def _once(database: Database, folder: str, arguments: argparse.Namespace) -> int
     parts = f', and {number(len(plan.parts), PARTS)}' if plan.parts else ''
     if not cli.is_confirmed(arguments, f'Delete {number(len(plan.chosen), ORIGINAL)}{until}{parts}', 'deleted'):
         return 1
-    done = deleting.Done()
+    done = OriginalsDone()
     try:
         _delete(database, folder, plan, done, threading.Event())
     except EdwError as error:
@@ -97,13 +98,12 @@ def _once_superseded(database: Database, folder: str, arguments: argparse.Namesp
         return 0
     if not cli.is_confirmed(arguments, f'Delete {number(count, SUPERSEDED)}', 'deleted'):
         return 1
-    done = superseded.Done()
+    done = Done()
     try:
         candidates = tqdm(plan.candidates, desc='deleting', unit=' documents', disable=None)
         superseded.delete(database, folder, before, candidates, done)
     finally:
-        _tell_kept(done.kept)
-        print(f'deleted {number(done.files, SUPERSEDED)}, {size(done.bytes)}')
+        _tell(done, SUPERSEDED)
     return 1 if done.kept else 0
 
 
@@ -120,7 +120,7 @@ def _watch(settings: Settings, folder: str, arguments: argparse.Namespace) -> in
             design.check_step(database, arguments.after)
             plan = deleting.plan(_documents(database, 'looking'), folder, _terms(settings, arguments), aside)
             if plan.chosen or plan.parts:
-                done = deleting.Done()
+                done = OriginalsDone()
                 try:
                     _delete(database, folder, plan, done, ended)
                 finally:
@@ -195,21 +195,21 @@ def _free(plan: Plan) -> str:
     return f'{100 * (plan.terms.keep_free or 0.0):g} %'
 
 
-def _delete(database: Database, folder: str, plan: Plan, done: deleting.Done, ended: threading.Event) -> None:
+def _delete(database: Database, folder: str, plan: Plan, done: OriginalsDone, ended: threading.Event) -> None:
     """Delete what was shown, and say what was deleted, whatever comes between."""
     try:
         with tqdm(total=len(plan.chosen), desc='deleting', unit=' originals', disable=None) as bar:
             deleting.delete(database, folder, plan, done, bar.update, ended.is_set)
     finally:
-        _tell_kept(done.kept)
-        print(f'deleted {number(done.files, ORIGINAL)}, {size(done.bytes)}')
+        _tell(done, ORIGINAL)
         if done.parts:
             print(f'removed {number(done.parts, PARTS)}')
 
 
-def _tell_kept(kept: Mapping[str, Sequence[str]]) -> None:
-    for reason, them in kept.items():
+def _tell(done: Done, noun: str) -> None:
+    for reason, them in done.kept.items():
         print(f'error: {first(them, MAX_NAMED)}: kept: {safe(reason)}', file=sys.stderr)
+    print(f'deleted {number(done.files, noun)}, {size(done.bytes)}')
 
 
 def _share(text: str) -> float:

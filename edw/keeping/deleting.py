@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping import guarding, leftovers
 from edw.keeping.copies import Named, copies_of, is_deleted, md5_of_field
-from edw.keeping.guarding import NO_FILE, GuardedFolder, OpenFile, OtherPlaces
+from edw.keeping.guarding import NO_FILE, Done, GuardedFolder, OpenFile, OtherPlaces
 from edw.keeping.leftovers import LeftOvers, Part
 from edw.keeping.looking import Looker, State, md5_from_disk, reading
 from edw.model import documents
@@ -72,14 +72,11 @@ class Plan:
 
 
 @dataclass
-class Done:
-    """What was deleted, and ids of documents whose files were not, by the reason."""
+class OriginalsDone(Done):
+    """The same of originals, and how many parts were removed."""
 
-    files: int = 0
-    bytes: int = 0
     parts: int = 0
-    kept: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    for_good: set[tuple[str, str]] = field(default_factory=set)  # of these: ids and revisions that no waiting mends
+    for_good: set[tuple[str, str]] = field(default_factory=set)  # ids and revisions of those that no waiting mends
 
 
 def why_kept(doc: Document, terms: Terms) -> str | None:
@@ -149,7 +146,7 @@ def delete(
     database: Database,
     folder: str,
     plan: Plan,
-    done: Done,
+    done: OriginalsDone,
     on_deleted: Callable[[], object],
     is_ended: Callable[[], bool] = lambda: False,
 ) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,15 @@ IN_CONFLICT = 'the document is in conflict; show_status.py --conflicts'
 CLAIMED = 'a listener is at it'
 NO_FILE = 'there is no such file'
 LINK = 'it is a symbolic link, or stands behind one'
+
+
+@dataclass
+class Done:
+    """What was deleted, and ids of documents whose files were not, by the reason."""
+
+    files: int = 0
+    bytes: int = 0
+    kept: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from edw.database.client import Database
 from edw.errors import StepError
 from edw.keeping import guarding
 from edw.keeping.copies import ORIGINAL, Named, current, files_of, location_name, md5_of_field
-from edw.keeping.guarding import CHANGED, NO_FILE, GuardedFolder, OpenFile
+from edw.keeping.guarding import CHANGED, NO_FILE, Done, GuardedFolder, OpenFile
 from edw.keeping.looking import Looker, md5_from_disk, reading
 from edw.model import documents
 from edw.model.documents import Document
@@ -86,15 +86,6 @@ class Plan:
             for candidate in self.candidates
         )
         self.candidates = [candidate for candidate in left if candidate.files]
-
-
-@dataclass
-class Done:
-    """What was deleted, and ids of documents whose files were not, by the reason."""
-
-    files: int = 0
-    bytes: int = 0
-    kept: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def old_files(doc: Document, before: float, kept: Counter[str]) -> tuple[list[Old], float]:
