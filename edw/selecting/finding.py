@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
 from typing import Any
@@ -34,11 +34,11 @@ IN_ORDER = str.maketrans('_-.', '\1\2\3')
 def find(database: Database, wanted: Wanted) -> Iterator[Document]:
     """The wanted documents, with the fields that `wanted` names at least."""
     if not wanted.runs:
-        yield from _scan(database, wanted, None, None)
+        yield from _ask_all(database, wanted, _stretches_of_all(database))
         return
     ids = sorted({doc_id for runs in wanted.runs for doc_id in _ids_of(database, runs)})
     if len(ids) > FEW:
-        yield from _scan(database, wanted, ids[0], ids[-1])
+        yield from _ask_all(database, wanted, ((part[0], part[-1]) for part in batches(ids, STRETCH)))
         return
     for batch in batches(ids, PAGE):
         present = database.existing(batch)
@@ -51,12 +51,12 @@ def _ids_of(database: Database, runs: Runs) -> list[str]:
     return [row['id'] for row in rows if runs.has(row['key'][0])]
 
 
-def _scan(database: Database, wanted: Wanted, first: str | None, last: str | None) -> Iterator[Document]:
-    """Ask all documents from one id to another, both included; None: from the first, to the last."""
+def _ask_all(database: Database, wanted: Wanted, stretches: Iterable[Stretch]) -> Iterator[Document]:
+    """The wanted documents of the stretches, in order."""
     clients = cycle([database.for_another_thread() for _ in range(AT_ONCE)])
     asked: deque[Future[list[Document]]] = deque()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for client, stretch in zip(clients, _stretches(database, first, last), strict=False):
+        for client, stretch in zip(clients, stretches, strict=False):
             if len(asked) == AT_ONCE:  # so the client's last one was answered
                 yield from asked.popleft().result()
             asked.append(pool.submit(_ask, client, wanted, stretch))
@@ -64,12 +64,13 @@ def _scan(database: Database, wanted: Wanted, first: str | None, last: str | Non
             yield from answer.result()
 
 
-def _stretches(database: Database, first: str | None, last: str | None) -> Iterator[Stretch]:
-    """Stretches that together are all ids from one to another, in order."""
+def _stretches_of_all(database: Database) -> Iterator[Stretch]:
+    """Stretches that together are all ids there are, in order."""
+    first = None
     while True:
-        ends = database.all_docs(skip=STRETCH - 1, limit=2, **_keys((first, last)))
+        ends = database.all_docs(skip=STRETCH - 1, limit=2, **_keys((first, None)))
         if len(ends) < 2:
-            yield first, last
+            yield first, None
             return
         yield first, ends[0]['id']
         first = ends[1]['id']
