@@ -17,7 +17,6 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from itertools import chain
 
 from edw import cli, config
@@ -124,7 +123,7 @@ def _csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(Row.__dataclass_fields__)
     for row in rows:
-        values = asdict(row) | {'tags': ' '.join(row.tags)}
+        values = vars(row) | {'tags': ' '.join(row.tags)}
         writer.writerow([json.dumps(value) if isinstance(value, (dict, list)) else value for value in values.values()])
 
 
@@ -132,7 +131,7 @@ def _json(rows: Iterable[Row]) -> None:
     """A list, one file a line, which is never in memory as a whole."""
     start = '[\n'
     for row in rows:
-        sys.stdout.write(start + json.dumps(asdict(row)))
+        sys.stdout.write(start + json.dumps(vars(row)))
         start = ',\n'
     print('[]' if start == '[\n' else '\n]')
 

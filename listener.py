@@ -45,7 +45,7 @@ from edw.listening import options, place
 from edw.listening.feed import Feed, FeedFailed, Page
 from edw.listening.in_flight import InFlight
 from edw.listening.intake import FIRST_REST, Intake
-from edw.listening.metrics import UNHEARD, Metrics, waiting
+from edw.listening.metrics import UNHEARD, Metrics
 from edw.listening.policy import NEVER, NOW, Policy
 from edw.listening.steps import Step
 from edw.logs import short_sequence
@@ -409,7 +409,7 @@ class Listener:
             log.warning('no step takes these documents: %s', '; '.join(unplaced))
         self._unplaced = unplaced
         if self._metrics.views:
-            self._metrics.swept(self._retry(waiting, self._database, self._step.after))
+            self._metrics.swept(self._retry(views.waiting_behind, self._database, self._step.after))
 
     def _peers_due(self) -> float:
         return self._claimant.peers_due
@@ -462,8 +462,8 @@ class Listener:
         needed = (
             self._settings.lastproc,
             *filter(None, [self._order.view]),
-            views.CHAIN,
             views.CLAIMS,
+            views.ENTRIES,
             views.UNPLACED,
             *self._metrics.views,
         )

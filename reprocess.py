@@ -299,10 +299,8 @@ def _check_commit(database: Database, made: Made) -> None:
 
 def _software(database: Database, made: Made) -> list[tuple[Any, Any]]:
     """By which versions and commits the entries of a step are."""
-    design.check(database, views=(views.SOFTWARE,))
-    ends = {'startkey': [made.step], 'endkey': [made.step, views.LAST]}
-    found = views.counts(database, views.SOFTWARE, level=3, **ends)
-    return [(version, commit) for _, version, commit in found]
+    design.check(database, views=(views.DONE, views.ENTRIES))
+    return [(version, commit) for _, _, version, commit in reprocessing.software_of(database, made.step)]
 
 
 def _check_run(database: Database, run: str) -> None:

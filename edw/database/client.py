@@ -84,6 +84,10 @@ class Database:
         self._session = _Session()
         self._session.auth = self._login = login_for(settings)
 
+    def for_another_thread(self) -> Database:
+        """The same database, with a session of its own."""
+        return Database(self.settings, self._retry)
+
     def place(self) -> str:
         """The database for people who have several: its URL and, of an embedded server, the folder of its data."""
         if not self._has_answered and is_loopback(self.settings.server):

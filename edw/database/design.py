@@ -15,7 +15,7 @@ from edw.model import chain, documents
 from edw.model.documents import Document
 
 FUNCTIONS = ('language', 'views', 'filters')  # what makes two design documents do the same
-STEPS = (views.CHAIN, views.CLAIMS, views.FAILED)  # views that tell which steps there are
+STEPS = (views.ENTRIES, views.CLAIMS, views.FAILED)  # views that tell which steps there are
 FILTER = 'with_process'
 
 

@@ -11,15 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.database.client import Database
-from edw.model import documents
 
-CHAIN, CLAIMS, CONFLICTS, DONE, FAILED = 'chain', 'claims', 'conflicts', 'done', 'failed'
-NEWEST, RUNS, STATUS, UNPLACED, WAITING = 'newest', 'runs', 'status', 'unplaced', 'waiting'
-CLOSED, PAST, PRIORITY, SOFTWARE = 'closed', 'past', 'priority', 'software'
+CLAIMS, CLOSED, CONFLICTS, DONE, ENTRIES, FAILED = 'claims', 'closed', 'conflicts', 'done', 'entries', 'failed'
+NEWEST, PAST, QUEUE, RUNS, STATUS, UNPLACED = 'newest', 'past', 'queue', 'runs', 'status', 'unplaced'
 
 # In a key, the first comes before all numbers and strings, but after null, and the second after everything.
 FIRST: Any = True
 LAST: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many documents wait, and since when the oldest does, in seconds since the epoch (None: none has a time)."""
+
+    documents: int = 0
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,9 @@ class Order:
 
 
 OLDEST = 'oldest'
-ORDERS = {OLDEST: Order(), 'newest': Order(descending=True), 'priority': Order(PRIORITY)}  # by id, the first two
+ORDERS = {OLDEST: Order(), 'newest': Order(descending=True), 'priority': Order(QUEUE)}  # by id, the first two
 
-ALIKE = 20  # rows in which the first of a key is looked for, among those of keys that only look the same
+TIMELESS = 1e12  # as the view `queue` has it, after all times
 
 
 def rows(database: Database, view: str, **query: Any) -> list[dict[str, Any]]:
@@ -69,19 +75,33 @@ def ids_of_run(database: Database, run: str) -> list[str]:
 
 def steps(database: Database) -> set[str]:
     """Names of the steps that documents have ever been at: they were done, are being done, or have failed."""
-    names = {name for _, name in counts(database, CHAIN, level=2)}
+    names = {name for _, name in counts(database, ENTRIES, level=2)}
     names |= {*counts(database, CLAIMS), *counts(database, FAILED)}
     return {name for name in names if isinstance(name, str)}
 
 
-def oldest_waiting(database: Database, place: str | int) -> float | None:
-    """Time (seconds since the epoch) since which the oldest document waits behind a step, 0: behind none.
+def edges(database: Database, limit: int | None = None) -> Counter[tuple[str | int, str]]:
+    """How often each step was done after each other, 0: after none. The entry that begins a run's document is no edge.
 
-    None where nothing waits, or nothing that holds a time.
+    `limit` is how many of these are read at most.
     """
-    # `true` sorts after null and before all numbers.
-    found = rows(database, WAITING, reduce=False, limit=ALIKE, startkey=[place, FIRST], endkey=[place, LAST])
-    return next((documents.number(row['key'][1]) for row in found if row['key'][0] == place), None)
+    return counts(database, ENTRIES, level=2, startkey=[FIRST], **({} if limit is None else {'limit': limit}))
+
+
+def waiting(database: Database, **query: Any) -> dict[Any, Waiting]:
+    """What waits behind each step, 0: behind none; `query` says which."""
+    found: dict[Any, Waiting] = {}
+    for row in rows(database, QUEUE, group_level=1, **query):
+        place, value = row['key'][0], row['value']
+        before = found.get(place, Waiting())  # groups of keys that only look the same may alternate
+        times = [time for time in (before.since, value['min']) if time is not None and time < TIMELESS]
+        found[place] = Waiting(before.documents + value['count'], min(times, default=None))
+    return found
+
+
+def waiting_behind(database: Database, place: str | int) -> Waiting:
+    """What waits behind one step, 0: behind none."""
+    return waiting(database, startkey=[place], endkey=[place, LAST]).get(place, Waiting())
 
 
 def text(value: Any) -> str:

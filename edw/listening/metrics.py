@@ -7,23 +7,13 @@ The listener calls these methods whether anybody measures or not, so that its lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edw.claiming.results import Refused, Update, is_recorded
-from edw.database import views
-from edw.database.client import Database
+from edw.database.views import Waiting
 from edw.model import documents
 from edw.model.documents import Document
 
 SUCCESS, SKIPPED, RETRIED, FAILED, LOST = OUTCOMES = ('success', 'skipped', 'retried', 'failed', 'lost')
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """How many documents wait for a step, and since when the oldest does, in seconds since the epoch (None: none)."""
-
-    documents: int
-    since: float | None
 
 
 class Metrics:
@@ -60,14 +50,6 @@ class Metrics:
 
 
 UNHEARD = Metrics()
-
-
-def waiting(database: Database, after: str | int) -> Waiting:
-    """How many documents wait for the step that comes after step `after`, by the view `waiting`."""
-    return Waiting(
-        views.counts(database, views.WAITING, startkey=[after], endkey=[after, views.LAST]).get(after, 0),
-        views.oldest_waiting(database, after),
-    )
 
 
 def outcome(update: Update, written: Document | Refused | None) -> str | None:

@@ -24,7 +24,7 @@ def check(database: Database, step: Step, instead_of: Collection[str] = ()) -> N
     that is done again behind itself, as a copied script whose name was forgotten, would have documents go round for
     ever; unless it is named as replaced itself, because it was moved. Raises SettingsError.
     """
-    edges = views.counts(database, views.CHAIN, level=2, limit=GROUPS)
+    edges = views.edges(database, GROUPS)
     steps = {name for _, name in edges}
     if step.after not in (0, documents.RUN_COMPLETE):
         tell_of_unheard(step.name, str(step.after), steps)

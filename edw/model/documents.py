@@ -34,7 +34,7 @@ def last_step(doc: Document) -> str | int | None:
 def waiting_since(doc: Document) -> float | None:
     """Seconds since the epoch at which a document came to wait for its next step, None where it does not say.
 
-    The map function of the view `waiting` says the same in JavaScript.
+    The map function of the view `queue` says the same in JavaScript.
     """
     process = doc.get('process')
     if not isinstance(process, list):

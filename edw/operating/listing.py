@@ -57,7 +57,10 @@ def failed(database: Database, step: str | None = None, run: str | None = None) 
 
 
 def waiting(database: Database, step: str, run: str | None = None) -> Listing:
-    """Those that wait for a step, the oldest first. Raises NoSuchStep, and EdwError where there is no such run."""
+    """Those that wait for a step, those of the highest priority first, then the oldest.
+
+    Raises NoSuchStep, and EdwError where there is no such run.
+    """
     steps = {step_name(found.name): found for found in status.read(database).steps}
     if step not in steps:
         raise NoSuchStep(unheard_of(step, steps))
@@ -69,9 +72,9 @@ def waiting(database: Database, step: str, run: str | None = None) -> Listing:
         docs = [doc for doc in _read(database, [row['id'] for row in rows]) if documents.is_free(doc, place)]
         return Listing([_listed(doc) for doc in docs[:MOST]], len(docs) - len(docs[:MOST]))
     ends = {'startkey': [place], 'endkey': [place, views.LAST]}
-    found = views.rows(database, views.WAITING, reduce=False, limit=MOST, **ends)
-    total = views.total(database, views.WAITING, **ends)
-    return _listing(database, [row['id'] for row in found], total)
+    found = views.rows(database, views.QUEUE, reduce=False, limit=MOST, **ends)
+    total = views.waiting_behind(database, place).documents
+    return _listing(database, [row['id'] for row in found if row['key'][0] == place], total)
 
 
 def of_run(database: Database, run: str) -> Listing:

@@ -83,7 +83,7 @@ class Selection:
         if self.run is not None:
             return views.RUNS
         if self.made is not None and not self.failed:
-            return views.SOFTWARE
+            return views.ENTRIES
         is_by_failure = self.status is None or self.step is not None or self.kind is not None
         return views.FAILED if is_by_failure else views.STATUS
 
@@ -200,7 +200,7 @@ def _ids(database: Database, selection: Selection) -> list[str]:
         first, last = selection.id_range
         rows = database.all_docs(startkey=first, endkey=last)
     else:
-        if selection.viewname == views.SOFTWARE and selection.made is not None:
+        if selection.viewname == views.ENTRIES and selection.made is not None:
             return _made(database, selection.made)
         assert selection.viewname is not None  # as of every selection with neither ids nor a range
         rows = views.rows(database, selection.viewname, reduce=False, **_key_range(selection))
@@ -212,16 +212,22 @@ def _made(database: Database, made: Made) -> list[str]:
 
     CouchDB cannot compare versions: of the few that there are the older ones are found first, then their documents.
     """
-    ends = {'startkey': [made.step], 'endkey': [made.step, views.LAST]}
     ids: dict[str, None] = {}
-    for _, version, commit in views.counts(database, views.SOFTWARE, level=3, **ends):
-        if made.is_by(version, commit):
-            group = [made.step, version, commit]
-            # An entry without a time has null there, which comes before all numbers.
-            until = views.LAST if made.before is None else made.before
-            found = views.rows(database, views.SOFTWARE, reduce=False, startkey=group, endkey=[*group, until])
+    for group in software_of(database, made.step):
+        if made.is_by(*group[2:]):
+            found = views.rows(database, views.ENTRIES, reduce=False, key=list(group))
             ids.update(dict.fromkeys(row['id'] for row in found))
-    return list(ids)
+    if made.before is None:
+        return list(ids)
+    # An entry without a time has null there, which comes before all numbers.
+    ends = {'startkey': [made.step], 'endkey': [made.step, made.before]}
+    earlier = {row['id'] for row in views.rows(database, views.DONE, reduce=False, **ends)}
+    return [doc_id for doc_id in ids if doc_id in earlier]
+
+
+def software_of(database: Database, step: str) -> list[tuple[Any, ...]]:
+    """Keys of the view `entries` of a step: the step before it, itself, and the version and the commit that made it."""
+    return [key for key in views.counts(database, views.ENTRIES, level=4) if key[1] == step]
 
 
 def _key_range(selection: Selection) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from edw.telling.farms import FarmStatus
 HOUR = 3600.0  # seconds
 # What is read of each at most, so that a database full of odd documents cannot make a look slow.
 GROUPS = 1000  # steps, kinds of failure, statuses
-DETAILED = 50  # steps of which the oldest waiting document, and what was done in the last hour, is asked for
+DETAILED = 50  # steps of which is asked what was done in the last hour
 KINDS = 20  # kinds of failure that are listed, the most frequent ones
 RUNS = 12  # the last ones
 NEWEST_HOURS = (
@@ -37,16 +37,16 @@ NEWEST_HOURS = (
 )
 NAMED = 10  # documents in conflict, and unplaced ones, that are named
 VIEWS = (
-    views.CHAIN,
     views.CLAIMS,
     views.CONFLICTS,
     views.DONE,
+    views.ENTRIES,
     views.FAILED,
     views.NEWEST,
+    views.QUEUE,
     views.RUNS,
     views.STATUS,
     views.UNPLACED,
-    views.WAITING,
 )
 
 
@@ -150,8 +150,8 @@ def read(database: Database) -> Status:
     listeners = at_work.listeners(database)
     waiting_listeners = waits.read(database)
     failed = views.counts(database, views.FAILED, limit=GROUPS)
-    waiting = views.counts(database, views.WAITING, limit=GROUPS)
-    edges = dict(views.counts(database, views.CHAIN, level=2, limit=GROUPS))
+    waiting = views.waiting(database, limit=GROUPS)
+    edges = dict(views.edges(database, GROUPS))
     done: defaultdict[str, int] = defaultdict(int)
     for (_, step), count in edges.items():
         done[step] += count
@@ -168,21 +168,21 @@ def read(database: Database) -> Status:
     edges.update(((place, step), 0) for step, place in places.items() if place is not None)
     chain = chain_of(edges, active)
 
-    def row(number: int, step: str | None) -> StepStatus:
+    def row(step: str | None) -> StepStatus:
         """Of None where new documents wait for a step that nobody knows."""
         before = [0] if step is None else [place for place, following in chain.next.items() if following == step]
-        busy = [place for place in before if place in waiting and number < DETAILED]
+        waits_here = [waiting[place] for place in before if place in waiting]
         minutes = [] if step is None else lately.get(step, [])
         holders = [listener for listener in listeners if listener.step == step]
         waiters = [wait for wait in waiting_listeners if wait.step == step]
         wait = next(iter(waiters), None)
         known = {each.name for each in holders} | {each.listener for each in waiters}
-        waits_now = sum(waiting.get(place, 0) for place in before)
+        waits_now = sum(found.documents for found in waits_here)
         return StepStatus(
             name=step or '',
             after=0 if step is None else chain.before.get(step),
             waiting=waits_now,
-            waiting_since=_oldest(views.oldest_waiting(database, place) for place in busy),
+            waiting_since=_oldest(found.since for found in waits_here),
             running=sum(listener.claims for listener in holders),
             running_since=_oldest(listener.since for listener in holders),
             done_last_hour=sum(count for _, count in minutes),
@@ -200,16 +200,16 @@ def read(database: Database) -> Status:
         steps.insert(0, None)
     statuses = views.rows(database, views.STATUS, group=True, limit=GROUPS)
     ended = {place for place in waiting if place != 0 and place not in chain.next}
-    alike = {place: step for place in ended if (step := lookalike(place, chain.next)) is not None}
+    alike = {place: like for place in ended if (like := lookalike(place, chain.next)) is not None}
     lookalikes = [
-        f'{waiting[place]} behind {place!a} (which only looks like {step!a})' for place, step in alike.items()
+        f'{waiting[place].documents} behind {place!a} (which only looks like {like!a})' for place, like in alike.items()
     ]
     ended -= alike.keys() | _places_of_runs(edges)
     return Status(
         time=now,
         documents=views.total(database, views.STATUS),
-        finished=sum(count for place, count in waiting.items() if place in ended),
-        steps=[row(number, step) for number, step in enumerate(steps)],
+        finished=sum(found.documents for place, found in waiting.items() if place in ended),
+        steps=[row(step) for step in steps],
         listeners=listeners,
         failures=_failures(database),
         others={views.text(row['key']): row['value'] for row in statuses if _is_other(row['key'])},

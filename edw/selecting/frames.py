@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from edw import config
@@ -61,7 +60,7 @@ def select_files(
     )
     database = Database(config.load(settings), Retry(threading.Event().wait, Outage(), PATIENCE))
     rows = [row_of(doc, step) for doc in find(database, asked)]
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=list(Row.__dataclass_fields__))
+    frame = pd.DataFrame([vars(row) for row in rows], columns=list(Row.__dataclass_fields__))
     for column in ('time', 'done'):
         frame[column] = pd.to_datetime(frame[column].astype(float), unit='s', utc=True)
     flat = pd.json_normalize([row.conditions if isinstance(row.conditions, dict) else {} for row in rows])

@@ -319,7 +319,7 @@ def test_a_reader_that_has_seen_enough(scripts: Scripts, database: Database) -> 
 
 def test_a_design_document_that_is_too_old(scripts: Scripts, empty_database: Database) -> None:
     doc = design.read(DESIGN_FILE)
-    del doc['views']['chain']
+    del doc['views']['entries']
     empty_database.put(doc)
     done = scripts.call(SCRIPT)
-    assert done.returncode == 1 and 'has no chain in its views' in done.stderr and 'upload_design.py' in done.stderr
+    assert done.returncode == 1 and 'has no entries in its views' in done.stderr and 'upload_design.py' in done.stderr

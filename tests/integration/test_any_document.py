@@ -94,7 +94,7 @@ def test_any_document_is_processed_failed_or_left_alone(
     at_once = dataclasses.replace(database.settings, retry_pause=0.0)
     for step, after in zip(STEPS, (0, 'first'), strict=True):
         # Or a document that has the second step first would have the place of the first one.
-        others = [name for _, name in views.counts(database, views.CHAIN, level=2)]
+        others = [name for _, name in views.edges(database)]
         others += [name for name in views.counts(database, views.CLAIMS) if isinstance(name, str)]
         options: dict[str, Any] = {'settings': at_once, 'once': True, 'instead_of': others}
         listener.run(callback, name=step, after=after, failed=f'{step} failed', **options)

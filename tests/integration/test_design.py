@@ -114,8 +114,8 @@ def test_view_and_listener_agree_since_when_a_document_waits(database: Database)
         doc_id = database.put({**doc, '_id': f'doc{number:02d}'})['id']
         last = documents.last_step(doc)
         if last is not None and documents.is_free(doc, last):
-            expected[doc_id] = [last, documents.waiting_since(doc)]
-    assert {row['id']: row['key'] for row in view(database, 'waiting', reduce=False)} == expected
+            expected[doc_id] = [last, 0, documents.waiting_since(doc)]
+    assert {row['id']: row['key'] for row in view(database, 'queue', reduce=False)} == expected
 
 
 @pytest.mark.parametrize('length', [1, 2, documents.LONGEST_CHAIN, documents.LONGEST_CHAIN + 1])

@@ -14,6 +14,7 @@ import pytest
 
 import listener
 from edw.config import Settings
+from edw.database import views
 from edw.database.client import Database
 from edw.database.retry import Outage
 from edw.errors import EdwError, Unavailable
@@ -89,9 +90,9 @@ def test_what_waits_and_how_long_it_waited(database: Database) -> None:
     seed(database, 3, datecreated=old)
     database.put({'_id': 'timeless', 'status': 'good', 'process': []})
     database.put({'_id': 'later', 'status': 'good', 'process': [{'name': 'first', 'finished': 1.0}]})
-    assert metrics.waiting(database, 0) == metrics.Waiting(4, old)
-    assert metrics.waiting(database, 'first') == metrics.Waiting(1, 1.0)
-    assert metrics.waiting(database, 'nobody') == metrics.Waiting(0, None)
+    assert views.waiting_behind(database, 0) == views.Waiting(4, old)
+    assert views.waiting_behind(database, 'first') == views.Waiting(1, 1.0)
+    assert views.waiting_behind(database, 'nobody') == views.Waiting()
     work_off(lambda doc: {}, database.settings, exported)
     # As counted at the first sweep, before anything was taken.
     assert value(exported, 'edw_documents_waiting') == 4
@@ -99,7 +100,7 @@ def test_what_waits_and_how_long_it_waited(database: Database) -> None:
     assert value(exported, 'edw_wait_seconds_count') == 3
     assert value(exported, 'edw_wait_seconds_bucket', le='60.0') == 0
     assert value(exported, 'edw_wait_seconds_sum') >= 300
-    exported.swept(metrics.waiting(database, 0))
+    exported.swept(views.waiting_behind(database, 0))
     assert value(exported, 'edw_documents_waiting') == 0
     assert math.isnan(value(exported, 'edw_oldest_waiting_timestamp_seconds'))
 
@@ -113,9 +114,9 @@ def test_view_and_listener_agree_since_when_a_document_waits(database: Database)
     ]
     docs = {f'doc{number}': {'_id': f'doc{number}', **doc} for number, doc in enumerate(ODD_DOCUMENTS + timed)}
     assert all(row.get('ok') for row in database.bulk_docs(list(docs.values())))
-    rows = database.view('_design/process/_view/waiting', reduce=False)['rows']
+    rows = database.view('_design/process/_view/queue', reduce=False)['rows']
     assert len(rows) > len(timed)
-    assert [row['key'][1] for row in rows] == [documents.waiting_since(docs[row['id']]) for row in rows]
+    assert [row['key'][2] for row in rows] == [documents.waiting_since(docs[row['id']]) for row in rows]
 
 
 def test_claims_of_a_dead_worker_are_counted(database: Database) -> None:

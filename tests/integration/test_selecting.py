@@ -84,6 +84,7 @@ def test_found_is_what_is_wanted(
 ) -> None:
     monkeypatch.setattr(finding, 'FEW', few)
     monkeypatch.setattr(finding, 'PAGE', 7)
+    monkeypatch.setattr(finding, 'STRETCH', 7)
     for one in asked():
         found = [doc['_id'] for doc in find(database, one)]
         assert found == sorted(doc['_id'] for doc in catalogue if one.matches(doc)), one
@@ -94,6 +95,20 @@ def lines(capsys: pytest.CaptureFixture[str], *arguments: str, config: str) -> l
     capsys.readouterr()
     assert list_files.main([*arguments, '--config', config]) == 0
     return capsys.readouterr().out.splitlines()
+
+
+def test_documents_are_looked_through_in_stretches_whatever_their_ids(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, 'STRETCH', 2)
+    ids = ['B1', 'Z', 'a0', 'a-1', 'a_1', 'a1', 'A1', 'b', 'é', 'e', 'f', '10', '9', '~', ' ', '.', 'a.1', 'a_B', 'a_a']
+    docs = [{'_id': doc_id, 'run': 'r', 'status': 'good', 'process': []} for doc_id in ids]
+    assert all(row.get('ok') for row in database.bulk_docs(docs))
+    there = [row['id'] for row in database.all_docs() if row['id'] in ids]
+    assert len(there) == len(ids)
+    assert [doc['_id'] for doc in find(database, Wanted())] == there
+    monkeypatch.setattr(finding, 'FEW', 0)
+    assert [doc['_id'] for doc in find(database, Wanted(runs=wanted.union(['r'])))] == there
 
 
 def test_the_list(database: Database, catalogue: list[Document], capsys: pytest.CaptureFixture[str]) -> None:

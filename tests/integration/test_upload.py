@@ -17,7 +17,7 @@ from tests.scripts import Scripts, wait_until
 from upload_design import DESIGN_FILE
 
 NEW = design.read(DESIGN_FILE)
-IN_USE = ('lastproc', 'chain', 'claims', 'unplaced')  # by a listener
+IN_USE = ('lastproc', 'entries', 'claims', 'unplaced')  # by a listener
 OLD: Document = {**NEW, 'views': {name: NEW['views'][name] for name in IN_USE}}
 NEXT = NEW['_id'] + warming.NEXT
 
@@ -36,10 +36,10 @@ def test_an_index_belongs_to_the_functions_and_not_to_the_name(empty_database: D
     warming.build_views(empty_database, following)
     design.upload(empty_database, NEW)
     # Of the index as it is: had it to be built, this would be empty.
-    rows = empty_database.view(f'{NEW["_id"]}/_view/waiting', reduce=False, stale='ok')['rows']
+    rows = empty_database.view(f'{NEW["_id"]}/_view/queue', reduce=False, stale='ok')['rows']
     assert len(rows) == 20
     empty_database.delete(empty_database.get(NEXT))
-    assert len(empty_database.view(f'{NEW["_id"]}/_view/waiting', reduce=False)['rows']) == 20
+    assert len(empty_database.view(f'{NEW["_id"]}/_view/queue', reduce=False)['rows']) == 20
 
 
 def test_the_state_of_an_index_can_be_asked_for(empty_database: Database) -> None:

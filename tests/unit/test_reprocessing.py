@@ -229,7 +229,7 @@ def test_a_selection_of_nothing_is_an_error(fields: dict[str, Any]) -> None:
         (Selection(failed=True, step='first', status='first failed'), 'failed'),
         (Selection(failed=True, status='first failed'), 'status'),
         (Selection(run='r', failed=True), 'runs'),
-        (Selection(made=Made('s', '2')), 'software'),
+        (Selection(made=Made('s', '2')), 'entries'),
         (Selection(run='r', made=Made('s', '2')), 'runs'),
         (Selection(ids=('x',), made=Made('s', '2')), None),
         (Selection(run='r', ids=('x',)), None),

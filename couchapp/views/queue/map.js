@@ -1,6 +1,8 @@
 function(doc) {
-  // The documents of lastproc, by the time since which they wait: that of the last thing that was done to them. Null
-  // where they hold no time, as those of the original scripts.
+  // The documents of lastproc, those of the highest priority first (a number, 0 where there is none), then those that
+  // wait longest: since the last thing that was done to them; null where they hold no time, as those of the original
+  // scripts. The reduce function gives the earliest of the values, where a number that is after all times stands for
+  // null; it sums squares, too, which must stay numbers.
   if (doc.status !== 'good' || (doc.claim !== undefined && doc.claim !== null) || !Array.isArray(doc.process)) {
     return;
   }
@@ -16,5 +18,6 @@ function(doc) {
       since = last.time;
     }
   });
-  emit([entry.name, since], 1);
+  var priority = typeof doc.priority === 'number' ? -doc.priority : 0;
+  emit([entry.name, priority, since], since !== null && since > 0 && since < 1e11 ? since : 1e12);
 }
