@@ -50,7 +50,7 @@ from edw.listening.policy import NEVER, NOW, Policy
 from edw.listening.steps import Step
 from edw.logs import short_sequence
 from edw.model import listeners
-from edw.telling.farms import FarmStatus
+from edw.telling.farms import FARM, FarmStatus
 from edw.telling.presence import Presence
 from edw.telling.teller import Teller
 
@@ -203,7 +203,7 @@ class Listener:
             name,
             step.name,
             step.after,
-            choice.FARM if farm else engine,
+            FARM if farm else engine,
             choice.workers_of(engine, workers, farm),
             {**made_by, 'step': step.version},
             time.time(),

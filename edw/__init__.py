@@ -22,7 +22,12 @@ In a notebook: `edw.select_files(run='ma22a*', step='signal_processing')`, see `
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+TYPE_CHECKING = (
+    False  # as a type checker knows it without `typing`, which takes long to import for the heartbeat process
+)
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = '2.1.0'  # the only place: pyproject.toml reads it here
 

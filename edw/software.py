@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import subprocess
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,7 @@ def here(packages: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     commit = commit_of(PROJECT)
     found: dict[str, Any] = {'edw': __version__, **({'commit': commit} if commit else {})}
-    found['python'] = platform.python_version()
+    found['python'] = sys.version.split()[0]
     versions = {name: version for name in packages if (version := _version_of(name))}
     if (size := len(json.dumps(versions))) > LONGEST:
         log.warning('packages of the step: what is said of them takes %d bytes, %d at most: name fewer', size, LONGEST)

@@ -8,9 +8,14 @@
 
 const { AsyncLocalStorage } = require('node:async_hooks');
 const events = require('node:events');
+const { enableCompileCache } = require('node:module');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
 const vm = require('node:vm');
+
+// What is loaded from here on was compiled at the last start. Kept where nobody else can write.
+enableCompileCache?.(path.join(__dirname, 'node_modules', '.compiled'));
+
 const express = require('express');
 const basicAuth = require('express-basic-auth');
 const expressPouchDB = require('express-pouchdb');

@@ -4,8 +4,7 @@ Not by a thread: a callback may hold the interpreter's lock for hours. The proce
 know when its listener is gone: its standard input ends, and it releases the claims at once. Where it is
 killed together with its listener, peers see the counter stand still; `edw.claiming.peers` is their side.
 
-This module is light to import: the process loads what it writes with after LIGHT. A listener that is done before pays
-nothing for it, and one that starts has the processor for itself.
+This is the listener's side. The process begins in `ear.py`, and beats in `beats.py`.
 """
 
 from __future__ import annotations
@@ -14,25 +13,15 @@ import dataclasses
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from edw.errors import Conflict, DatabaseError, EdwError, LoginRefused, NotFound
+from edw.claiming.ear import ENDS, HOLDS_CLAIMS, HOLDS_NONE
+from edw.config import Settings
+from edw.telling.presence import Presence
 
-if TYPE_CHECKING:
-    from edw.config import Settings
-    from edw.database.client import Database
-    from edw.model.documents import Document
-    from edw.telling.presence import Presence
-
-HOLDS_CLAIMS, HOLDS_NONE, ENDS = b'1', b'0', b'.'  # what the listener says on the pipe
-LIGHT = 1.0  # seconds; the first beat is due later, by the shipped settings after ten
 END_TIMEOUT = 5.0  # seconds for the process to end when it is told to
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -101,154 +90,3 @@ class Heartbeat:
         # By the pipe, because a command line is readable by every user of the machine.
         self._pipe.write(json.dumps(self._order, default=str).encode() + b'\n')
         return self._pipe
-
-
-class _Ear(threading.Thread):
-    """Hears the listener, so that its pipe is never full while a request takes its time."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.holds_claims = False
-        self.held_claims = False  # at any time since this was last set to False
-        self.ended_in_order = False
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        while word := os.read(0, 1):
-            self.holds_claims = word == HOLDS_CLAIMS
-            self.held_claims |= self.holds_claims
-            self.ended_in_order = word == ENDS
-        self.ended.set()
-
-
-def main() -> int:
-    """Write the heartbeat until the listener ends; then release what it held."""
-    _outlive()
-    started, parent = time.monotonic(), os.getppid()
-    order = json.loads(_first_line())
-    ear = _Ear()
-    ear.start()
-    if ear.ended.wait(min(LIGHT, order['settings']['heartbeat'])) and ear.ended_in_order:
-        return 0
-    from edw import cli
-    from edw.config import Settings
-    from edw.database.client import Database
-    from edw.telling.presence import Presence
-
-    settings = Settings(**{**order['settings'], 'file': Path(order['settings']['file'])})
-    return cli.ending(partial(_beat, Database(settings), Presence(**order['presence']), ear, started, parent))
-
-
-def _outlive() -> None:
-    """The signals of service managers and batch systems go to every process. This one has to outlive its listener."""
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _beat(database: Database, presence: Presence, ear: _Ear, started: float, parent: int) -> int:
-    """Write the heartbeat, the first time when that is due by the monotonic time `started`."""
-    _outlive()  # again: whoever runs a script sets signals
-    from edw import logs
-    from edw.claiming import cluster
-    from edw.database.retry import JITTER, Retry
-    from edw.model.listeners import heartbeat_id
-    from edw.telling.presence import LOGIN_PAUSE, Teller
-
-    logs.set_up(logging.INFO)
-    settings, step, listener = database.settings, presence.step, presence.listener
-    beats = _Beats(database, {'_id': heartbeat_id(listener), 'counter': 0, 'process': step}, LOGIN_PAUSE)
-    teller = Teller(database, presence)
-    if not ear.ended.is_set():
-        teller.tell()
-        if not ear.ended.wait(JITTER.uniform(0.0, settings.heartbeat / 10)):
-            teller.tell()
-    due = started + settings.heartbeat
-    # By the parent too: children of the callback's own may hold the pipe open after their listener's death.
-    while not ear.ended.wait(max(0.0, due - time.monotonic())) and os.getppid() == parent:
-        due = time.monotonic() + settings.heartbeat
-        # Also for claims that came and went in between: to others a fast listener holds some all the time.
-        if ear.holds_claims or ear.held_claims:
-            if _is_paused(os.getppid()):
-                continue
-            ear.held_claims = ear.holds_claims
-            beats.beat()
-        teller.tell()
-    # After a lease peers release the claims. Until then a server that is away, or a proxy's word, is waited out.
-    retry = Retry(threading.Event().wait, patience=settings.lease)
-    try:
-        if not ear.ended_in_order:
-            released = retry(cluster.release_all, database, step, listener, lambda other: False)
-            log.warning('%s is gone: its claims are released: %d', listener, released)
-        retry(beats.remove)
-        teller.withdraw()
-    except EdwError as error:
-        log.warning('the last words of %s cannot be written: %s', listener, error)
-        return error.exit_code
-    return 0
-
-
-class _Beats:
-    """The heartbeat document: a counter that goes on."""
-
-    def __init__(self, database: Database, doc: Document, login_pause: float) -> None:
-        self._database = database
-        self._doc = doc
-        self._lease = database.settings.lease
-        self._login_pause = login_pause  # seconds after a refused login
-        self._written: float | None = None  # monotonic time of the last beat, or of the first that was tried
-        self._late = False
-        self._silent_until = 0.0  # monotonic time
-
-    def beat(self) -> None:
-        if time.monotonic() < self._silent_until:
-            return
-        if self._written is None:
-            self._written = time.monotonic()
-        self._doc['counter'] += 1
-        self._doc['time'] = time.time()  # for people: no lease is decided by it
-        try:
-            try:
-                self._doc['_rev'] = self._database.put(self._doc)['rev']
-            except Conflict:
-                # Of an earlier beat whose answer was lost, or of the process before this one.
-                self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
-                self._doc['_rev'] = self._database.put(self._doc)['rev']
-        except LoginRefused as error:
-            self._silent_until = time.monotonic() + self._login_pause
-            log.warning('no heartbeat for %g s: %s', self._login_pause, error)
-            return
-        except DatabaseError as error:
-            if not self._late and time.monotonic() - self._written > self._lease:
-                self._late = True
-                log.warning('no heartbeat for %g s, claims may be lost: %s', self._lease, error)
-            return
-        self._written, self._late = time.monotonic(), False
-
-    def remove(self) -> None:
-        if '_rev' in self._doc:
-            try:
-                self._database.delete(self._doc)
-            except (NotFound, Conflict):
-                return  # somebody tidied up
-
-
-def _first_line() -> bytes:
-    """The order. Byte by byte, because what a buffered reader took in advance would be lost to the ear."""
-    line = b''
-    while not line.endswith(b'\n'):
-        byte = os.read(0, 1)
-        if not byte:
-            sys.exit(0)  # the listener ended before it began
-        line += byte
-    return line
-
-
-def _is_paused(pid: int) -> bool:
-    """Whether a process is stopped by a signal: then it must not look alive, for it does not work."""
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()[0]
-    except FileNotFoundError:
-        state = subprocess.run(
-            ['ps', '-o', 'state=', '-p', str(pid)], capture_output=True, text=True, check=False
-        ).stdout.strip()[:1]
-    return state in ('T', 't')

@@ -9,8 +9,6 @@ from edw.engines.processes import Processes, cores
 from edw.engines.threads import Threads
 from edw.errors import SettingsError
 
-FARM = 'farm'  # as people are told of it
-
 
 def engine_of(step_engine: str, given: str | None, timeout: float | None, settings_engine: str) -> str:
     """Which engine: what was given, else that which knows a time limit, else that of the settings or of the step.

@@ -11,12 +11,12 @@ from typing import Any
 
 from edw.database import views
 from edw.database.client import Database
-from edw.engines.choice import FARM
 from edw.errors import NotFound
 from edw.model.chain import Place
 from edw.model.documents import number
 from edw.model.listeners import heartbeat_id, hostname, is_name, pid
 from edw.telling import presence
+from edw.telling.farms import FARM
 from edw.telling.presence import Presence
 
 # What is read at most, so that a database full of odd documents cannot make a look slow.

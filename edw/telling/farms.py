@@ -10,6 +10,7 @@ from edw.model import documents
 from edw.telling import notices
 
 FARMS_ID = '_local/farms'
+FARM = 'farm'  # where callbacks run, beside the names of engines (edw.config)
 
 
 @dataclass(frozen=True)

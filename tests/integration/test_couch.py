@@ -108,6 +108,23 @@ def test_netrc_is_the_login_where_there_is_no_username(
     assert 'update_seq' in Database(bare).info()
 
 
+def test_the_environment_is_asked_for_a_proxy_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    welcome = http('200 OK', b'{"update_seq": 7}')
+    with answering(http('404 Not Found', b'{}'), welcome, welcome, seen=seen) as proxy:
+        monkeypatch.setenv('http_proxy', proxy)
+        monkeypatch.setenv('no_proxy', '127.0.0.1')
+        database = at(settings, 'http://database.invalid:5984')
+        assert database.info()['update_seq'] == 7
+        monkeypatch.delenv('http_proxy')
+        assert database.info()['update_seq'] == 7
+        asked = f'GET http://database.invalid:5984/{settings.dbname} HTTP/1.1'
+        assert seen == ['POST http://database.invalid:5984/_session HTTP/1.1', asked, asked]
+        monkeypatch.setenv('http_proxy', proxy)
+        with pytest.raises(NoDatabase):
+            Database(settings).info()  # which is at 127.0.0.1
+
+
 def test_wrong_password_and_no_database(settings: Settings) -> None:
     with pytest.raises(NoDatabase):
         Database(settings).info()
