@@ -1,29 +1,35 @@
 """Finding the documents that are wanted, in the order of their ids.
 
-Mango does it (`_find`): CouchDB asks each document in Erlang, where it lies, and sends only those that fit. Its own
-idea of order is not quite ours, so it only narrows down; `Wanted.matches` decides.
+The view `runs` says of the documents of a run which may be wanted: by their status, and by their conditions, which are
+most of what people ask for. Only these are read; CouchDB takes ten times as long to open a document as to read a row.
+
+Where most of many are wanted, or no run is named, Mango asks all documents (`_find`) where they lie, and sends only
+what is needed of those that fit. Its own idea of order is not quite ours. So both only narrow down; `Wanted.matches`
+decides.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeVar
 
 from edw.database import views
 from edw.database.client import Database, batches
 from edw.model.documents import Document
 from edw.selecting.wanted import Runs, Wanted
 
-PAGE = 1000  # documents in one answer
-FEW = 5000  # documents up to which it is quicker to read all of them by their ids
-STRETCH = 2000  # documents that are looked through for one answer
-AT_ONCE = 3  # stretches: CouchDB looks at the documents of one in turn, mostly with one core
+PAGE = 1000  # documents that are read by their ids, for one answer
+STRETCH = 2000  # documents that Mango looks through for one answer
+FEW, MOST = 5000, 0.6  # documents, and part of those of the runs, up to which it is quicker to read them by their ids
+AT_ONCE = 3  # answers: CouchDB looks at the documents of one in turn, mostly with one core
 ALL = 1_000_000  # documents in one answer: a stretch has less
 
+Part = TypeVar('Part')
 Stretch = tuple[str | None, str | None]  # the first id and the last; None: there is no end on this side
 
 # Characters of ids whose order is the same for all that compare them, with that of ICU for the first three.
@@ -33,35 +39,46 @@ IN_ORDER = str.maketrans('_-.', '\1\2\3')
 
 def find(database: Database, wanted: Wanted) -> Iterator[Document]:
     """The wanted documents, with the fields that `wanted` names at least."""
+    return (doc for doc in _candidates(database, wanted) if wanted.matches(doc))
+
+
+def _candidates(database: Database, wanted: Wanted) -> Iterator[Document]:
     if not wanted.runs:
-        yield from _ask_all(database, wanted, _stretches_of_all(database))
-        return
-    ids = sorted({doc_id for runs in wanted.runs for doc_id in _ids_of(database, runs)})
-    if len(ids) > FEW:
-        yield from _ask_all(database, wanted, ((part[0], part[-1]) for part in batches(ids, STRETCH)))
-        return
-    for batch in batches(ids, PAGE):
-        present = database.existing(batch)
-        yield from (present[doc_id] for doc_id in batch if doc_id in present and wanted.matches(present[doc_id]))
+        return _at_once(database, partial(_ask, wanted), _stretches_of_all(database))
+    rows = {row['id']: row for runs in wanted.runs for row in _rows_of(database, runs)}
+    ids = sorted(doc_id for doc_id, row in rows.items() if wanted.may_be(row['key'][1], row['value']))
+    if len(ids) <= PAGE:
+        return iter(_read(database, ids))
+    if len(ids) <= max(FEW, MOST * len(rows)):
+        return _at_once(database, _read, batches(ids, PAGE))
+    return _at_once(database, partial(_ask, wanted), ((part[0], part[-1]) for part in batches(ids, STRETCH)))
 
 
-def _ids_of(database: Database, runs: Runs) -> list[str]:
+def _rows_of(database: Database, runs: Runs) -> list[dict[str, Any]]:
     end = [runs.last, views.LAST]
-    rows = views.rows(database, views.RUNS, reduce=False, startkey=[runs.first], endkey=end)
-    return [row['id'] for row in rows if runs.has(row['key'][0])]
+    found = views.rows(database, views.RUNS, reduce=False, startkey=[runs.first], endkey=end)
+    return [row for row in found if runs.has(row['key'][0])]
 
 
-def _ask_all(database: Database, wanted: Wanted, stretches: Iterable[Stretch]) -> Iterator[Document]:
-    """The wanted documents of the stretches, in order."""
+def _at_once(
+    database: Database, read: Callable[[Database, Part], list[Document]], parts: Iterable[Part]
+) -> Iterator[Document]:
+    """What `read` makes of each part, in order; AT_ONCE of them at a time."""
     clients = cycle([database.for_another_thread() for _ in range(AT_ONCE)])
     asked: deque[Future[list[Document]]] = deque()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for client, stretch in zip(clients, stretches, strict=False):
+        for client, part in zip(clients, parts, strict=False):
             if len(asked) == AT_ONCE:  # so the client's last one was answered
                 yield from asked.popleft().result()
-            asked.append(pool.submit(_ask, client, wanted, stretch))
+            asked.append(pool.submit(read, client, part))
         for answer in asked:
             yield from answer.result()
+
+
+def _read(database: Database, ids: list[str]) -> list[Document]:
+    """Those of the documents that are there."""
+    present = database.existing(ids)
+    return [present[doc_id] for doc_id in ids if doc_id in present]
 
 
 def _stretches_of_all(database: Database) -> Iterator[Stretch]:
@@ -76,16 +93,14 @@ def _stretches_of_all(database: Database) -> Iterator[Stretch]:
         first = ends[1]['id']
 
 
-def _ask(database: Database, wanted: Wanted, stretch: Stretch) -> list[Document]:
-    """The wanted documents of a stretch."""
+def _ask(wanted: Wanted, database: Database, stretch: Stretch) -> list[Document]:
+    """Those of a stretch that may be wanted."""
     first, last = stretch
-    if _knows_order(first, last):
-        bounds: dict[str, Any] = {'$gt': None} if first is None else {'$gte': first}
-        bounds |= {} if last is None else {'$lte': last}
-        docs = database.find({'$and': [{'_id': bounds}, wanted.selector]}, fields=wanted.fields, limit=ALL)
-    else:
-        docs = [row['doc'] for row in database.all_docs(include_docs=True, **_keys(stretch)) if row.get('doc')]
-    return [doc for doc in docs if wanted.matches(doc)]
+    if not _knows_order(first, last):
+        return [row['doc'] for row in database.all_docs(include_docs=True, **_keys(stretch)) if row.get('doc')]
+    bounds: dict[str, Any] = {'$gt': None} if first is None else {'$gte': first}
+    bounds |= {} if last is None else {'$lte': last}
+    return database.find({'$and': [{'_id': bounds}, wanted.selector]}, fields=wanted.fields, limit=ALL)
 
 
 def _keys(stretch: Stretch) -> dict[str, Any]:

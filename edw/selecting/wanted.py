@@ -12,8 +12,9 @@ from edw.model import documents
 from edw.model.documents import Document, entry_that_left
 from edw.model.provenance import version_of
 from edw.operating.annotations import QUALITIES, quality_of, tags_of
-from edw.selecting.conditions import Condition
+from edw.selecting.conditions import Condition, field_of
 
+CONDITIONS = 'conditions.'  # how the name of one begins
 ANY = 'any'
 UNKNOWN = 'unknown'  # quality of a document of which nobody has said anything
 WILDCARDS = '*?['
@@ -78,6 +79,17 @@ class Wanted:
             and all(condition.holds(doc) for condition in self.where)
         )
 
+    def may_be(self, status: Any, conditions: Any) -> bool:
+        """Whether a document with this status and these conditions may be wanted, by what the view `runs` says of it.
+
+        A number for the conditions is of a design document from before it said so, and tells nothing.
+        """
+        if self.status not in (ANY, status):
+            return False
+        doc = {'conditions': conditions}
+        told = [] if isinstance(conditions, int) else [part for part in self.where if part.field.startswith(CONDITIONS)]
+        return all(part.holds(doc) or _may_be_rounded(field_of(doc, part.field)) for part in told)
+
     @property
     def selector(self) -> dict[str, Any]:
         """A Mango selector that lets all pass that `matches`, and few others."""
@@ -102,6 +114,11 @@ class Wanted:
     def fields(self) -> list[str]:
         """Fields of a document that are needed."""
         return sorted({*FIELDS, *SAID, *(condition.field.partition('.')[0] for condition in self.where)})
+
+
+def _may_be_rounded(value: Any) -> bool:
+    """Whether a view may have rounded a number: JavaScript knows no whole ones beyond."""
+    return isinstance(value, (int, float)) and abs(value) >= 2**53
 
 
 def runs(text: str) -> Runs:

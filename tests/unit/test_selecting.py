@@ -141,3 +141,22 @@ def test_the_row_is_of_the_step_that_was_asked_for() -> None:
     assert row_of(DOC, 'move_to_sps').path == '/sps/x.root'
     last = row_of(DOC, None)
     assert (last.path, last.step, last.done, last.tags) == ('/sps/x.amp.root', 'signal_processing', 1010.0, ('golden',))
+
+
+@pytest.mark.parametrize(
+    ('where', 'conditions_', 'may_be'),
+    [
+        ('conditions.temperature < 0.0155', {'temperature': 0.015}, True),
+        ('conditions.temperature < 0.0155', {'temperature': 0.016}, False),
+        ('conditions.temperature < 0.0155', None, False),
+        ('conditions.temperature != 0.0155', None, True),
+        ('conditions.temperature < 0.0155', 1, True),  # a design document that does not say it
+        ('extra < 3', {}, True),  # not told by the view
+        ('conditions.serial = 9007199254740993', {'serial': 9007199254740992}, True),  # rounded by JavaScript
+        ('conditions.serial = 7', {'serial': 8}, False),
+    ],
+)
+def test_what_may_be_wanted_by_what_the_view_tells(where: str, conditions_: Any, may_be: bool) -> None:
+    asked = Wanted(where=(conditions.parse(where),))
+    assert asked.may_be('good', conditions_) is may_be
+    assert not asked.may_be('failed', conditions_)
