@@ -12,9 +12,7 @@ left alone. Shows what would be deleted, and asks. Exit code 1: some were left a
 
 from __future__ import annotations
 
-import socket
 import sys
-import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -27,12 +25,11 @@ from edw.completing.removing import Plan, Remover
 from edw.database import design, views
 from edw.database.client import Database
 from edw.errors import EdwError, SettingsError, StepError
-from edw.keeping.deleting import GuardedFolder
+from edw.keeping.guarding import GuardedFolder
 from edw.keeping.looking import Looker
-from edw.operating.display import columns, number, safe, show_place, size
+from edw.operating.display import first, number, safe, show_groups, show_place, size
 from edw.transfer import is_url
 
-MAX_GROUPS = 20  # lines of the table
 MAX_NAMED = 10  # documents that are named
 
 
@@ -50,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(plan, arguments.with_files)
     if arguments.dry_run or not plan.candidates:
         return 1 if plan.refused else 0
-    if not (arguments.yes or cli.is_confirmed(f'Delete {_counted(plan)}')):
-        print('nothing was deleted')
+    if not cli.is_confirmed(arguments, f'Delete {_counted(plan)}', 'deleted'):
         return 1
     return 0 if delete(database, plan, arguments.with_files) and not plan.refused else 1
 
@@ -59,14 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def show(plan: Plan, with_files: bool) -> None:
     """Print what would be deleted, and what would not."""
     if plan.candidates:
-        groups = Counter((one.run, one.status) for one in plan.candidates)
-        lines = [(run, status, str(count)) for (run, status), count in sorted(groups.items())]
-        print(*columns([('run', 'status', 'documents'), *lines[:MAX_GROUPS]]), sep='\n')
-        if len(lines) > MAX_GROUPS:
-            print(f'and {number(len(lines) - MAX_GROUPS, "more line")}')
-        more = f' and {len(plan.candidates) - MAX_NAMED} more' if len(plan.candidates) > MAX_NAMED else ''
-        named = ', '.join(safe(one.doc_id) for one in plan.candidates[:MAX_NAMED])
-        print(f'{_counted(plan)} would be deleted: {named}{more}')
+        show_groups(Counter((one.run, one.status) for one in plan.candidates))
+        print(f'{_counted(plan)} would be deleted: {first([one.doc_id for one in plan.candidates], MAX_NAMED)}')
         print('originals stay' + ('' if with_files else ', and so do all other files'))
     else:
         print('there is nothing to delete')
@@ -77,7 +67,7 @@ def delete(database: Database, plan: Plan, with_files: bool) -> bool:
     """Delete what was shown, as it was shown; returns whether all of it is gone."""
     looker = Looker()
     folder = GuardedFolder(database.settings.sps) if with_files else None
-    remover = Remover(database, folder, looker, socket.gethostname(), time.time)
+    remover = Remover(database, folder, looker)
     refused: dict[str, str] = {}
     documents = copies = freed = 0
     try:
@@ -114,9 +104,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     parser = cli.parser(__doc__)
     parser.add_argument('names', nargs='+', metavar='RUN|ID', help='runs, and documents by their ids')
     parser.add_argument('--with-files', action='store_true', help='their copies in [data] sps, too, never an original')
-    asking = parser.add_mutually_exclusive_group()
-    asking.add_argument('--yes', action='store_true', help='do not ask; for scripts')
-    asking.add_argument('--dry-run', action='store_true', help='only show what would be deleted')
+    cli.add_asking(parser, 'deleted')
     return parser.parse_args(argv)
 
 

@@ -36,6 +36,9 @@ NOISE_FRACTION = 5  # events for each random trigger
 FEWEST_NOISE = 32  # random triggers
 ACCIDENTAL = 0.03  # of the random triggers, that catch a pulse
 
+VOLTS = {'detector_a': [8, -8, 2, -2], 'detector_b': [4, -4, 1.5, -1.5]}  # on the electrodes
+TEMPERATURE = 0.015, 0.016  # K, lowest and highest
+
 BARIUM_PART = 0.60  # of the events
 GERMANIUM_PART = 0.10  # of the events; the rest is continuum
 SHARED_PART = 0.15  # of the events: a gamma that is scattered in one detector and absorbed in the other
@@ -50,6 +53,14 @@ class Header(NamedTuple):
 
     conditions: dict[str, Any] | None = None
     condition: str | None = None
+
+
+def take_file(path: Path, events: int, seed: list[int] | None, condition: str | None) -> dict[str, Any]:
+    """Write a data file as `write_file` does, under conditions that are drawn; returns these."""
+    rng = np.random.default_rng(seed)
+    conditions: dict[str, Any] = {'volts': VOLTS, 'temperature': rng.uniform(*TEMPERATURE)}
+    write_file(path, events, rng, conditions, condition)
+    return conditions
 
 
 def write_file(

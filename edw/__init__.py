@@ -23,9 +23,8 @@ from __future__ import annotations
 
 import importlib
 
-TYPE_CHECKING = (
-    False  # as a type checker knows it without `typing`, which takes long to import for the heartbeat process
-)
+# As type checkers know it, without `typing`: the heartbeat process, which imports this, is to begin with little.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -85,6 +85,32 @@ def seconds(text: str) -> float:
     return value
 
 
+def number_of(what: str, most: float) -> Callable[[str], float]:
+    """Type of an option that is a number of `what`, 0 to `most`."""
+
+    def checked(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= most:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a number of {what}, 0 to {most:g}')
+        return value
+
+    return checked
+
+
+def text_without(problem_of: Callable[[str], str | None]) -> Callable[[str], str]:
+    """Type of an option that is a text, but for one with a problem."""
+
+    def checked(text: str) -> str:
+        if problem := problem_of(text):
+            raise argparse.ArgumentTypeError(problem)
+        return text
+
+    return checked
+
+
 def moment(text: str) -> float:
     """Type of an option that is a time here, as seconds since the epoch."""
     try:
@@ -112,16 +138,39 @@ def host(text: str) -> str:
     return text
 
 
+def add_asking(made: argparse.ArgumentParser, done: str) -> None:
+    """Add the options of a script that shows what would be `done`, and asks: `--yes` and `--dry-run`."""
+    asking = made.add_mutually_exclusive_group()
+    asking.add_argument('--yes', action='store_true', help='do not ask; for scripts')
+    asking.add_argument('--dry-run', action='store_true', help=f'only show what would be {done}')
+
+
 def check_asking(arguments: argparse.Namespace, to: str) -> None:
     """Raises SettingsError where nobody is there to be asked, and neither `--yes` nor `--dry-run` was given."""
     if not (arguments.dry_run or arguments.yes or sys.stdin.isatty()):
         raise SettingsError(f'There is no terminal to ask at. Give --yes to {to}, or --dry-run to look only.')
 
 
-def is_confirmed(question: str) -> bool:
-    """Whether somebody at the terminal says yes."""
+def is_confirmed(arguments: argparse.Namespace, question: str, done: str) -> bool:
+    """Whether `--yes` was given, or somebody at the terminal says so; else it is said that nothing was `done`."""
+    if arguments.yes:
+        return True
     print(f'{question}? [y/N] ', end='', flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+    if sys.stdin.readline().strip().lower() in ('y', 'yes'):
+        return True
+    print(f'nothing was {done}')
+    return False
+
+
+def on_stop(stop: Callable[[], object]) -> None:
+    """Have Ctrl-C and `kill` call `stop`; the second time they end the script, without waiting for anything."""
+
+    def stopped(number: int, frame: object) -> None:
+        stop()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stopped)
 
 
 def _whole(text: str, least: int, most: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edw.database import design, views
 from edw.database.client import Database, batches
-from edw.errors import DatabaseError, EdwError, NoSuchRun, Unprocessable
+from edw.errors import DatabaseError, EdwError, Unprocessable
 from edw.model.documents import RUN_COMPLETE, Document, entry_of, is_skipped
 
 BATCH = 500  # documents read in one request
@@ -74,10 +74,7 @@ def files_of_run(database: Database, run: Document, left_by: str) -> FilesOfRun:
 def documents_of_run(database: Database, run: str) -> Iterator[Document]:
     """The documents of a run's files, in the order of their ids. Raises EdwError where there is no such run."""
     design.check(database, views=(views.RUNS,))
-    ids = views.ids_of_run(database, run)
-    if not ids:
-        raise NoSuchRun(database.url, run)
-    for batch in batches(ids, BATCH):
+    for batch in batches(views.ids_of_known_run(database, run), BATCH):
         present = database.existing(batch)
         yield from (present[doc_id] for doc_id in batch if doc_id in present)
 

@@ -10,18 +10,20 @@ between, files are left that no document names, which `check_files.py` finds, an
 
 from __future__ import annotations
 
-import os
+import socket
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from edw.database import views
 from edw.database.client import Database, batches
-from edw.errors import StepError, TryLater
+from edw.errors import StepError
+from edw.keeping import guarding
 from edw.keeping.copies import ORIGINAL, copies_of, files_of, is_deleted, md5_of_field
-from edw.keeping.deleting import CHANGED, NO_FILE, GuardedFolder, OpenFile, OtherPlaces
+from edw.keeping.guarding import CHANGED, CLAIMED, IN_CONFLICT, NO_FILE, GuardedFolder, OpenFile, OtherPlaces
 from edw.keeping.looking import Looker, md5_from_disk, reading
 from edw.keeping.pages import pages
 from edw.keeping.superseded import Names
@@ -31,7 +33,6 @@ from edw.redact import redact
 from edw.storage.places import is_url
 
 BATCH = 500  # documents in one request
-CLAIMED = 'a listener is at it'
 FILES_LEFT = 'files of the run are left'
 
 
@@ -85,7 +86,7 @@ def why_refused(doc: Document, is_in_conflict: bool) -> str | None:
     if doc.get('claim') is not None:
         return CLAIMED
     # Deleted, it would give way to its other version.
-    return 'the document is in conflict; show_status.py --conflicts' if is_in_conflict else None
+    return IN_CONFLICT if is_in_conflict else None
 
 
 def _consider(doc: Document, is_in_conflict: bool, with_files: bool, found: Plan) -> None:
@@ -116,17 +117,9 @@ def _leave_what_others_name(database: Database, found: Plan) -> None:
 class Remover:
     """Deletes documents, one after the other, and copies in one folder."""
 
-    def __init__(
-        self,
-        database: Database,
-        folder: GuardedFolder | None,
-        looker: Looker,
-        hostname: str,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, database: Database, folder: GuardedFolder | None, looker: Looker) -> None:
         """Without a `folder` no file is deleted."""
         self._database, self._folder, self._looker = database, folder, looker
-        self._hostname, self._clock = hostname, clock
         self._places = OtherPlaces(looker)
 
     def remove(self, candidate: Candidate) -> tuple[int, int]:
@@ -146,9 +139,7 @@ class Remover:
             self._delete(doc)
             for location, copy in copies.items():
                 try:
-                    if not copy.is_unchanged():
-                        raise StepError('it was changed meanwhile')
-                    os.unlink(copy.name, dir_fd=copy.parent)
+                    copy.unlink()
                 except (OSError, StepError) as error:
                     reason = str(getattr(error, 'strerror', None) or error)
                     raise StepError(f'the document is deleted, but not its copy {location}: {reason}') from error
@@ -194,14 +185,10 @@ class Remover:
         return found
 
     def _delete(self, doc: Document) -> None:
-        note = {'time': self._clock(), 'hostname': self._hostname}
+        note = {'time': time.time(), 'hostname': socket.gethostname()}
         gone: dict[str, Any] = {'_id': doc['_id'], '_rev': doc['_rev'], '_deleted': True, 'deleted': note}
         gone |= {name: doc[name] for name in ('run', 'type') if name in doc}
         row = self._database.bulk_docs([gone])[0]
         if row.get('error') == 'conflict':
             raise StepError(CHANGED)
-        if row.get('error'):
-            raise StepError(f'the document cannot be deleted: {row.get("reason") or row["error"]}')
-        if row.get('accepted'):
-            # Not written to a majority of a cluster's copies: somebody else's version may be the one that stays.
-            raise TryLater('the database has not all of its nodes; what it was told may not stay')
+        guarding.check_written(row, 'deleted')

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edw.database.client import Database
+from edw.errors import NoSuchRun
 
 CLAIMS, CLOSED, CONFLICTS, DONE, ENTRIES, FAILED = 'claims', 'closed', 'conflicts', 'done', 'entries', 'failed'
 NEWEST, PAST, QUEUE, RUNS, STATUS, UNPLACED = 'newest', 'past', 'queue', 'runs', 'status', 'unplaced'
@@ -71,6 +72,14 @@ def ids_of_run(database: Database, run: str) -> list[str]:
     """Ids of the documents of a run's files, in order; none where there is no such run."""
     found = rows(database, RUNS, reduce=False, startkey=[run], endkey=[run, LAST])
     return sorted(row['id'] for row in found if row['key'][0] == run)
+
+
+def ids_of_known_run(database: Database, run: str) -> list[str]:
+    """The same. Raises NoSuchRun where there are none."""
+    ids = ids_of_run(database, run)
+    if not ids:
+        raise NoSuchRun(database.url, run)
+    return ids
 
 
 def steps(database: Database) -> set[str]:

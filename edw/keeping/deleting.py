@@ -1,161 +1,195 @@
-"""Deleting an original: never the last verified copy, and never a file that is not the one the catalogue knows.
+"""Deleting originals: which may be, and never the last verified copy, nor a file that the catalogue does not know.
 
 The document is told first (`original_deleted`), and the file is unlinked after that. Killed in between, the document
 says of a file that is still there that it was deleted: nothing is lost, `check_files.py` finds it, and the next run,
 which asks no document what was deleted but looks at the folder, does it all again. The other way round there would be a
-document whose original nobody deleted, and a loss to be found out about. Telling it first is a lock, too: the server
-takes the write on the revision that was looked at only, so that whoever has claimed or changed the document meanwhile
-keeps the file.
+document whose original nobody deleted, and a loss to be found out about.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
 
-from edw import files
 from edw.database.client import Database
 from edw.errors import StepError, TryLater
-from edw.keeping.copies import Named, copies_of, md5_of_field
-from edw.keeping.looking import Looker, State, md5_from_disk, reading, state_of
-from edw.keeping.planning import Candidate, Terms, why_kept
+from edw.keeping import guarding, leftovers
+from edw.keeping.copies import Named, copies_of, is_deleted, md5_of_field
+from edw.keeping.guarding import NO_FILE, Done, GuardedFolder, OpenFile, OtherPlaces
+from edw.keeping.leftovers import LeftOvers, Part
+from edw.keeping.looking import Looker, State, md5_from_disk, reading
+from edw.model import documents
 from edw.model.documents import Document
 from edw.redact import redact
+from edw.storage import space
 from edw.storage.places import is_url
-
-CHANGED = 'the document was changed or deleted meanwhile'
-NO_FILE = 'there is no such file'
-LINK = 'it is a symbolic link, or stands behind one'
 
 
 @dataclass(frozen=True)
-class OpenFile:
-    """An open file: `name` in the folder `parent` (a descriptor), and its state when it was opened."""
+class Terms:
+    """What a document must be like: step `after` was done on it, it was made before `before` (seconds since the epoch),
+    and there are `copies` verified copies of its original.
 
-    stream: BinaryIO
-    parent: int
-    name: str
-    state: State
-    links: int
+    `keep_free` is the share of the disk until which originals are deleted; None: all that may be.
+    """
 
-    def is_unchanged(self) -> bool:
-        """Whether the name is still that of the file that is open, and nobody has written to it."""
-        try:
-            return state_of(os.stat(self.name, dir_fd=self.parent, follow_symlinks=False)) == self.state
-        except FileNotFoundError:
-            return False
+    after: str
+    before: float
+    copies: int
+    keep_free: float | None = None
 
 
-class GuardedFolder:
-    """A folder that files may be deleted in. Those in it are reached by no symbolic link."""
+@dataclass(frozen=True)
+class Candidate:
+    """An original that may be deleted, if its copies are whole: the document in the revision that was looked at."""
 
-    def __init__(self, folder: str) -> None:
-        """Raises TryLater where there is no such folder."""
-        self.path = os.path.abspath(folder)
-        self._names = tuple(dict.fromkeys([self.path, os.path.realpath(folder)]))
-        try:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise TryLater(f'{self.path}: no folder to delete files in: {error.strerror}') from None
+    doc_id: str
+    revision: str
+    run: str
+    file: str
+    size: int
+    created: float
 
-    def close(self) -> None:
-        """Close it."""
-        os.close(self._descriptor)
 
-    def parts(self, location: str) -> list[str] | None:
-        """The way from the folder to a file at this path; None where it is not in the folder."""
-        for name in self._names:
-            if location.startswith(f'{name.rstrip("/")}/'):
-                parts = location[len(name.rstrip('/')) + 1 :].split('/')
-                return parts if all(part not in ('', '.', '..') and '\0' not in part for part in parts) else None
-        return None
+@dataclass
+class Plan:
+    """The originals that may be deleted, oldest first, of which `lacking` bytes are needed (None: all of them)."""
 
-    @contextmanager
-    def opened(self, location: str) -> Iterator[OpenFile]:
-        """The file at a path. Raises StepError where there is none in this folder, or a link leads to it."""
-        parts = self.parts(location)
-        if parts is None:
-            raise StepError(f'it is not in {self.path}')
-        with ExitStack() as stack:
+    terms: Terms
+    candidates: list[Candidate] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)  # by the reason
+    lacking: float | None = None
+    parts: list[Part] = field(default_factory=list)  # of copies that broke off
+
+    @property
+    def chosen(self) -> list[Candidate]:
+        """Those that are deleted, if all of them can be."""
+        return self.candidates if self.lacking is None else needed(self.candidates, self.lacking)
+
+
+@dataclass
+class OriginalsDone(Done):
+    """The same of originals, and how many parts were removed."""
+
+    parts: int = 0
+    for_good: set[tuple[str, str]] = field(default_factory=set)  # ids and revisions of those that no waiting mends
+
+
+def why_kept(doc: Document, terms: Terms) -> str | None:
+    """Why the original of a document is to be kept, in words that are the same for all such; None where it may go."""
+    if (reason := guarding.why_kept(doc)) is not None:
+        return reason
+    process = doc.get('process')
+    entries = process if isinstance(process, list) else []
+    if not any(isinstance(entry, dict) and entry.get('name') == terms.after for entry in entries):
+        return f'{terms.after} was not done on it'
+    created = documents.number(doc.get('datecreated'))
+    if created is None or created >= terms.before:
+        return 'too young' if created is not None else 'nobody says how old it is'
+    if md5_of_field(doc.get('md5sum')) is None:
+        return 'it has no md5, so that no copy can be verified'
+    if len(copies_of(doc)) < terms.copies:
+        return f'fewer copies than {terms.copies}'
+    return None
+
+
+def oldest_first(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """In the order in which they are deleted."""
+    return sorted(candidates, key=lambda candidate: (candidate.created, candidate.doc_id))
+
+
+def needed(candidates: list[Candidate], lacking: float) -> list[Candidate]:
+    """As many of the first as free `lacking` bytes."""
+    chosen = []
+    for candidate in candidates:
+        if lacking <= 0:
+            break
+        chosen.append(candidate)
+        lacking -= candidate.size
+    return chosen
+
+
+def plan(docs: Iterable[Document], folder: str, terms: Terms, aside: Collection[tuple[str, str]] = frozenset()) -> Plan:
+    """Find out which originals in a folder may be deleted; where there is room enough no document is read.
+
+    Those of `aside`, ids and revisions of documents, are left out. Raises TryLater where the folder is away.
+    """
+    found = Plan(terms)
+    with closing(GuardedFolder(folder)) as originals:
+        if terms.keep_free is not None:
+            found.lacking = _lacking(originals, terms.keep_free)
+            if found.lacking <= 0:
+                return found
+        left_overs = LeftOvers(time.time())
+        for doc in docs:
+            found.parts += left_overs.of(doc)
+            file = doc.get('original_file')
+            if not isinstance(file, str) or originals.parts(file) is None:
+                continue
             try:
-                parent = self._descriptor
-                for part in parts[:-1]:
-                    # One by one, each without following: a link that is put there meanwhile leads nowhere.
-                    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                    parent = os.open(part, flags, dir_fd=parent)
-                    stack.callback(os.close, parent)
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                stream = stack.enter_context(os.fdopen(os.open(parts[-1], flags, dir_fd=parent), 'rb'))
-            except FileNotFoundError:
-                raise StepError(NO_FILE) from None
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise StepError(LINK) from None
-                raise StepError(f'it cannot be opened: {error.strerror}') from None
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise StepError('it is no regular file')
-            yield OpenFile(stream, parent, parts[-1], state_of(found), found.st_nlink)
+                size = _measured(doc, file, originals, terms)
+            except StepError as error:
+                found.kept[str(error)] += 1
+                continue
+            if (doc['_id'], doc['_rev']) not in aside:
+                run, created = str(doc.get('run', '-')), float(doc['datecreated'])
+                found.candidates.append(Candidate(doc['_id'], doc['_rev'], run, file, size, created))
+    found.candidates = oldest_first(found.candidates)
+    return found
 
 
-class OtherPlaces:
-    """Whether files on other machines are others than local ones, which no inode tells."""
+def delete(
+    database: Database,
+    folder: str,
+    plan: Plan,
+    done: OriginalsDone,
+    on_deleted: Callable[[], object],
+    is_ended: Callable[[], bool] = lambda: False,
+) -> None:
+    """Delete, oldest first, until there is room enough; where a copy is bad, the next oldest takes its place.
 
-    def __init__(self, looker: Looker) -> None:
-        self._looker = looker
-        self._same_folder: dict[tuple[str, str], bool] = {}
-
-    def check(self, url: str, path: str, links: int = 1) -> None:
-        """Raises StepError unless the file of a URL is another one than a local file, which has so many hard links.
-
-        That machine may have the same disk, or be this one, and tells no inodes. So a file is made beside the local
-        one: does it appear beside the other?
-        """
-        url, folder = self._looker.canonical(url), str(Path(path).parent)
-        if links > 1:
-            raise StepError(f'{redact(url)} may be one of the {links} names (hard links) of {path}')
-        places = folder, url.rpartition('/')[0]
-        if places not in self._same_folder:
-            probe = Path(folder, files.temporary_name())
+    `done` says at any time what was. Raises EdwError where the server, or the folder, is away.
+    """
+    with closing(Looker()) as looker, closing(GuardedFolder(folder)) as originals:
+        for part in plan.parts:
             try:
-                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-            except OSError as error:
-                raise StepError(
-                    f'whether {redact(url)} is another file than {path} cannot be told: {folder}: {error.strerror}'
-                ) from None
+                leftovers.remove(part, database, time.time())
+                done.parts += 1
+            except StepError as error:
+                done.kept[str(error)].append(part.doc_id)
+        deleter = Deleter(database, originals, plan.terms, looker)
+        for candidate in plan.candidates:
+            is_enough = plan.lacking is not None and (
+                done.bytes >= plan.lacking or _lacking(originals, plan.terms.keep_free or 0.0) <= 0
+            )
+            if is_ended() or is_enough:
+                break
             try:
-                self._same_folder[places] = self._looker.exists(f'{places[1]}/{probe.name}')
-            finally:
-                probe.unlink()
-        if self._same_folder[places]:
-            raise StepError(f'{redact(url)} is in the same folder as {path}, by another name')
+                done.bytes += deleter.delete(candidate)
+                done.files += 1
+                on_deleted()
+            except StepError as error:
+                done.kept[str(error)].append(candidate.doc_id)
+                if not isinstance(error, TryLater):
+                    done.for_good.add((candidate.doc_id, candidate.revision))
 
 
 class Deleter:
     """Deletes originals, one after the other."""
 
-    def __init__(
-        self,
-        database: Database,
-        folder: GuardedFolder,
-        terms: Terms,
-        looker: Looker,
-        hostname: str,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, database: Database, folder: GuardedFolder, terms: Terms, looker: Looker) -> None:
         self._database, self._folder, self._terms, self._looker = database, folder, terms, looker
-        self._hostname, self._clock = hostname, clock
         self._places = OtherPlaces(looker)
 
     def delete(self, candidate: Candidate) -> int:
         """Delete one original; returns its size in bytes. Raises StepError, with the reason, where it is kept."""
-        doc = self._as_planned(candidate)
+        doc = guarding.as_planned(self._database, candidate.doc_id, candidate.revision)
+        if (reason := why_kept(doc, self._terms)) is not None:
+            raise StepError(reason)
         with self._folder.opened(candidate.file) as original:
             copies = self._verified_copies(doc, original)
             # The file that is there now may be another than the one that was registered.
@@ -167,28 +201,11 @@ class Deleter:
             for copy, state in copies:
                 if self._looker.state(copy) != state:
                     raise StepError(f'its copy {redact(copy.location)} was changed meanwhile')
-            marked = self._mark(doc, [copy.location for copy, _ in copies])
-            try:
-                if not original.is_unchanged():
-                    raise StepError('it was changed meanwhile')
-                os.unlink(original.name, dir_fd=original.parent)
-            except (OSError, StepError) as error:
-                self._unmark(marked, doc)
-                if isinstance(error, StepError):
-                    raise
-                raise StepError(f'it cannot be deleted: {error.strerror}') from error
+            locations = [copy.location for copy, _ in copies]
+            note = {'time': time.time(), 'hostname': socket.gethostname(), 'copies': locations}
+            marked = guarding.told(self._database, {**doc, 'original_deleted': note})
+            guarding.unlink(original, lambda: self._unmark(marked, doc))
         return original.state.size
-
-    def _as_planned(self, candidate: Candidate) -> Document:
-        doc = self._database.existing([candidate.doc_id]).get(candidate.doc_id)
-        if doc is None or doc['_rev'] != candidate.revision:
-            raise StepError(CHANGED)
-        if (reason := why_kept(doc, self._terms)) is not None:
-            raise StepError(reason)
-        if self._database.conflicts([candidate.doc_id]):
-            # Another version may say that its only file is this one.
-            raise StepError('the document is in conflict; show_status.py --conflicts')
-        return doc
 
     def _verified_copies(self, doc: Document, original: OpenFile) -> list[tuple[Named, State]]:
         """As many copies as there must be, every byte of them read, with their states; no two are the same file."""
@@ -226,26 +243,29 @@ class Deleter:
             raise StepError(f'{name} is being written to')
         return state
 
-    def _mark(self, doc: Document, copies: list[str]) -> Document:
-        note = {'time': self._clock(), 'hostname': self._hostname, 'copies': copies}
-        marked = {**doc, 'original_deleted': note}
-        row = self._database.bulk_docs([marked])[0]
-        if row.get('error') == 'conflict':
-            now = self._database.existing([doc['_id']]).get(doc['_id'])
-            if now is not None and now.get('original_deleted') == note:
-                return now  # it was written, and only the answer was lost
-            raise StepError(CHANGED)
-        if row.get('error'):
-            raise StepError(f'the document cannot be written: {row.get("reason") or row["error"]}')
-        marked['_rev'] = row['rev']
-        if row.get('accepted'):
-            # Not written to a majority of a cluster's copies: somebody else's version may be the one that stays.
-            raise TryLater('the database has not all of its nodes; what it was told may not stay')
-        return marked
-
     def _unmark(self, marked: Document, before: Document) -> None:
         """Take back what the document was told, unless somebody has changed it since; then `check_files.py` tells."""
         version = {name: value for name, value in marked.items() if name != 'original_deleted'}
         if 'original_deleted' in before:
             version['original_deleted'] = before['original_deleted']
         self._database.bulk_docs([version])
+
+
+def _measured(doc: Document, file: str, originals: GuardedFolder, terms: Terms) -> int:
+    """The size of an original that may be deleted. Raises StepError, with the reason, where it is kept."""
+    if (reason := why_kept(doc, terms)) is not None:
+        raise StepError(reason)
+    try:
+        with originals.opened(file) as original:
+            return original.state.size
+    except StepError as error:
+        if is_deleted(doc) and str(error) == NO_FILE:
+            raise StepError('deleted already') from None
+        raise
+
+
+def _lacking(originals: GuardedFolder, keep_free: float) -> float:
+    found = space.usage(originals.path)
+    if found is None:
+        raise TryLater(f'{originals.path}: its disk does not say how full it is')
+    return keep_free * found.total - found.free

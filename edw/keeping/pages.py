@@ -7,7 +7,6 @@ from typing import Any
 
 from edw.database import views
 from edw.database.client import Database, batches
-from edw.errors import NoSuchRun
 from edw.model.documents import Document
 
 PAGE = 500  # documents in one request
@@ -19,7 +18,8 @@ def pages(database: Database, runs: Sequence[str] = ()) -> Iterator[list[Documen
     Raises EdwError for a run without documents.
     """
     if runs:
-        for batch in batches(_ids_of(database, runs), PAGE):
+        ids = dict.fromkeys(doc_id for run in runs for doc_id in views.ids_of_known_run(database, run))
+        for batch in batches(ids, PAGE):
             yield list(database.existing(batch).values())
         return
     query: dict[str, Any] = {'include_docs': True, 'limit': PAGE}
@@ -30,13 +30,3 @@ def pages(database: Database, runs: Sequence[str] = ()) -> Iterator[list[Documen
         if len(rows) < PAGE:
             return
         query.update(startkey=rows[-1]['id'], skip=1)
-
-
-def _ids_of(database: Database, runs: Sequence[str]) -> list[str]:
-    ids: dict[str, None] = {}
-    for run in runs:
-        found = views.ids_of_run(database, run)
-        if not found:
-            raise NoSuchRun(database.url, run)
-        ids.update(dict.fromkeys(found))
-    return list(ids)

@@ -10,18 +10,22 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import socket
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edw.database.client import Database
-from edw.errors import StepError, TryLater
+from edw.errors import StepError
+from edw.keeping import guarding
 from edw.keeping.copies import ORIGINAL, Named, current, files_of, location_name, md5_of_field
-from edw.keeping.deleting import CHANGED, NO_FILE, GuardedFolder, OpenFile
+from edw.keeping.guarding import CHANGED, NO_FILE, Done, GuardedFolder, OpenFile
 from edw.keeping.looking import Looker, md5_from_disk, reading
 from edw.model import documents
-from edw.model.documents import GOOD, Document
+from edw.model.documents import Document
 from edw.redact import redact
 from edw.storage.places import is_url
 
@@ -69,25 +73,19 @@ class Plan:
     candidates: list[Candidate] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)
 
-    def leave(self, named: set[str]) -> None:
-        """Leave out the files that current entries name."""
+    def leave_named(self, docs: Iterable[Document]) -> None:
+        """Leave out the files that current entries name, of all documents: any may name a file of another one."""
+        names = Names(one.file for candidate in self.candidates for one in candidate.files)
+        for doc in docs:
+            names.seen(doc)
         for candidate in self.candidates:
-            self.kept[NAMED] += sum(one.file in named for one in candidate.files)
+            self.kept[NAMED] += sum(one.file in names.named for one in candidate.files)
         self.kept = +self.kept
         left = (
-            replace(candidate, files=tuple(one for one in candidate.files if one.file not in named))
+            replace(candidate, files=tuple(one for one in candidate.files if one.file not in names.named))
             for candidate in self.candidates
         )
         self.candidates = [candidate for candidate in left if candidate.files]
-
-
-def why_kept(doc: Document) -> str | None:
-    """Why nothing of a document may be deleted; None where it may."""
-    if doc.get('status') != GOOD:
-        return 'failed, or not good'
-    if doc.get('claim') is not None:
-        return 'a listener is at it'
-    return 'on hold' if doc.get('hold') else None
 
 
 def old_files(doc: Document, before: float, kept: Counter[str]) -> tuple[list[Old], float]:
@@ -107,19 +105,19 @@ def old_files(doc: Document, before: float, kept: Counter[str]) -> tuple[list[Ol
             if not isinstance(file, str) or file in names_now or entry.get('deleted') is not None:
                 continue
             instead, md5sum = newer.get(str(entry.get('name'))), md5_of_field(entry.get('md5sum'))
-            time = documents.number(cut.get('time'))
-            reason = why_kept(doc)
-            if reason is None and (time is None or time >= before):
-                reason = 'superseded lately' if time is not None else 'nobody says when it was superseded'
+            since = documents.number(cut.get('time'))
+            reason = guarding.why_kept(doc)
+            if reason is None and (since is None or since >= before):
+                reason = 'superseded lately' if since is not None else 'nobody says when it was superseded'
             if reason is None and (instead is None or instead.md5sum is None):
                 reason = f'{entry.get("name")} was not done again, or nobody says what md5 it left'
             if reason is None and md5sum is None:
                 reason = 'its entry has no md5'
-            if reason is not None or instead is None or md5sum is None or time is None:
+            if reason is not None or instead is None or md5sum is None or since is None:
                 kept[str(reason)] += 1
                 found.pop(file, None)
                 continue
-            first = min(first, time)
+            first = min(first, since)
             found[file] = Old(file, md5sum, instead, (index, place))
     return list(found.values()), first
 
@@ -145,40 +143,58 @@ class Names:
                     self.named.add(other)
 
 
+def plan(docs: Iterable[Document], folder: str, before: float) -> Plan:
+    """Find out what of a folder was superseded before a time, in seconds since the epoch, as far as documents tell.
+
+    Whether other documents name these files `Plan.leave_named` finds out. Raises TryLater where the folder is away.
+    """
+    found = Plan()
+    with closing(GuardedFolder(folder)) as copies:
+        for doc in docs:
+            old, created = old_files(doc, before, found.kept)
+            files = []
+            for one in old:
+                if copies.parts(one.file) is None:
+                    continue
+                try:
+                    files.append(_measured(one, copies))
+                except StepError as error:
+                    found.kept[str(error)] += 1
+            if files:
+                run = str(doc.get('run', '-'))
+                found.candidates.append(Candidate(doc['_id'], doc['_rev'], run, tuple(files), created))
+    return found
+
+
+def delete(database: Database, folder: str, before: float, candidates: Iterable[Candidate], done: Done) -> None:
+    """Delete the files of candidates, as `plan` has found them. `done` says at any time what was."""
+    with closing(Looker()) as looker, closing(GuardedFolder(folder)) as copies:
+        deleter = Deleter(database, copies, looker)
+        for candidate in candidates:
+            try:
+                deleter.delete(candidate, before, done)
+            except StepError as error:
+                done.kept[str(error)].append(candidate.doc_id)
+
+
 class Deleter:
     """Deletes the files of candidates, one document after the other."""
 
-    def __init__(
-        self, database: Database, folder: GuardedFolder, looker: Looker, hostname: str, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, database: Database, folder: GuardedFolder, looker: Looker) -> None:
         self._database, self._folder, self._looker = database, folder, looker
-        self._hostname, self._clock = hostname, clock
 
-    def delete(self, candidate: Candidate, before: float, kept: Callable[[str], object]) -> tuple[int, int]:
-        """Delete the files of a document; returns how many, and their bytes. `kept` is told why others are not.
-
-        Raises StepError, with the reason, where none is.
-        """
-        doc = self._as_planned(candidate)
+    def delete(self, candidate: Candidate, before: float, done: Done) -> None:
+        """Delete the files of a document. Raises StepError, with the reason, where none is."""
+        doc = guarding.as_planned(self._database, candidate.doc_id, candidate.revision)
         now, _ = old_files(doc, before, Counter())
-        count = size = 0
         for old in candidate.files:
             try:
                 if old not in now:
                     raise StepError(CHANGED)
                 freed, doc = self._delete(old, doc)
-                count, size = count + 1, size + freed
+                done.files, done.bytes = done.files + 1, done.bytes + freed
             except StepError as error:
-                kept(f'{redact(old.file)}: {error}')
-        return count, size
-
-    def _as_planned(self, candidate: Candidate) -> Document:
-        doc = self._database.existing([candidate.doc_id]).get(candidate.doc_id)
-        if doc is None or doc['_rev'] != candidate.revision:
-            raise StepError(CHANGED)
-        if self._database.conflicts([candidate.doc_id]):
-            raise StepError('the document is in conflict; show_status.py --conflicts')
-        return doc
+                done.kept[f'{redact(old.file)}: {error}'].append(candidate.doc_id)
 
     def _delete(self, old: Old, doc: Document) -> tuple[int, Document]:
         with contextlib.ExitStack() as stack:
@@ -200,18 +216,10 @@ class Deleter:
                 raise StepError(f'it has the md5 {found}, not that of its entry: the catalogue does not know it')
             if self._looker.state(old.newer) != state:
                 raise StepError(f'{name} was changed meanwhile')
-            marked = self._write(doc, old, {'time': self._clock(), 'hostname': self._hostname})
+            marked = self._write(doc, old, {'time': time.time(), 'hostname': socket.gethostname()})
             if file is None:
                 return 0, marked
-            try:
-                if not file.is_unchanged():
-                    raise StepError('it was changed meanwhile')
-                os.unlink(file.name, dir_fd=file.parent)
-            except (OSError, StepError) as error:
-                self._write(marked, old, None)
-                if isinstance(error, StepError):
-                    raise
-                raise StepError(f'it cannot be deleted: {error.strerror}') from error
+            guarding.unlink(file, lambda: self._write(marked, old, None))
             return file.state.size, marked
 
     def _opened(self, old: Old, stack: contextlib.ExitStack) -> OpenFile | None:
@@ -232,21 +240,10 @@ class Deleter:
         entry.pop('deleted', None)
         if note is not None:
             entry['deleted'] = note
-        row = self._database.bulk_docs([version])[0]
-        if row.get('error') == 'conflict':
-            now = self._database.existing([doc['_id']]).get(doc['_id'])
-            if now is not None and {**now, '_rev': ''} == {**version, '_rev': ''}:
-                return now  # it was written, and only the answer was lost
-            raise StepError(CHANGED)
-        if row.get('error'):
-            raise StepError(f'the document cannot be written: {row.get("reason") or row["error"]}')
-        if row.get('accepted'):
-            # Not written to a majority of a cluster's copies: somebody else's version may be the one that stays.
-            raise TryLater('the database has not all of its nodes; what it was told may not stay')
-        return {**version, '_rev': row['rev']}
+        return guarding.told(self._database, version)
 
 
-def measured(old: Old, folder: GuardedFolder) -> Old:
+def _measured(old: Old, folder: GuardedFolder) -> Old:
     """The same with its size, 0 where there is none. Raises StepError where it is not in the folder, or a link is."""
     try:
         with folder.opened(old.file) as file:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from edw.redact import redact
@@ -13,6 +14,7 @@ from edw.redact import redact
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
 FIRST_STEP = '(first step)'  # of new documents, where no step was ever done
 LONGEST_ERROR = 160  # characters of an error in a table
+LONGEST_TABLE = 20  # lines of a table of what would be done
 UNITS = ('bytes', 'kB', 'MB', 'GB', 'TB', 'PB')
 WIDE = 10_000  # columns where nobody looks: nothing is wrapped in a file or a pipe
 INDENT = '    '  # of what stands below a line
@@ -73,6 +75,12 @@ def number(count: int, noun: str) -> str:
     return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
 
 
+def first(items: Sequence[str], most: int, separator: str = ', ') -> str:
+    """The first of some names, safe, and how many there are more."""
+    more = f' and {len(items) - most} more' if len(items) > most else ''
+    return separator.join(map(safe, items[:most])) + more
+
+
 def step_name(name: str) -> str:
     """A step's name, safe; FIRST_STEP for ''."""
     return safe(name) or FIRST_STEP
@@ -98,6 +106,19 @@ def columns(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> list
         ).rstrip()
         for line in cells
     ]
+
+
+def show_first(lines: Sequence[Sequence[str]], noun: str) -> None:
+    """Print a table of as many lines as one reads, below the first; `noun` is for the others."""
+    print(*columns(lines[: LONGEST_TABLE + 1]), sep='\n')
+    if (more := len(lines) - 1 - LONGEST_TABLE) > 0:
+        print(f'and {number(more, noun)}')
+
+
+def show_groups(groups: Counter[tuple[str, str]]) -> None:
+    """Print how many documents there are, by run and status."""
+    lines = [(run, status, str(count)) for (run, status), count in sorted(groups.items())]
+    show_first([('run', 'status', 'documents'), *lines], 'more line')
 
 
 def entries(

@@ -6,18 +6,24 @@ the list `superseded` of the document.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edw.database import views
+from edw.database import design, views
 from edw.database.client import Database, batches
-from edw.errors import SettingsError
+from edw.errors import EdwError, NoSuchStep, SettingsError
 from edw.model import documents
-from edw.model.documents import ACQUIRING, GOOD, Document
-from edw.model.provenance import Made
+from edw.model.chain import meant
+from edw.model.documents import ACQUIRING, GOOD, Document, entry_of, is_run
+from edw.model.provenance import Made, can_be_compared, made_by
+from edw.operating.display import number, safe
 
 BATCH = 500  # documents in one request
+MAX_EXAMPLES = 5  # documents whose changes are told
+MAX_NAMES = 20  # in an error, of those that there are
+VERSION, COMMIT = 2, 3  # places in a key of the view `entries`
 NO_DOCUMENT = 'no such document'  # why a document is not selected
 
 Change = Callable[[Document], Document]
@@ -123,6 +129,50 @@ def select_documents(
                 on_missed(doc_id, reason)
 
 
+def known(database: Database, selection: Selection) -> Selection:
+    """The selection, where the server has what it asks by, and knows its step; which may be the id of a document, too.
+
+    Raises NoDesign, NoSuchStep, and EdwError for a version that is none like those there: all or none would be older.
+    """
+    if selection.viewname is not None:
+        design.check(database, views=(selection.viewname,))
+    if selection.step is not None:
+        try:
+            design.check_step(database, selection.step)
+        except NoSuchStep:
+            if not database.existing([selection.step]):
+                raise
+            selection = replace(selection, ids=(selection.step, *selection.ids), step=None)
+    made = selection.made
+    if made is not None and made.version_below is not None:
+        versions = _software(database, made, VERSION)
+        if not can_be_compared(made.version_below, versions):
+            raise EdwError(
+                f'version {made.version_below!r} cannot be compared with those of {made.step}, which are numbers: '
+                f'{_there(versions)}'
+            )
+    return selection
+
+
+def check_names(database: Database, selection: Selection) -> None:
+    """Raise EdwError where nothing is selected because a kind of failure, a run or a commit has another name."""
+    if (kind := selection.kind) is not None:
+        design.check(database, views=(views.FAILED,))
+        kinds = sorted({views.text(found) for _, found in views.counts(database, views.FAILED, level=2)})
+        if kind not in kinds:
+            there = _there(kinds, '; ') + meant(kind, kinds)
+            raise EdwError(f'nothing has failed with the kind {kind!r}; kinds that there are: {there}')
+    if selection.run is not None:
+        design.check(database, views=(views.RUNS,))
+        views.ids_of_known_run(database, selection.run)
+    if (made := selection.made) is not None and made.commit is not None:
+        commits = _software(database, made, COMMIT)
+        by_commit = replace(made, version_below=None)
+        if not any(by_commit.is_by(None, commit) for commit in commits):
+            wrong = f'nothing that {made.step} has left is by commit {made.commit}'
+            raise EdwError(f'{wrong}; commits that there are: {_there(commits)}')
+
+
 @dataclass
 class Outcome:
     """What became of documents; ids, in `refused` with the reason."""
@@ -188,6 +238,93 @@ def requeue(
     return result
 
 
+@dataclass
+class Plan:
+    """What would be changed: the revision of each document by its id, and what to show of it."""
+
+    revisions: dict[str, str] = field(default_factory=dict)
+    groups: Counter[tuple[str, str]] = field(default_factory=Counter)  # by run and status
+    examples: list[str] = field(default_factory=list)
+    superseded: set[str] = field(default_factory=set)  # steps whose entries were cut from them before
+    made: Counter[str] = field(default_factory=Counter)  # by what has made the entry that is asked for
+    left: Outcome = field(default_factory=Outcome)
+    missing: list[str] = field(default_factory=list)  # ids that were named, and do not exist
+    missed: list[str] = field(default_factory=list)  # documents that were named, and do not meet the conditions
+
+
+def plan(
+    database: Database, selection: Selection, change: Change, force: bool, on_document: Callable[[], object]
+) -> Plan:
+    """Find out what would be changed. Only ids and revisions are kept of all documents."""
+    found = Plan()
+
+    def note_missed(doc_id: str, reason: str) -> None:
+        if selection.ids:
+            is_there = reason != NO_DOCUMENT
+            (found.missed if is_there else found.missing).append(f'{doc_id} {reason}' if is_there else doc_id)
+
+    for doc in select_documents(database, selection, note_missed):
+        on_document()
+        if is_run(doc) and not selection.ids and change(doc) == doc:
+            continue  # whoever asks for files by their ids or status does not mean it
+        found.superseded.update(str(entry.get('name')) for entry in documents.superseded_entries(doc))
+        version = wanted(doc, change, force, found.left)
+        if version is None:
+            continue
+        found.revisions[doc['_id']] = doc['_rev']
+        found.groups[str(doc.get('run', doc['_id'] if is_run(doc) else '-')), doc['status']] += 1
+        if selection.made is not None:
+            found.made[made_by(entry_of(doc, selection.made.step))] += 1
+        if len(found.examples) < MAX_EXAMPLES:
+            found.examples.append(f'{doc["_id"]}: {difference(doc, version)}')
+    return found
+
+
+def difference(before: Document, after: Document) -> str:
+    """What is changed in a document, in words."""
+    words = []
+    if before.get('status') != after.get('status'):
+        words.append(f'status {before["status"]!r} becomes {after["status"]!r}')
+    cut = before['process'][len(after['process']) :]
+    if cut:
+        names = [str(entry.get('name')) if isinstance(entry, dict) else '?' for entry in cut]
+        words.append(f'{", ".join(names)} cut from process')
+    if 'claim' in before and 'claim' not in after:
+        claim = before['claim']
+        words.append(f'the claim of {claim.get("worker") if isinstance(claim, dict) else claim} removed')
+    return '; '.join(words)
+
+
+def write(database: Database, plan: Plan, change: Change, force: bool, on_batch: Callable[[int], object]) -> Outcome:
+    """Change what is planned, as it was looked at: a document that was changed since then is left alone.
+
+    Raises EdwError, which says how many were gone through before that.
+    """
+    deleted: list[str] = []
+    gone_through = 0
+
+    def as_planned() -> Iterator[Document]:
+        now = Selection(ids=tuple(plan.revisions))
+        for doc in select_documents(database, now, lambda doc_id, _: deleted.append(doc_id)):
+            # On the revision that was looked at: the server refuses what would undo somebody else's change.
+            yield {**doc, '_rev': plan.revisions[doc['_id']]}
+
+    def count(size: int) -> None:
+        nonlocal gone_through
+        gone_through += size
+        on_batch(size)
+
+    try:
+        result = requeue(database, as_planned(), change, force, count)
+    except EdwError as error:
+        raise EdwError(
+            f'{error}\n{gone_through} of {number(len(plan.revisions), "document")} were gone through before that. '
+            'Run the same again for the others.'
+        ) from None
+    result.conflicts += deleted
+    return result
+
+
 def _ids(database: Database, selection: Selection) -> list[str]:
     """Ids of the documents that may be selected.
 
@@ -228,6 +365,16 @@ def _made(database: Database, made: Made) -> list[str]:
 def software_of(database: Database, step: str) -> list[tuple[Any, ...]]:
     """Keys of the view `entries` of a step: the step before it, itself, and the version and the commit that made it."""
     return [key for key in views.counts(database, views.ENTRIES, level=4) if key[1] == step]
+
+
+def _software(database: Database, made: Made, part: int) -> list[str]:
+    """By which versions, or commits, the entries of a step are."""
+    design.check(database, views=(views.DONE, views.ENTRIES))
+    return sorted({key[part] for key in software_of(database, made.step) if isinstance(key[part], str)})
+
+
+def _there(names: Sequence[str], separator: str = ', ') -> str:
+    return separator.join(map(safe, names[:MAX_NAMES])) or 'none'
 
 
 def _key_range(selection: Selection) -> dict[str, Any]:

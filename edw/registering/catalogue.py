@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from edw.database import storable
 from edw.database.client import Database, batches
-from edw.errors import Conflict, DatabaseError, EdwError
-from edw.model.documents import ACQUIRING, CLOSED, GOOD, RUN, Document, is_run
+from edw.errors import Conflict, DatabaseError, EdwError, SettingsError
+from edw.model.documents import CLOSED, GOOD, RUN, Document, is_run
 from edw.registering import contents, runs
 
 BATCH = 1000  # documents in one request
-
-
-def reserve_run(database: Database, is_taken: Callable[[str], bool]) -> Document:
-    """Reserve the next run by creating the document of its first file; returns that document.
-
-    The server lets only one of two callers create it: the loser takes the run after that. Its status keeps
-    every listener away. `is_taken` says of a run that it cannot be used although the database has none of it.
-    """
-    run = runs.next_run(runs.highest_run(database))
-    while True:
-        if not is_taken(run):
-            doc = {'_id': runs.file_id(run, 0), 'run': run, 'status': ACQUIRING, 'datecreated': time.time()}
-            try:
-                return {**doc, '_rev': database.put(doc)['rev']}
-            except Conflict:
-                pass  # somebody else took this run since it was found free
-        run = runs.next_run(run)
 
 
 def new_document(
@@ -54,6 +39,22 @@ def new_document(
         'status': GOOD,
         'process': [],
     }
+
+
+def conditions_in(file: str) -> dict[str, Any]:
+    """What is to stand in `conditions` of each document: the JSON object in a file. Raises SettingsError."""
+    try:
+        found = json.loads(Path(file).read_bytes())
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no character
+    except OSError as error:
+        raise SettingsError(f'{file}: cannot be read: {error.strerror or error}') from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f'{file!r}: is no JSON that can be kept: {error}') from None
+    if not isinstance(found, dict):
+        raise SettingsError(f'{file!r}: is no JSON object, {{"NAME": VALUE, ...}}')
+    if (fault := storable.fault({'_id': 'x', 'conditions': found})) is not None:
+        raise SettingsError(f'{file!r}: {fault}')
+    return found
 
 
 def insert(database: Database, docs: list[Document], on_batch: Callable[[int], object] | None = None) -> dict[str, str]:

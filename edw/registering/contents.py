@@ -1,11 +1,12 @@
-"""What is in a data file, and whether it is what its document was made of."""
+"""What is in a data file, whether somebody still writes to it, and whether it is what its document was made of."""
 
 from __future__ import annotations
 
 import enum
 import os
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -13,7 +14,6 @@ from edw import files
 from edw.errors import EdwError
 from edw.model.documents import Document, number
 from edw.registering.names import ROOT_ENDING
-from edw.registering.settling import State
 
 MAGIC = b'root'  # how each ROOT file begins
 
@@ -24,6 +24,42 @@ class StillWritten(EdwError):
 
 class NoData(EdwError):
     """A file is no data file, and will be none until somebody changes it."""
+
+
+class State(NamedTuple):
+    """What tells whether a file has changed between two looks."""
+
+    size: int  # bytes
+    mtime_ns: int
+    inode: int  # another file may have been renamed to this name, with the size and the date of the first
+
+    @classmethod
+    def of(cls, there: os.stat_result) -> State:
+        """The state that the system tells of."""
+        return cls(there.st_size, there.st_mtime_ns, there.st_ino)
+
+
+class Settling:
+    """Looks at files again and again. A file has settled when it was the same for `settle` seconds.
+
+    Dates are compared with each other, never with a clock: the one of a file may be that of another machine, hours
+    ahead or behind, or of the file that it is a copy of.
+    """
+
+    def __init__(self, settle: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._settle = settle
+        self._monotonic = monotonic
+        self._seen: dict[Path, tuple[State, float]] = {}  # with the time since when it is like that
+
+    def settled(self, files: Mapping[Path, State]) -> list[Path]:
+        """Those of the files that have. Files that are not among these are forgotten."""
+        now = self._monotonic()
+        seen = {}
+        for file, state in files.items():
+            before = self._seen.get(file)
+            seen[file] = before if before is not None and before[0] == state else (state, now)
+        self._seen = seen
+        return [file for file, (_, since) in seen.items() if now - since >= self._settle]
 
 
 class Content(NamedTuple):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edw.errors import EdwError
 from edw.registering import names, runs
-from edw.registering.settling import State
+from edw.registering.contents import State
+from edw.storage.places import is_url
 
 # What is passed over, in the singular and the plural of the summary.
 FOLDER = 'folder', 'folders'
@@ -92,6 +93,14 @@ class Found:
     unmarked: list[Path] = field(default_factory=list)  # data files without their mark
     failed: dict[Path, str] = field(default_factory=dict)  # what could not be looked at
     passed: Counter[Kind] = field(default_factory=Counter)
+
+
+def copies_beside(folder: Path, sps: str) -> Path | None:
+    """The folder that the first step copies files to; None where `folder` is, or is in, that one."""
+    if is_url(sps):
+        return None
+    copies, real = Path(os.path.realpath(sps)), Path(os.path.realpath(folder))
+    return None if copies == real or copies in real.parents else copies
 
 
 def look(folder: Path, selection: Selection) -> Found:

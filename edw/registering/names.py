@@ -56,6 +56,17 @@ def mark_problem(pattern: str) -> str | None:
     return None if left else f'{pattern!r} is the name of the file itself'
 
 
+def pattern_problem(pattern: str) -> str | None:
+    """Why a pattern can be none of data files; None where it can."""
+    is_one = pattern and '/' not in pattern and not pattern.startswith('.')
+    return None if is_one else f'{pattern!r} fits no name of a file that is not hidden'
+
+
+def run_problem(run: str) -> str | None:
+    """Why a text cannot name a run; None where it can."""
+    return None if usable_as_run(run) else f'{run!r} can be no name of a run'
+
+
 def run_pattern_problem(pattern: str) -> str | None:
     """Why a pattern can be none of runs; None where it can."""
     return None if pattern.count(RUN) == 1 else f'{pattern!r} does not hold {RUN} once'

@@ -17,9 +17,9 @@ from edw.errors import EdwError, Unavailable
 from edw.inbox import Inbox, StopRequest
 from edw.registering import arrivals, catalogue, folders, names, runs
 from edw.registering.arrivals import Arrival, Arrivals, Finished, LookAgain, Unwatched
+from edw.registering.contents import Settling, State
 from edw.registering.folders import DataFile, Selection
 from edw.registering.registration import Registered, Registrar
-from edw.registering.settling import Settling, State
 
 SCAN_INTERVAL = 60.0  # seconds after which the folder is looked through whatever the system tells of it
 FOLDER_INTERVAL = 1.0  # seconds between two looks whether the folder is still the same; one `stat` each

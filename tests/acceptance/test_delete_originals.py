@@ -19,7 +19,7 @@ import requests
 
 from edw import files
 from edw.database.client import Database
-from edw.keeping import deleting, leftovers
+from edw.keeping import deleting, guarding, leftovers
 from edw.keeping.looking import Looker
 from edw.storage import space
 from edw.storage.places import part_name
@@ -246,10 +246,10 @@ def test_no_link_leads_out_of_the_folder(scripts: Scripts, archive: Archive, tmp
     archive.add('a')
     shutil.move(archive.original('a'), outside / 'a.root')
     archive.original('a').symlink_to(outside / 'a.root')
-    assert_kept(scripts, archive, deleting.LINK, code=0)
+    assert_kept(scripts, archive, guarding.LINK, code=0)
     (archive.raw / 'sub').symlink_to(outside)
     archive.edit('a', original_file=str(archive.raw / 'sub' / 'a.root'))
-    assert_kept(scripts, archive, deleting.LINK, code=0)
+    assert_kept(scripts, archive, guarding.LINK, code=0)
     archive.edit('a', original_file=f'{archive.raw}/../outside/a.root')
     assert run(scripts).returncode == 0
     archive.edit('a', original_file=str(outside / 'a.root'))
@@ -303,7 +303,7 @@ def test_a_document_that_changes_meanwhile_keeps_its_original(
         return real(self, *arguments)
 
     monkeypatch.setattr(owner, at, edited)
-    assert_kept(scripts, archive, deleting.CHANGED)
+    assert_kept(scripts, archive, guarding.CHANGED)
 
 
 @pytest.mark.parametrize('which', ['original', 'copy'])
@@ -348,6 +348,25 @@ def test_an_answer_that_was_lost_is_recognised(
     monkeypatch.setattr(Database, 'bulk_docs', lost)
     assert run(scripts).returncode == 0
     assert not archive.original('a').exists() and archive.is_marked('a')
+
+
+def test_an_answer_that_was_lost_until_the_document_was_changed_keeps_its_original(
+    scripts: Scripts, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add('a')
+    real = Database.bulk_docs
+
+    def lost(self: Database, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        real(self, docs)
+        archive.edit('a', **EDITS['a listener claims'])
+        return real(self, docs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, 'bulk_docs', lost)
+        done = run(scripts)
+    assert done.returncode == 1 and guarding.CHANGED in done.stderr and archive.original('a').exists()
+    archive.edit('a', claim=None)
+    assert run(scripts).returncode == 0 and not archive.original('a').exists()
 
 
 def test_a_document_in_conflict_keeps_its_original(scripts: Scripts, archive: Archive) -> None:

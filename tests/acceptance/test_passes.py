@@ -209,7 +209,7 @@ def test_what_cannot_be_unlinked_is_not_said_to_be_deleted(
     def refused(*_: Any, **__: Any) -> None:
         raise PermissionError(13, 'Permission denied')
 
-    monkeypatch.setattr(superseded.os, 'unlink', refused)
+    monkeypatch.setattr(os, 'unlink', refused)
     done = delete(scripts)
     assert done.returncode == 1 and 'it cannot be deleted: Permission denied' in done.stderr
     assert 'deleted' not in entries(twice, 'signal_processing')[0]

@@ -14,7 +14,7 @@ import pytest
 from edw import files
 from edw.database.client import Database
 from edw.errors import EdwError
-from edw.registering import catalogue, folders, registration, runs
+from edw.registering import acquiring, catalogue, folders, registration, runs
 from edw.registering.folders import Selection
 from edw.registering.registration import Registered, Registrar
 
@@ -59,9 +59,9 @@ def not_taken(run: str) -> bool:
 )
 def test_next_run_follows_the_highest(database: Database, present: list[str], run: str) -> None:
     database.bulk_docs([{'_id': doc_id} for doc_id in present])
-    doc = catalogue.reserve_run(database, not_taken)
+    doc = acquiring.reserve_run(database, not_taken)
     assert doc['run'] == run and doc['_id'] == f'{run}_000'
-    assert database.get(doc['_id'])['status'] == catalogue.ACQUIRING
+    assert database.get(doc['_id'])['status'] == acquiring.ACQUIRING
 
 
 def test_highest_run_behind_many_other_documents(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_highest_run_behind_many_other_documents(database: Database, monkeypatch
 
 
 def test_runs_that_cannot_be_used_are_passed_over(database: Database) -> None:
-    assert catalogue.reserve_run(database, lambda run: run < 'ma22a002')['run'] == 'ma22a002'
+    assert acquiring.reserve_run(database, lambda run: run < 'ma22a002')['run'] == 'ma22a002'
 
 
 def test_no_two_get_the_same_run(database: Database) -> None:
@@ -81,7 +81,7 @@ def test_no_two_get_the_same_run(database: Database) -> None:
     def reserve() -> None:
         own = Database(database.settings)
         barrier.wait()
-        taken.append(catalogue.reserve_run(own, not_taken)['run'])
+        taken.append(acquiring.reserve_run(own, not_taken)['run'])
 
     threads = [threading.Thread(target=reserve) for _ in range(8)]
     for thread in threads:
@@ -130,7 +130,7 @@ def test_what_cannot_be_registered_is_named_and_the_rest_goes_on(database: Datab
 
 
 def test_a_run_whose_seeding_was_broken_off_is_completed(database: Database, tmp_path: Path) -> None:
-    reserved = catalogue.reserve_run(database, not_taken)
+    reserved = acquiring.reserve_run(database, not_taken)
     data_file(tmp_path, f'{reserved["_id"]}.root')
     assert len(register(database, tmp_path).new) == 1
     assert database.get(reserved['_id'])['status'] == 'good'

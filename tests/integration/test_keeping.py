@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,9 @@ from edw.database.client import Database
 from edw.errors import StepError, TryLater
 from edw.keeping import forecast, strays
 from edw.keeping.copies import Named
-from edw.keeping.deleting import Deleter, GuardedFolder
+from edw.keeping.deleting import Candidate, Deleter, Terms
+from edw.keeping.guarding import GuardedFolder
 from edw.keeping.looking import Looker
-from edw.keeping.planning import Candidate, Terms
 from edw.storage import space
 from edw.storage.places import aside_name, part_name
 from edw.storage.space import Usage
@@ -81,7 +82,7 @@ def delete(database: Database, host: str, looker: Looker, raw: Path, location: s
     }
     revision = database.put(doc)['rev']
     originals = GuardedFolder(str(raw))
-    deleter = Deleter(database, originals, Terms('move_to_sps', time.time(), 1), looker, 'here', time.time)
+    deleter = Deleter(database, originals, Terms('move_to_sps', time.time(), 1), looker)
     try:
         deleter.delete(Candidate('x', revision, '', str(original), 7, 1.0))
     finally:
@@ -114,7 +115,7 @@ def test_a_copy_on_this_very_machine_must_be_another_file(
     assert [file.name for file in raw.iterdir()] == ['x.root']  # and nothing of ours
     copy.write_bytes(b'content')
     delete(database, host, looker, raw, str(copy))
-    assert not original.exists() and database.get('x')['original_deleted']['hostname'] == 'here'
+    assert not original.exists() and database.get('x')['original_deleted']['hostname'] == socket.gethostname()
 
 
 def moved(doc_id: str, size: int | None, finished: float) -> dict[str, object]:

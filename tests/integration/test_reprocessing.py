@@ -12,7 +12,6 @@ import pytest
 
 import listener
 import local_couchdb
-import reprocess
 from edw import config
 from edw.database import views
 from edw.database.client import Database
@@ -270,10 +269,10 @@ def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, monkeypatch: pyte
                 running.close()
             return requeued(doc)
 
-        plan = reprocess.look(database, Selection(ids=tuple(ids)), requeued, force=False)
+        plan = reprocessing.plan(database, Selection(ids=tuple(ids)), requeued, False, lambda: None)
         assert list(plan.revisions) == ids
         with pytest.raises(EdwError, match=r'cannot be reached.*\n3 of 8 documents were gone through before that'):
-            reprocess.write(database, plan, change, force=False)
+            reprocessing.write(database, plan, change, False, lambda count: None)
     port = int(url.rpartition(':')[2])
     with local_couchdb.running(folder, *login, port):
         rest = Selection(ids=tuple(ids), status='first failed')

@@ -17,8 +17,8 @@ from edw.errors import StepError, TryLater
 from edw.keeping import checking, superseded
 from edw.keeping.checking import BAD, GOOD, MD5, MISSING, Finding, Looked, checked
 from edw.keeping.copies import ORIGINAL, Named, copies_of, files_of, mentioned, superseded_of
+from edw.keeping.deleting import Candidate, Terms, needed, oldest_first, why_kept
 from edw.keeping.looking import Looker, State, state_of
-from edw.keeping.planning import Candidate, Terms, needed, oldest_first, why_kept
 from edw.model.documents import pass_of
 from edw.storage import space
 

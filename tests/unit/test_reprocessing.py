@@ -14,8 +14,7 @@ from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.provenance import Made
 from edw.operating import reprocessing
-from edw.operating.reprocessing import Outcome, Selection, cut_before, requeued
-from reprocess import difference
+from edw.operating.reprocessing import Outcome, Selection, cut_before, difference, requeued
 
 NOW, HOST = 1378222673.5, 'sps-17'
 STEPS = ('first', 'second')

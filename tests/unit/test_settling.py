@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edw.registering.settling import Settling, State
+from edw.registering.contents import Settling, State
 
 SETTLE, HOUR = 60.0, 3600.0
 
