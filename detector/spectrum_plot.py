@@ -14,6 +14,8 @@ from detector.pulses import FloatArray
 from detector.spectrum import HIGHEST, LOWEST, Spectrum, groups
 
 SIZE = 9.0, 4.0  # inches, of one panel; 900 pixels wide at 100 dots per inch
+# Inches around the panels, for what stands there. To have them found by matplotlib takes as long as the picture itself.
+LEFT, RIGHT, BOTTOM, TOP, BETWEEN, TITLE = 0.56, 0.18, 0.45, 0.25, 0.7, 0.27
 LABELS = 0.5  # of a panel's height, at its top, kept free for the labels of the lines
 GAP = 0.015  # of a panel's height, between a label and the leader that joins it to its peak
 SAMPLES = 400  # of a fitted curve
@@ -32,11 +34,22 @@ def figure(spectra: Sequence[Spectrum], title: str = '', transparent: bool = Fal
     The figure belongs to no window and no global state; its `savefig` writes any of matplotlib's formats.
     """
     ink = INK_ON_ANY if transparent else INK
-    made = Figure(figsize=(SIZE[0], SIZE[1] * len(spectra)), dpi=100, layout='constrained')
+    width, height = SIZE[0], SIZE[1] * len(spectra)
+    made = Figure(figsize=(width, height), dpi=100)
     made.patch.set_alpha(0.0 if transparent else 1.0)
     if title:
-        made.suptitle(title, color=ink, fontsize=13, parse_math=False)  # a name may hold dollar signs
-    panels = made.subplots(len(spectra), squeeze=False)[:, 0]
+        # A name may hold dollar signs.
+        made.suptitle(title, y=1 - 0.05 / height, color=ink, fontsize=13, parse_math=False)
+    top = TOP + TITLE * bool(title)
+    of_panels = height - BOTTOM - top - BETWEEN * (len(spectra) - 1)
+    grid = {
+        'left': LEFT / width,
+        'right': 1 - RIGHT / width,
+        'bottom': BOTTOM / height,
+        'top': 1 - top / height,
+        'hspace': BETWEEN * len(spectra) / of_panels,  # in heights of a panel
+    }
+    panels = made.subplots(len(spectra), squeeze=False, gridspec_kw=grid)[:, 0]
     for axes, spectrum in zip(panels, spectra, strict=True):
         _draw(axes, spectrum, ink)
     return made

@@ -25,6 +25,10 @@ def test_the_picture(events: int, transparent: bool) -> None:
     assert canvas.get_width_height()[0] == 900 and len(made.axes) == 2
     corner = np.asarray(canvas.buffer_rgba())[0, 0]
     assert corner[3] == (0 if transparent else 255)
+    all_of_it = [*(axes.get_tightbbox() for axes in made.axes), made.texts[0].get_window_extent()]
+    assert all(made.bbox.x0 < box.x0 < box.x1 < made.bbox.x1 for box in all_of_it)
+    assert all(made.bbox.y0 < box.y0 < box.y1 < made.bbox.y1 for box in all_of_it)
+    assert not any(one.overlaps(other) for one, other in combinations(all_of_it, 2))
     for axes, spectrum in zip(made.axes, seen, strict=True):
         assert axes.get_xlabel() == 'energy (keV)' and axes.get_yscale() == 'log'
         assert axes.get_ylabel() == f'counts / ({spectrum.bin_width:g} keV)'
