@@ -76,10 +76,7 @@ def port(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Type of an option that is a time in seconds, more than 0, LONGEST at most."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value <= LONGEST:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds, more than 0 and {LONGEST:g} at most')
     return value
@@ -89,10 +86,7 @@ def number_of(what: str, most: float) -> Callable[[str], float]:
     """Type of an option that is a number of `what`, 0 to `most`."""
 
     def checked(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         if not 0 <= value <= most:
             raise argparse.ArgumentTypeError(f'{text!r} is not a number of {what}, 0 to {most:g}')
         return value
@@ -171,6 +165,14 @@ def on_stop(stop: Callable[[], object]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stopped)
+
+
+def _number(text: str) -> float:
+    """Not a number for what is none: it fails each comparison."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _whole(text: str, least: int, most: int) -> int:

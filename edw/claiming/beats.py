@@ -35,7 +35,7 @@ def _beat(database: Database, presence: Presence, ear: Ear) -> int:
     outlive()  # again: whoever runs a script sets signals
     logs.set_up(logging.INFO)
     settings, step, listener = database.settings, presence.step, presence.listener
-    beats = _Beats(database, {'_id': heartbeat_id(listener), 'counter': 0, 'process': step}, LOGIN_PAUSE)
+    beats = _Beats(database, {'_id': heartbeat_id(listener), 'counter': 0, 'process': step})
     teller = Teller(database, presence)
     if not ear.ended.is_set():
         teller.tell()
@@ -69,11 +69,10 @@ def _beat(database: Database, presence: Presence, ear: Ear) -> int:
 class _Beats:
     """The heartbeat document: a counter that goes on."""
 
-    def __init__(self, database: Database, doc: Document, login_pause: float) -> None:
+    def __init__(self, database: Database, doc: Document) -> None:
         self._database = database
         self._doc = doc
         self._lease = database.settings.lease
-        self._login_pause = login_pause  # seconds after a refused login
         self._written: float | None = None  # monotonic time of the last beat, or of the first that was tried
         self._late = False
         self._silent_until = 0.0  # monotonic time
@@ -93,8 +92,8 @@ class _Beats:
                 self._doc['_rev'] = self._database.get(self._doc['_id'])['_rev']
                 self._doc['_rev'] = self._database.put(self._doc)['rev']
         except LoginRefused as error:
-            self._silent_until = time.monotonic() + self._login_pause
-            log.warning('no heartbeat for %g s: %s', self._login_pause, error)
+            self._silent_until = time.monotonic() + LOGIN_PAUSE
+            log.warning('no heartbeat for %g s: %s', LOGIN_PAUSE, error)
             return
         except DatabaseError as error:
             if not self._late and time.monotonic() - self._written > self._lease:

@@ -217,7 +217,10 @@ class Database:
         return rows
 
     def existing(self, doc_ids: Iterable[str]) -> dict[str, Document]:
-        """The newest revision of those documents that exist, by id; without those that are nested too deep."""
+        """The newest revision of those documents that exist, by id, in the order of the ids.
+
+        Those that are nested too deep are left out.
+        """
         rows = self._rows_of(doc_ids, {'include_docs': 'true'})
         return {row['id']: row['doc'] for row in rows if row.get('doc')}
 

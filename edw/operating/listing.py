@@ -100,9 +100,7 @@ def _listing(database: Database, ids: list[str], total: int) -> Listing:
 
 
 def _read(database: Database, ids: Iterable[str]) -> list[Document]:
-    ids = [*ids]
-    present = database.existing(ids)
-    return [present[doc_id] for doc_id in ids if doc_id in present]
+    return list(database.existing(ids).values())
 
 
 def _listed(doc: Document) -> Listed:

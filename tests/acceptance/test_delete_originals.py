@@ -335,17 +335,23 @@ def test_what_cannot_be_unlinked_is_not_said_to_be_deleted(
     assert_kept(scripts, archive, 'it cannot be deleted: Permission denied')
 
 
-def test_an_answer_that_was_lost_is_recognised(
-    scripts: Scripts, archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive.add('a')
+def lose_answers(patch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Have documents written twice, as by a retry, which meets its own write; `meanwhile` comes in between."""
     real = Database.bulk_docs
 
     def lost(self: Database, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         real(self, docs)
-        return real(self, docs)  # as a retry, which meets its own write
+        meanwhile()
+        return real(self, docs)
 
-    monkeypatch.setattr(Database, 'bulk_docs', lost)
+    patch.setattr(Database, 'bulk_docs', lost)
+
+
+def test_an_answer_that_was_lost_is_recognised(
+    scripts: Scripts, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add('a')
+    lose_answers(monkeypatch)
     assert run(scripts).returncode == 0
     assert not archive.original('a').exists() and archive.is_marked('a')
 
@@ -354,15 +360,8 @@ def test_an_answer_that_was_lost_until_the_document_was_changed_keeps_its_origin
     scripts: Scripts, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.add('a')
-    real = Database.bulk_docs
-
-    def lost(self: Database, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        real(self, docs)
-        archive.edit('a', **EDITS['a listener claims'])
-        return real(self, docs)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Database, 'bulk_docs', lost)
+        lose_answers(patched, lambda: archive.edit('a', **EDITS['a listener claims']))
         done = run(scripts)
     assert done.returncode == 1 and guarding.CHANGED in done.stderr and archive.original('a').exists()
     archive.edit('a', claim=None)
