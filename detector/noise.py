@@ -56,8 +56,7 @@ def measured_psd(transforms: np.ndarray) -> tuple[FloatArray, np.ndarray]:
     The others, with a pulse in them for example, have more power than OUTLIER allows, relative to the median in each
     octave.
     """
-    periodograms = np.abs(transforms)
-    np.square(periodograms, out=periodograms)
+    periodograms = np.square(transforms.real) + np.square(transforms.imag)  # np.abs makes a root of each first
     periodograms *= 2 / (SAMPLING * SAMPLES)
     periodograms[:, 0] = 0
     # Octaves, of equal weight: what does not belong into noise is mostly slow.
