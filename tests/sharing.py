@@ -19,7 +19,11 @@ GROUPS = {
         'tests/integration/test_listener.py',
     ),
     'browser': ('tests/browser/',),
-    'spectrum files': ('tests/acceptance/test_plot_spectrum.py', 'tests/integration/test_spectrum_plot.py'),
+    'pictures': (
+        'tests/acceptance/test_plot_spectrum.py',
+        'tests/integration/test_run_summary.py',
+        'tests/integration/test_spectrum_plot.py',
+    ),
     'embedded server': ('tests/integration/test_local_couchdb.py',),
     'analysed files': ('tests/integration/test_detector_analysis.py',),
     'spectra': ('tests/unit/test_detector_spectrum.py::test_uncertainties',),

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from edw.config import ENVIRONMENT, Settings, hide_secrets, origin_of_password
+from edw.config import ENVIRONMENT, Settings, hide_secrets, is_loopback, origin_of_password
 from edw.database.retry import retry_after
 from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
@@ -37,6 +37,8 @@ class SessionLogin(AuthBase):
 
     Source: CouchDB's documentation, "Cookie Authentication". The server renews the cookie in its answers; a 401
     in between is an expired one, after which there is one more login, and one only.
+
+    A server on this machine may be the embedded one, which has no sessions: the answer to the basic login tells.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,22 +47,27 @@ class SessionLogin(AuthBase):
         self._basic = HTTPBasicAuth(settings.username.encode(), settings.password.encode())
         self._cookie: str | None = None
         self._offered = True
+        self._may_be_embedded = is_loopback(settings.server)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put the login on a request."""
-        if self._offered and self._cookie is None:
+        if self._offered and self._cookie is None and not self._may_be_embedded:
             self._log_in()
         if self._cookie is None:
             self._basic(request)
+            request.register_hook('response', self._look_who_answers)  # type: ignore[no-untyped-call]
             return request
         request.headers['Cookie'] = f'AuthSession={self._cookie}'
         request.register_hook('response', self._take_renewal)  # type: ignore[no-untyped-call]
         return request
 
     def renew(self) -> bool:
-        """Log in again after a 401. False where that is of no use, because there was no cookie that could expire."""
+        """Log in again after a 401. False where that is of no use, because it was the basic login that was refused.
+
+        But for that of the first request: CouchDB may be told to take cookies alone.
+        """
         expired, self._cookie = self._cookie, None
-        return expired is not None
+        return expired is not None or self._offered
 
     def _log_in(self) -> None:
         # With the basic login as well, for a proxy in front that asks for it.
@@ -77,6 +84,10 @@ class SessionLogin(AuthBase):
             raise Unavailable(f'{self._settings.server}/_session: {says}', retry_after(answer))
         self._cookie = answer.cookies.get('AuthSession')
         self._offered = self._cookie is not None
+
+    def _look_who_answers(self, response: requests.Response, **_: Any) -> None:
+        if self._may_be_embedded:
+            self._may_be_embedded, self._offered = False, FOLDER_HEADER not in response.headers
 
     def _take_renewal(self, response: requests.Response, **_: Any) -> None:
         self._cookie = response.cookies.get('AuthSession') or self._cookie

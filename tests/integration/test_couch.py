@@ -33,7 +33,6 @@ def at(settings: Settings, url: str) -> Database:
 @pytest.mark.parametrize(
     ('answer', 'error', 'says'),
     [
-        (http('401 Unauthorized', b'{"reason": "no"}'), LoginRefused, 'EDW_PASSWORD'),
         (http('403 Forbidden', b'{"reason": "no"}'), Forbidden, 'administrator'),
         (http('403 Forbidden', b'{"reason": "Account is temporarily locked"}'), Unavailable, 'wrong password'),
         (http('404 Not Found', b'{"reason": "Database does not exist."}'), NoDatabase, 'upload_design.py'),
@@ -66,6 +65,14 @@ def test_answers(settings: Settings, answer: bytes, error: type[Exception], says
     assert type(raised.value) is error
     assert settings.password not in str(raised.value)
     assert len(str(raised.value).splitlines()) <= 2
+
+
+def test_a_refused_login(settings: Settings) -> None:
+    refused = http('401 Unauthorized', b'{"reason": "no"}')
+    # Twice, because between them it is asked whether there are sessions.
+    with answering(refused, refused) as url, pytest.raises(LoginRefused, match='EDW_PASSWORD') as raised:
+        at(settings, url).info()
+    assert settings.password not in str(raised.value) and len(str(raised.value).splitlines()) <= 2
 
 
 def test_retry_after_is_kept(settings: Settings) -> None:

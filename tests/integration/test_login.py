@@ -37,6 +37,7 @@ class FakeService(ThreadingHTTPServer):
         self.valid: str | None = None
         self.logins = 0
         self.takes_logins = True
+        self.is_embedded = False
         self.renews_to: str | None = None
         self.lifetime = 3600
         self.seen: list[str] = []
@@ -51,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     server: FakeService
 
     def do_POST(self) -> None:
+        assert not self.server.is_embedded
         body = self.rfile.read(int(self.headers['Content-Length'])).decode()
         service = self.server
         if not service.takes_logins:
@@ -67,6 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         service = self.server
         shown = self.headers.get('Cookie') or self.headers.get('Authorization') or ''
         service.seen.append(shown)
+        if service.is_embedded:
+            return self.answer(200, {'update_seq': 1}, ('Edw-Folder', '/some/folder'))
         if service.valid is None or not shown.endswith(service.valid):
             return self.answer(401, {'error': 'unauthorized', 'reason': 'expired'})
         renewal = [('Set-Cookie', f'AuthSession={service.renews_to}; Path=/')] if service.renews_to else []
@@ -94,7 +98,13 @@ def service() -> Iterator[FakeService]:
 
 
 @pytest.fixture
-def cookie(service: FakeService) -> Database:
+def cookie(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Of a server that stands for one on another machine."""
+    monkeypatch.setattr(login, 'is_loopback', lambda url: False)
+    return on_this_machine(service)
+
+
+def on_this_machine(service: FakeService) -> Database:
     return Database(dataclasses.replace(config.load(), server=service.url, username='edw', password='pw'))
 
 
@@ -148,6 +158,28 @@ def test_a_cookie_that_the_server_renews_is_taken(cookie: Database, service: Fak
     cookie.info()
     cookie.info()
     assert service.seen[-1] == 'AuthSession=fresh' and service.logins == 1
+
+
+def test_the_embedded_server_is_never_asked_for_a_session(service: FakeService) -> None:
+    service.is_embedded = True
+    database = on_this_machine(service)
+    database.info()
+    database.info()
+    assert service.seen == ['Basic ZWR3OnB3'] * 2
+
+
+def test_another_server_on_this_machine_is_asked_after_its_first_answer(service: FakeService) -> None:
+    service.valid = 'ZWR3OnB3'  # the basic login, as long as there is no other
+    database = on_this_machine(service)
+    for _ in range(3):
+        database.info()
+    assert service.seen == ['Basic ZWR3OnB3', *['AuthSession=login-number-1'] * 2]
+
+
+def test_a_server_on_this_machine_may_take_cookies_alone(service: FakeService) -> None:
+    database = on_this_machine(service)
+    database.info()
+    assert service.seen == ['Basic ZWR3OnB3', 'AuthSession=login-number-1'] and service.logins == 1
 
 
 def test_a_token_is_renewed_before_it_ends(

@@ -133,7 +133,7 @@ def test_a_feed_that_the_server_ends_goes_on_from_there(caplog: pytest.LogCaptur
 @pytest.mark.parametrize(
     ('answer', 'error'),
     [
-        (http('401 Unauthorized', b'{"reason":"no"}'), LoginRefused),
+        (http('401 Unauthorized', b'{"reason":"no"}', 'Edw-Folder: /x'), LoginRefused),
         (http('403 Forbidden', b'{"reason":"no"}'), Forbidden),
         (http('404 Not Found', b'{"reason":"no_db_file"}'), NoDatabase),
         (http('404 Not Found', b'{"reason":"missing json key: with_process"}'), NotFound),
