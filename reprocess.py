@@ -34,7 +34,10 @@ from edw.errors import SettingsError
 from edw.model.provenance import Made
 from edw.operating import reprocessing
 from edw.operating.display import first, number, safe, show_groups, show_place
-from edw.operating.reprocessing import Change, Outcome, Plan, Selection
+from edw.operating.reprocessing import Change, Outcome
+from edw.selecting import planning
+from edw.selecting.planning import Plan
+from edw.selecting.selection import Selection, check_names, known
 
 MAX_NAMED = 5  # documents named in one line
 MAX_MADE = 20  # versions named in one line
@@ -50,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     selection, change = _selection(parser, arguments), _change(parser, arguments)
     database = Database(config.load(arguments.config))
     show_place(database.place())
-    selection = reprocessing.known(database, selection)
+    selection = known(database, selection)
     with progress_bar(desc='looking', leave=False) as bar:
-        plan = reprocessing.plan(database, selection, change, arguments.force, bar.update)
+        plan = planning.plan(database, selection, change, arguments.force, bar.update)
     if arguments.step is not None:
         design.check_step(database, arguments.step, plan.superseded)
     if not plan.revisions:
-        reprocessing.check_names(database, selection)
+        check_names(database, selection)
     _show(plan)
     cli.check_asking(arguments, 'requeue')
     if arguments.dry_run:
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not cli.is_confirmed(arguments, f'Requeue {number(len(plan.revisions), "document")}', 'changed'):
         return 1
     with progress_bar(total=len(plan.revisions), desc='requeuing') as bar:
-        done = reprocessing.write(database, plan, change, arguments.force, bar.update)
+        done = planning.write(database, plan, change, arguments.force, bar.update)
     _tell(done)
     return 0 if done.is_complete and plan.left.is_complete and not plan.missing else 1
 

@@ -16,8 +16,9 @@ from edw.errors import EdwError
 from edw.model.documents import Document
 from edw.operating import annotations
 from edw.operating.annotations import Said
-from edw.operating.reprocessing import Change, Outcome, Selection, cut_before, requeue, requeued, select_documents
+from edw.operating.reprocessing import Change, Outcome, cut_before, requeue, requeued
 from edw.redact import redact
+from edw.selecting.selection import Selection, select_documents
 from web import access, pages, render
 from web.blocking import in_thread
 

@@ -20,7 +20,9 @@ from edw.model import documents
 from edw.model.documents import GOOD, Document
 from edw.model.provenance import Made
 from edw.operating import reprocessing
-from edw.operating.reprocessing import Outcome, Selection, cut_before, requeue, requeued, select_documents
+from edw.operating.reprocessing import Outcome, cut_before, requeue, requeued
+from edw.selecting import planning
+from edw.selecting.selection import NO_DOCUMENT, Selection, select_documents
 from tests.conftest import Server
 
 CHAIN = [{'name': 'first', 'file': 'a'}, {'name': 'second', 'file': 'b'}]
@@ -148,7 +150,7 @@ def test_what_was_named_and_is_not_selected_is_told(filled: Database) -> None:
     assert [doc['_id'] for doc in select_documents(filled, selection, missed.__setitem__)] == ['x']
     assert missed == {
         'r0_0': 'has not failed',
-        'nowhere': reprocessing.NO_DOCUMENT,
+        'nowhere': NO_DOCUMENT,
         'r0_2': 'has not failed in second',
     }
 
@@ -156,7 +158,7 @@ def test_what_was_named_and_is_not_selected_is_told(filled: Database) -> None:
 def test_a_document_that_changed_since_its_row_was_read_is_looked_at_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reprocessing, 'BATCH', 2)
+    monkeypatch.setattr('edw.selecting.selection.BATCH', 2)
     ids = seed(database, 5, status='first failed')
     selected = select_documents(database, Selection(failed=True))
     assert next(selected)['_id'] == ids[0]
@@ -269,10 +271,10 @@ def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, monkeypatch: pyte
                 running.close()
             return requeued(doc)
 
-        plan = reprocessing.plan(database, Selection(ids=tuple(ids)), requeued, False, lambda: None)
+        plan = planning.plan(database, Selection(ids=tuple(ids)), requeued, False, lambda: None)
         assert list(plan.revisions) == ids
         with pytest.raises(EdwError, match=r'cannot be reached.*\n3 of 8 documents were gone through before that'):
-            reprocessing.write(database, plan, change, False, lambda count: None)
+            planning.write(database, plan, change, False, lambda count: None)
     port = int(url.rpartition(':')[2])
     with local_couchdb.running(folder, *login, port):
         rest = Selection(ids=tuple(ids), status='first failed')

@@ -19,11 +19,11 @@ from edw.errors import SettingsError, TryLater, Unprocessable
 from edw.model.provenance import Made
 from edw.model.timeline import timeline
 from edw.operating import reprocessing
-from edw.operating.reprocessing import Selection
 from edw.registering import catalogue
 from edw.selecting import wanted
 from edw.selecting.finding import find
 from edw.selecting.rows import row_of
+from edw.selecting.selection import Selection, select_documents
 from edw.selecting.wanted import Wanted
 from tests.loops import Running, edit, names, once, seed
 from tests.scripts import Scripts, wait_until
@@ -175,7 +175,7 @@ def test_reprocessing_has_what_was_skipped_asked_again(database: Database) -> No
     once(write_it, database.settings, when=only_calibration)
     edit(database, 'not for it', condition='calibration')
     asked = Selection(made=Made('first', version_below='2'))
-    docs = list(reprocessing.select_documents(database, asked))
+    docs = list(select_documents(database, asked))
     assert {doc['_id'] for doc in docs} == {'for it', 'not for it'}
     reprocessing.requeue(database, docs, lambda doc: reprocessing.cut_before(doc, 'first', time.time(), 'here'))
     once(write_it, database.settings, when=only_calibration, version='2')

@@ -14,7 +14,8 @@ from edw.errors import SettingsError
 from edw.model import documents
 from edw.model.provenance import Made
 from edw.operating import reprocessing
-from edw.operating.reprocessing import Outcome, Selection, cut_before, difference, requeued
+from edw.operating.reprocessing import Outcome, cut_before, difference, requeued
+from edw.selecting.selection import Selection
 
 NOW, HOST = 1378222673.5, 'sps-17'
 STEPS = ('first', 'second')
