@@ -223,10 +223,10 @@ class Listener:
         self._left = limit  # documents that may be claimed
         self._stopping = False
         self._told_to_stop = False
-        # In the order in which a document goes through them: what one brings is met by the next in the same turn. The
-        # feed is polled last: what can be written is written before the server has to look for more.
+        # What one brings is met by the next in the same turn. The feed, by which documents come, is polled last: what
+        # can be written is written before the server has to look for more.
         self._parts: tuple[tuple[Callable[[], float], Callable[[], None]], ...] = (
-            (self._end_due, self._take_nothing_new),
+            (self._end_due, self._stop_claiming),
             (self._sweep_due, self._sweep),
             (self._rest_due, self._in_flight.resume),
             (self._wake_due, self._intake.wake),
@@ -240,7 +240,7 @@ class Listener:
         metrics.follow(self._claimant.name, self._in_flight.__len__)
 
     def stop(self) -> None:
-        """Take nothing new, finish what runs, and return; called again, break it off. Safe in signal handlers."""
+        """Claim nothing new, finish what runs, and return; called again, break it off. Safe in signal handlers."""
         self._inbox.put(StopRequest())
 
     def run(self) -> int:
@@ -316,12 +316,12 @@ class Listener:
                     if self._told_to_stop:
                         raise BrokenOff
                     self._told_to_stop = True
-                    self._take_nothing_new()
+                    self._stop_claiming()
 
     def _end_due(self) -> float:
         return NEVER if self._stopping else self._end_at
 
-    def _take_nothing_new(self) -> None:
+    def _stop_claiming(self) -> None:
         self._stopping = True
         self._in_flight.close()
         running = self._in_flight.load.running
@@ -341,17 +341,17 @@ class Listener:
 
     # 2. Claim them, and write what callbacks have made of those before, in one request.
 
-    def _claim_due(self, writes: bool = False) -> float:
+    def _may_claim_at(self, writes: bool = False) -> float:
         return self._policy.claim_due if self._intake.has_waiting and self._room(writes) else NEVER
 
     def _exchange_due(self) -> float:
-        return min(self._in_flight.write_due, self._claim_due())
+        return min(self._in_flight.write_due, self._may_claim_at())
 
     def _exchange(self) -> None:
         now = time.monotonic()
         writes = self._in_flight.write_due <= now
-        may_claim, waits = self._claim_due(writes) <= now, self._policy.wait.waits
-        wanted = self._intake.take(self._room(writes), self._in_flight.ids, waits) if may_claim else []
+        may_claim, waits = self._may_claim_at(writes) <= now, self._policy.wait.waits
+        wanted = self._intake.pick(self._room(writes), self._in_flight.ids, waits) if may_claim else []
         updates, known = self._in_flight.unwritten, self._in_flight.ids
         exchanged = self._retry(self._claimant.exchange, updates, wanted, known)
         self._metrics.claimed(exchanged.won)
@@ -418,7 +418,7 @@ class Listener:
         self._metrics.released(self._retry(self._claimant.check_peers, self._in_flight.holds_claims))
 
     def _wake_due(self) -> float:
-        return self._intake.rest_due
+        return self._intake.wake_due
 
     # Told to people.
 
@@ -474,7 +474,7 @@ class Listener:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if self._end_due() <= time.monotonic():
-                self._take_nothing_new()
+                self._stop_claiming()
             if self._may_end():
                 raise NothingLeft
             self._handle_events(min(left, self._end_due() - time.monotonic()))

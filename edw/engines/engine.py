@@ -11,7 +11,7 @@ from edw.engines.callbacks import Outcome
 from edw.errors import EdwError
 from edw.model.documents import Document
 
-Running = Future[Outcome]  # of a document that was given to an engine
+Running = Future[Outcome]  # of a document that was given to an engine; it may wait there for a worker
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 from edw.claiming.results import Refused, Update
-from edw.database import views
-from edw.database.views import Waiting
+from edw.database.views import QUEUE, Waiting
 from edw.errors import EdwError, SettingsError
 from edw.listening.metrics import FAILED, OUTCOMES, RETRIED, Metrics, outcome
 from edw.listening.steps import Step
@@ -50,7 +49,7 @@ T = TypeVar('T', Counter, Gauge, Histogram)
 class Exporter(Metrics):
     """Keeps the metrics of one listener, in a registry of its own."""
 
-    views = (views.QUEUE,)
+    views = (QUEUE,)
 
     def __init__(self, step: Step, folders: Mapping[str, str] | None = None) -> None:
         """`folders` whose disks are measured at each scrape, by name."""

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ended:
-    """A callback has ended on a document, which was done, or whose place is away."""
+    """What a callback tells of the place of its document: it was done there, or the place is away."""
 
     doc: Document
     is_away: bool

@@ -55,7 +55,7 @@ class Intake:
         self._waiting: dict[str, Document] = {}
         # Revisions that were taken to be claimed, by id. CouchDB's feed may bring one again: its last_seq is that of
         # several shards, and one may lag behind. Claimed once more it would be lost, though to nobody.
-        self._taken: dict[str, str] = {}
+        self._picked: dict[str, str] = {}
         self._left_alone: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it
         self._reasons: set[str] = set()  # that the log has named since the last sweep
         self._alike: set[str] = set()  # names of other steps, which CouchDB sorts with that of the step before
@@ -132,7 +132,7 @@ class Intake:
         self._wake_at = min(self._wake_at, now)
 
     @property
-    def rest_due(self) -> float:
+    def wake_due(self) -> float:
         """When the next rest is over."""
         return self._wake_at
 
@@ -146,7 +146,7 @@ class Intake:
         """Look whatever the feed says, and at what was left alone, too. `waits`: whether the step does."""
         self._left_alone.clear()
         self._reasons.clear()
-        self._taken.clear()
+        self._picked.clear()
         # Of those that came to nothing more for long, the place is there again, or somebody else has done them. Not
         # while the step waits: who was forgotten would be the next to try again, before all others.
         now = self._clock()
@@ -241,25 +241,25 @@ class Intake:
         return [
             doc
             for doc in docs
-            if doc and documents.is_free(doc, self._after) and self._taken.get(doc['_id']) != doc['_rev']
+            if doc and documents.is_free(doc, self._after) and self._picked.get(doc['_id']) != doc['_rev']
         ]
 
     def leave_the_rest(self) -> None:
         """Leave to others what was not read of the view; the feed goes on where it was."""
         self._in_doubt = self._since is None
 
-    def take(self, number: int, in_flight: set[str], waits: bool = False) -> list[Document]:
-        """The first documents that wait, to be claimed; passed over are those in flight, and revisions taken before.
+    def pick(self, number: int, in_flight: set[str], waits: bool = False) -> list[Document]:
+        """The first documents that wait, to be claimed; passed over are those in flight, and revisions picked before.
 
         While the step `waits`, none rests: one at a time tries in any case, and a look has chosen it.
         """
         passed_over = self._left_alone | in_flight | (set() if waits else self._resting())
         first = [self._waiting.pop(doc_id) for doc_id in list(self._waiting)[:number]]
-        taken = [doc for doc in first if doc['_id'] not in passed_over and self._taken.get(doc['_id']) != doc['_rev']]
-        self._taken.update({doc['_id']: doc['_rev'] for doc in taken})
-        while len(self._taken) > REMEMBERED:
-            del self._taken[next(iter(self._taken))]
-        return taken
+        picked = [doc for doc in first if doc['_id'] not in passed_over and self._picked.get(doc['_id']) != doc['_rev']]
+        self._picked.update({doc['_id']: doc['_rev'] for doc in picked})
+        while len(self._picked) > REMEMBERED:
+            del self._picked[next(iter(self._picked))]
+        return picked
 
     def poll(self, limit: int) -> None:
         """Have the feed bring what comes to wait, `limit` documents at most."""

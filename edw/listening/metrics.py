@@ -34,7 +34,7 @@ class Metrics:
         """Claims on documents that waited were won."""
 
     def ran(self, seconds: float) -> None:
-        """A callback ended, in whatever way."""
+        """A callback ran, and ended in whatever way."""
 
     def settled(self, update: Update, written: Document | Refused | None) -> None:
         """An update was written, or not, as `edw.claiming.results.by_row` says."""
@@ -43,7 +43,7 @@ class Metrics:
         """Claims of dead peers were released."""
 
     def waits(self, since: float | None) -> None:
-        """The step waits for a place that is away, since this time (seconds since the epoch); None: it does not."""
+        """The step waits since this time (seconds since the epoch), for a place or as failures are alike; None: not."""
 
     def swept(self, waiting: Waiting) -> None:
         """So many documents waited at the time of the sweep; only told where `views` has what that takes."""

@@ -1,7 +1,7 @@
 """How many documents a listener claims, and when: decisions from facts, without I/O and without a clock of its own.
 
 Facts come in as they happen (a callback took 3 ms, of 500 wanted documents 120 were won, a page came); decisions are
-asked for. Whoever wants to change how much is claimed at once changes it here, and nowhere else.
+asked for. Whoever wants to change how much is claimed at once changes it here. The setting `batch` is the ceiling.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ NOW, NEVER = -math.inf, math.inf  # times at which something is due
 
 WORK_AHEAD = 2.0  # seconds of work to claim at once, at the pace last seen
 PACE_WEIGHT = 0.9  # of the last callback in the pace: three fast ones, and a full batch is claimed
-WRITE_DELAY = 0.1  # seconds that a result may wait for others, to be written with them
-# The same while much is to be done yet: a request costs the server 8 ms of CPU time, whether it writes one result or
-# twenty, and on a machine of a few cores those are missing to the callbacks.
+WRITE_DELAY = 0.1  # seconds that a result waits for others, to be written with them, at least
+# And at most, while much is to be done yet: a request costs the server 8 ms of CPU time, whether it writes one result
+# or twenty, and on a machine of a few cores those are missing to the callbacks.
 LONGEST_WRITE_DELAY = 1.0  # seconds
-LONGER = 2.0  # times as long as before, at most: the first results are what the next step waits for, with idle workers
+LONGER = 2.0  # times as long at each write: short at first, because the next step waits for results, with idle workers
 WRITE_PART = 0.5  # of the time that the workers have work for
 WIDE_PAGE = 4  # times as many documents are read as are claimed, where others claim the same ones
 SOON = 0.02  # seconds of work whose end polling the feed waits for
@@ -38,8 +38,8 @@ BACK_OFF = 4.0  # seconds that a document is left to others, at most
 class Load:
     """How many documents a listener holds.
 
-    `running` were given to the workers, `unwritten` have a result that is not written yet, `resting` wait here for
-    their next attempt.
+    `running` were given to the engine, where some may wait for a worker, `unwritten` have a result that is not written
+    yet, `resting` wait here for their next attempt.
     """
 
     running: int = 0
@@ -84,7 +84,7 @@ class Policy:
         self._knows_pace = False
         self._longest_delay = WRITE_DELAY  # that a result may wait for others, by how long the work goes on already
         self._claimed_at = NOW
-        self._claim_due = NOW
+        self._no_claim_before = NOW
         self.wait = StepWait(clock, may_wait=may_back_off)
 
     # Facts.
@@ -94,7 +94,7 @@ class Policy:
         self._workers = number
 
     def callback_took(self, seconds: float) -> None:
-        """A callback ended, in whatever way."""
+        """A callback ran, and ended in whatever way."""
         self._knows_pace = True
         self._seconds_each += PACE_WEIGHT * (seconds - self._seconds_each)
 
@@ -102,7 +102,7 @@ class Policy:
         """Documents were claimed: some were won, some had been claimed by others, some the server did not let claim."""
         if refused and not won:
             # Or it would be asked for one after the other of all that wait.
-            self._claim_due = self._clock() + REFUSED_PAUSE
+            self._no_claim_before = self._clock() + REFUSED_PAUSE
         if not won and not lost:
             return
         self._claimed_at = self._clock()
@@ -150,7 +150,7 @@ class Policy:
     @property
     def claim_due(self) -> float:
         """When to claim what is there to be claimed: after a lost claim, and while the step waits, not at once."""
-        return max(self._claim_due, self.wait.try_due)
+        return max(self._no_claim_before, self.wait.try_due)
 
     def poll_due(self, load: Load) -> float:
         """When to poll the feed, if nothing is known to wait."""
@@ -159,7 +159,7 @@ class Policy:
         if not self._workers:
             return NEVER
         ends_soon = 0 < load.running * self._seconds_each / self._workers < SOON
-        return max(self._claim_due, self._claimed_at + WRITE_DELAY if ends_soon else NOW)
+        return max(self._no_claim_before, self._claimed_at + WRITE_DELAY if ends_soon else NOW)
 
     def write_due(self, load: Load, since: float) -> float:
         """When to write what is unwritten, the oldest of it since the time `since`."""
@@ -199,7 +199,7 @@ class Policy:
     def _pause(self) -> None:
         """Claim nothing for a while, so that two listeners that read the same pages get out of step."""
         longest = BACK_OFF if self._backs_off else LOST_PAUSE
-        self._claim_due = self._clock() + self._uniform(longest / 2, longest)
+        self._no_claim_before = self._clock() + self._uniform(longest / 2, longest)
 
 
 def in_own_order(docs: list[Document], listener: str) -> list[Document]:

@@ -19,7 +19,7 @@ Change = Callable[[Document], Document]
 
 
 def is_failed(doc: Document) -> bool:
-    """Whether a document failed for good: its status is neither good nor that of a file that is being written.
+    """Whether a step failed on a document for good, by its status.
 
     The map function of the view `failed` says the same in JavaScript.
     """

@@ -61,7 +61,7 @@ class Bench:
         )
 
     def take(self, number: int = 99, in_flight: set[str] | None = None) -> list[str]:
-        return [doc['_id'] for doc in self.intake.take(number, in_flight or set())]
+        return [doc['_id'] for doc in self.intake.pick(number, in_flight or set())]
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_a_document_that_is_found_twice_is_claimed_once(bench: Bench) -> None:
     bench.look(9)
     newer = {**new('a'), '_rev': '2-y'}
     bench.page(newer, *docs('b', 'c'))
-    taken = bench.intake.take(99, set())
+    taken = bench.intake.pick(99, set())
     assert [doc['_id'] for doc in taken] == ['a', 'b', 'c'] and taken[0] == newer
 
 
@@ -255,4 +255,4 @@ def test_what_is_no_longer_free_of_a_page_is_told(caplog: pytest.LogCaptureFixtu
     with caplog.at_level('INFO', 'edw'):
         bench.page(new('a', _rev='1-x'), {**new('b'), 'claim': {'process': 'x', 'worker': 'y'}})
     assert 'no longer free: 1 of them' in caplog.text
-    assert [doc['_id'] for doc in bench.intake.take(9, set())] == ['a']
+    assert [doc['_id'] for doc in bench.intake.pick(9, set())] == ['a']

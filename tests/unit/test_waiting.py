@@ -77,17 +77,17 @@ class Night:
             if self.clock.now >= sweep:
                 intake.try_all_again(self.wait.waits)
                 sweep += 60.0
-            if intake.rest_due <= self.clock.now:
+            if intake.wake_due <= self.clock.now:
                 intake.wake()
             if self.clock.now >= self.wait.try_due:
                 if intake.needs_look:
                     intake.look(1, set(), lambda docs: docs[:1], self.wait.waits)
-                taken = intake.take(1, set(), self.wait.waits)
+                taken = intake.pick(1, set(), self.wait.waits)
                 for doc in taken:
                     self._try(doc, away(doc['original_file'], self.clock.now))
                 if taken:
                     continue
-            dues = (due for due in (self.wait.try_due, intake.rest_due, sweep) if due > self.clock.now)
+            dues = (due for due in (self.wait.try_due, intake.wake_due, sweep) if due > self.clock.now)
             self.clock.now = min(dues)
 
     def _try(self, doc: Document, is_away: bool) -> None:
