@@ -122,7 +122,7 @@ def analyse(source: Path, target: Path) -> Summary:
         detectors[model.name] = DetectorSummary(
             gain, part.template, uncertainty, part.baseline_resolution / gain.value, resolutions(energies)
         )
-    # In memory, as uproot writes more than a hundred small pieces, each after a seek: 3.2 ms instead of 1.9.
+    # In memory: uproot writes more than a hundred small pieces, each after a seek, in 3.2 ms to a file and in 1.9 here.
     buffer = io.BytesIO()
     with uproot.recreate(buffer, compression=None) as result:
         result.mktree('amplitudes', {name: column.dtype for name, column in columns.items()})
