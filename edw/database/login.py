@@ -16,6 +16,7 @@ from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
 
 FOLDER_HEADER = 'Edw-Folder'  # of local_couchdb/server.js, percent-encoded
+WRONG_PASSWORD = b'Name or password is incorrect'  # in CouchDB's answer; it refuses for other reasons, too
 TIMEOUT = 30.0  # seconds for the answer to a login
 SHORTEST_TOKEN = 10.0  # seconds for which a token is used, whatever its answer says
 IAM_GRANT = 'urn:ibm:params:oauth:grant-type:apikey'
@@ -86,8 +87,12 @@ class SessionLogin(AuthBase):
         self._offered = self._cookie is not None
 
     def _look_who_answers(self, response: requests.Response, **_: Any) -> None:
-        if self._may_be_embedded:
-            self._may_be_embedded, self._offered = False, FOLDER_HEADER not in response.headers
+        if not self._may_be_embedded:
+            return
+        self._may_be_embedded = False
+        # CouchDB counts wrong passwords, and locks an address out after five: asked once more it would count two.
+        is_wrong = response.status_code == 401 and WRONG_PASSWORD in response.content
+        self._offered = not is_wrong and FOLDER_HEADER not in response.headers
 
     def _take_renewal(self, response: requests.Response, **_: Any) -> None:
         self._cookie = response.cookies.get('AuthSession') or self._cookie

@@ -38,6 +38,7 @@ class FakeService(ThreadingHTTPServer):
         self.logins = 0
         self.takes_logins = True
         self.is_embedded = False
+        self.reason = 'expired'  # why it refuses
         self.renews_to: str | None = None
         self.lifetime = 3600
         self.seen: list[str] = []
@@ -72,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         if service.is_embedded:
             return self.answer(200, {'update_seq': 1}, ('Edw-Folder', '/some/folder'))
         if service.valid is None or not shown.endswith(service.valid):
-            return self.answer(401, {'error': 'unauthorized', 'reason': 'expired'})
+            return self.answer(401, {'error': 'unauthorized', 'reason': service.reason})
         renewal = [('Set-Cookie', f'AuthSession={service.renews_to}; Path=/')] if service.renews_to else []
         service.valid, service.renews_to = service.renews_to or service.valid, None
         return self.answer(200, {'update_seq': 1}, *renewal)
@@ -180,6 +181,13 @@ def test_a_server_on_this_machine_may_take_cookies_alone(service: FakeService) -
     database = on_this_machine(service)
     database.info()
     assert service.seen == ['Basic ZWR3OnB3', 'AuthSession=login-number-1'] and service.logins == 1
+
+
+def test_a_wrong_password_is_shown_to_a_server_on_this_machine_once(service: FakeService) -> None:
+    service.reason = 'Name or password is incorrect.'
+    with pytest.raises(LoginRefused, match='Name or password is incorrect'):
+        on_this_machine(service).info()
+    assert service.seen == ['Basic ZWR3OnB3'] and service.logins == 0
 
 
 def test_a_token_is_renewed_before_it_ends(
