@@ -16,7 +16,7 @@ from edw.errors import LoginRefused, Unavailable
 from edw.redact import keep_secret
 
 FOLDER_HEADER = 'Edw-Folder'  # of local_couchdb/server.js, percent-encoded
-WRONG_PASSWORD = b'Name or password is incorrect'  # in CouchDB's answer; it refuses for other reasons, too
+INCORRECT = 'Name or password is incorrect.'  # CouchDB's reason; it refuses for others, too
 TIMEOUT = 30.0  # seconds for the answer to a login
 SHORTEST_TOKEN = 10.0  # seconds for which a token is used, whatever its answer says
 IAM_GRANT = 'urn:ibm:params:oauth:grant-type:apikey'
@@ -79,7 +79,7 @@ class SessionLogin(AuthBase):
             json={'name': self._settings.username, 'password': self._settings.password},
         )
         if answer.status_code == 401:
-            raise LoginRefused(refusal(self._settings, '401 Name or password is incorrect.', folder_in(answer)))
+            raise LoginRefused(refusal(self._settings, f'401 {INCORRECT}', folder_in(answer)))
         if answer.status_code == 429 or answer.status_code >= 500:
             says = f'{answer.status_code} {answer.reason}'
             raise Unavailable(f'{self._settings.server}/_session: {says}', retry_after(answer))
@@ -91,7 +91,7 @@ class SessionLogin(AuthBase):
             return
         self._may_be_embedded = False
         # CouchDB counts wrong passwords, and locks an address out after five: asked once more it would count two.
-        is_wrong = response.status_code == 401 and WRONG_PASSWORD in response.content
+        is_wrong = response.status_code == 401 and INCORRECT in response.text
         self._offered = not is_wrong and FOLDER_HEADER not in response.headers
 
     def _take_renewal(self, response: requests.Response, **_: Any) -> None:

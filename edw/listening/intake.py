@@ -53,7 +53,7 @@ class Intake:
         # Nobody here has tried to claim them yet. By id: what a look has found may come with an older poll once more,
         # and two claims of one document in one request leave a conflict on the embedded server.
         self._waiting: dict[str, Document] = {}
-        # Revisions that were taken to be claimed, by id. CouchDB's feed may bring one again: its last_seq is that of
+        # Revisions that were picked to be claimed, by id. CouchDB's feed may bring one again: its last_seq is that of
         # several shards, and one may lag behind. Claimed once more it would be lost, though to nobody.
         self._picked: dict[str, str] = {}
         self._left_alone: set[str] = set()  # ids of those that cannot be claimed, as the server or their form has it

@@ -33,6 +33,7 @@ def at(settings: Settings, url: str) -> Database:
 @pytest.mark.parametrize(
     ('answer', 'error', 'says'),
     [
+        (http('401 Unauthorized', b'{"reason": "Name or password is incorrect."}'), LoginRefused, 'EDW_PASSWORD'),
         (http('403 Forbidden', b'{"reason": "no"}'), Forbidden, 'administrator'),
         (http('403 Forbidden', b'{"reason": "Account is temporarily locked"}'), Unavailable, 'wrong password'),
         (http('404 Not Found', b'{"reason": "Database does not exist."}'), NoDatabase, 'upload_design.py'),
@@ -67,7 +68,7 @@ def test_answers(settings: Settings, answer: bytes, error: type[Exception], says
     assert len(str(raised.value).splitlines()) <= 2
 
 
-def test_a_refused_login(settings: Settings) -> None:
+def test_a_basic_login_that_is_refused_for_another_reason(settings: Settings) -> None:
     refused = http('401 Unauthorized', b'{"reason": "no"}')
     # Twice, because between them it is asked whether there are sessions.
     with answering(refused, refused) as url, pytest.raises(LoginRefused, match='EDW_PASSWORD') as raised:
